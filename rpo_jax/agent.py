@@ -1,0 +1,96 @@
+"""The agent: an environment, a network, an action head, a variant and a configuration, put together once."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rpo_jax.config import Hyperparams, Scalar, TrainConfig
+from rpo_jax.envs import Environment, record_episodes, scale_observations
+from rpo_jax.errors import SettingsError
+from rpo_jax.heads import HEADS, Head
+from rpo_jax.networks import ActorCritic
+from rpo_jax.normalization import Moments, normalize
+from rpo_jax.perturbation import no_perturbation
+from rpo_jax.types import Params
+from rpo_jax.variants import RPO, Variant
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Agent:
+    """What is static about a run. Made by `make_agent`; compared and hashed by identity.
+
+    Attributes:
+        env: with episode statistics and scaled observations.
+        network: the actor-critic.
+        head: the family of action distributions.
+        variant: the method.
+        config: static settings.
+    """
+
+    env: Environment
+    network: ActorCritic
+    head: Head
+    variant: Variant
+    config: TrainConfig
+
+    def normalize(self, moments: Moments, obs: jax.Array, clip: Scalar) -> jax.Array:
+        """The observation [..., O] that the network sees."""
+        return normalize(moments, obs, clip) if self.config.normalize_observations else obs
+
+    def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Location [..., A] and log-scale [A] for normalised observations [..., O]."""
+        return self.network.apply(params, obs, method="act")  # pyright: ignore[reportReturnType]
+
+    def evaluate(self, params: Params, obs: jax.Array) -> jax.Array:
+        """Value [...] of normalised observations [..., O]."""
+        return self.network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
+
+    def to_env(self, action: jax.Array) -> jax.Array:
+        """What the environment gets for a stored action [..., A]."""
+        return self.head.to_env(action, jnp.asarray(self.env.low), jnp.asarray(self.env.high))
+
+    @property
+    def half_range(self) -> jax.Array:
+        """Half the width of the action bounds [A]."""
+        return 0.5 * (jnp.asarray(self.env.high) - jnp.asarray(self.env.low))
+
+    @property
+    def rollout_perturbation(self):
+        """The variant's perturbation where it applies in the rollout too."""
+        return self.variant.perturb if self.config.perturb_rollout else no_perturbation
+
+
+def make_agent(
+    env: Environment,
+    variant: Variant = RPO,
+    config: TrainConfig | None = None,
+    head: Head = HEADS["normal"],
+) -> Agent:
+    """Puts an agent together.
+
+    Args:
+        env: from `make_env`, or a user's own.
+        variant: the method, such as `RPO` or `PPO`.
+        config: static settings; the default `TrainConfig()` if None.
+        head: the family of action distributions.
+
+    Raises:
+        SettingsError: if the configuration or the head does not fit the environment.
+    """
+    config = config or TrainConfig()
+    if head.squashed and not (jnp.isfinite(env.low).all() and jnp.isfinite(env.high).all()):
+        raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
+    if config.observation_scale:
+        env = scale_observations(env, config.observation_scale)
+    network = ActorCritic(env.action_size, config.hidden_sizes, config.activation, config.weight_init)
+    return Agent(record_episodes(env), network, head, variant, config)
+
+
+def make_optimizer(hyperparams: Hyperparams) -> optax.GradientTransformation:
+    """Global norm clipping and Adam. The learning rate stays outside, so that it can be annealed and vmapped."""
+    return optax.chain(
+        optax.clip_by_global_norm(hyperparams.max_grad_norm),
+        optax.scale_by_adam(eps=hyperparams.adam_epsilon),
+    )

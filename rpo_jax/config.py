@@ -1,0 +1,187 @@
+"""The two kinds of settings: `TrainConfig` shapes the program, `Hyperparams` are the numbers that flow through it."""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import jax
+import numpy as np
+
+from rpo_jax.errors import SettingsError
+
+Scalar = float | jax.Array | np.ndarray
+
+
+def _setting(default: Any, doc: str, **bounds: Any) -> Any:
+    """A dataclass field that carries its documentation and its bounds (`low`, `above`, `high`, `finite`)."""
+    return dataclasses.field(default=default, metadata={"doc": doc, **bounds})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Static settings: shapes, loop lengths and choices. A change compiles a new program.
+
+    Every field is documented in its metadata, which is also what the command line shows; `rpo-jax train --help`
+    lists them all.
+
+    Raises:
+        SettingsError: if a value is out of range, or sizes do not divide.
+    """
+
+    total_timesteps: int = _setting(1_000_000, "environment steps of each run, over all its environments", low=1)
+    num_envs: int = _setting(1024, "environments that a run steps in parallel (N)", low=1)
+    num_steps: int = _setting(32, "steps of each environment per round (T)", low=1)
+    num_epochs: int = _setting(4, "passes over a round's samples", low=1)
+    num_minibatches: int = _setting(8, "minibatches per epoch (M); each has T*N/M samples", low=1)
+    shuffle: Literal["samples", "environments"] = _setting(
+        "samples", "minibatches of single samples, or (faster) of all the steps of a few environments"
+    )
+    normalize_advantages: Literal["minibatch", "round", "none"] = _setting(
+        "minibatch", "where advantages get zero mean and unit deviation"
+    )
+    clip_value_loss: bool = _setting(True, "clip the change of the value prediction as the policy's ratio is clipped")
+    learning_rate_schedule: Literal["linear", "constant"] = _setting(
+        "linear", "anneal the learning rates linearly to 0 over the run, or keep them"
+    )
+    normalize_observations: bool = _setting(True, "normalise observations by running moments")
+    normalize_rewards: bool = _setting(True, "divide rewards by the running deviation of the discounted return")
+    observation_scale: tuple[float, ...] = _setting(
+        (), "divide observations by these constants, one per dimension (none: leave them)", above=0
+    )
+    perturb_rollout: bool = _setting(False, "perturb the action mean in the rollout too (the paper: update only)")
+    reset_every_round: bool = _setting(False, "begin every round with new episodes")
+    hidden_sizes: tuple[int, ...] = _setting((64, 64), "widths of the hidden layers of policy and value", low=1)
+    activation: Literal["tanh", "relu", "swish"] = _setting("tanh", "activation of the hidden layers")
+    weight_init: Literal["orthogonal", "uniform"] = _setting(
+        "orthogonal", "orthogonal, or uniform in +-1/sqrt(fan-in) for weights and biases (PyTorch's default)"
+    )
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.round_timesteps % self.num_minibatches:
+            _raise_indivisible("num_minibatches", self.num_minibatches, "num_steps * num_envs", self.round_timesteps)
+        if self.shuffle == "environments" and self.num_envs % self.num_minibatches:
+            _raise_indivisible("num_minibatches", self.num_minibatches, "num_envs", self.num_envs)
+        if self.total_timesteps < self.round_timesteps:
+            raise SettingsError(
+                f"total_timesteps={self.total_timesteps} is less than one round of num_steps * num_envs = "
+                f"{self.round_timesteps}; ask for at least that many, or make num_steps or num_envs smaller"
+            )
+
+    @property
+    def round_timesteps(self) -> int:
+        """Environment steps of one round, T*N."""
+        return self.num_steps * self.num_envs
+
+    @property
+    def num_updates(self) -> int:
+        """Rounds of a run, U: whole rounds only, so up to T*N - 1 of `total_timesteps` may be left undone."""
+        return self.total_timesteps // self.round_timesteps
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Hyperparams:
+    """The numbers of the algorithm: a pytree of scalars, each of which can be traced, swept under vmap and annealed.
+
+    Defaults are the paper's (Rahman & Xue 2022, arXiv 2212.07536, and its published code).
+
+    Raises:
+        SettingsError: if a plain number is out of range (arrays are checked by `grid`; traced values cannot be).
+    """
+
+    learning_rate: Scalar = _setting(3e-4, "Adam step size of the policy, and of the value unless it has its own", low=0)
+    value_learning_rate: Scalar | None = _setting(None, "Adam step size of the value network", low=0)
+    gamma: Scalar = _setting(0.99, "discount", low=0, high=1)
+    gae_lambda: Scalar = _setting(0.95, "lambda of the generalised advantage estimate", low=0, high=1)
+    clip_epsilon: Scalar = _setting(0.2, "half-width of the interval the probability ratio is clipped to", above=0)
+    value_coefficient: Scalar = _setting(0.5, "weight of the value loss, 1/2 mean squared error", low=0)
+    entropy_coefficient: Scalar = _setting(0.0, "weight of the entropy bonus", low=0)
+    max_grad_norm: Scalar = _setting(0.5, "global gradient norm is scaled down to this; inf: never", above=0, finite=False)
+    rpo_alpha: Scalar = _setting(0.5, "half-width of the uniform perturbation of the mean, in raw action units", low=0)
+    target_kl: Scalar = _setting(math.inf, "end a round's epochs once the KL exceeds this; inf: never", above=0, finite=False)
+    adam_epsilon: Scalar = _setting(1e-5, "Adam's epsilon", above=0)
+    observation_clip: Scalar = _setting(10.0, "normalised observations are clipped to +- this", above=0, finite=False)
+    reward_clip: Scalar = _setting(10.0, "normalised rewards are clipped to +- this", above=0, finite=False)
+
+    def __post_init__(self) -> None:
+        # jax rebuilds this record from tracers and placeholders too: only plain numbers are checked here.
+        _check_fields(self, kinds=(numbers.Real, str))
+
+
+def field_names(record: Any) -> list[str]:
+    """The names of a settings record's fields."""
+    return [field.name for field in dataclasses.fields(record)]
+
+
+def check_hyperparams(hyperparams: Hyperparams) -> None:
+    """Checks every entry of a concrete `Hyperparams`, arrays of settings included.
+
+    Raises:
+        SettingsError: if a value is out of range or not a number.
+    """
+    for field in dataclasses.fields(hyperparams):
+        value = getattr(hyperparams, field.name)
+        if value is not None:
+            _check_numbers(field, np.ravel(np.asarray(value)).tolist())
+
+
+def _check_fields(record: Any, kinds: tuple[type, ...] = (object,)) -> None:
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if not isinstance(value, kinds):
+            continue
+        if get_origin(field.type) is Literal:
+            _check_choice(field.name, value, get_args(field.type))
+        elif field.type is bool:
+            _check_choice(field.name, value, (True, False))
+        elif field.type is int:
+            _check_numbers(field, [value], whole=True)
+        elif get_origin(field.type) is tuple:
+            if not isinstance(value, tuple):
+                raise SettingsError(f"{field.name}={value!r} is not a tuple of numbers, such as (64, 64)")
+            _check_numbers(field, value, whole=get_args(field.type)[0] is int)
+        else:
+            _check_numbers(field, [value])
+
+
+def _check_choice(name: str, value: Any, choices: tuple) -> None:
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise SettingsError(f"{name}={value!r} is not one of {', '.join(map(str, choices))}")
+
+
+def _check_numbers(field: dataclasses.Field, values: Any, whole: bool = False) -> None:
+    kind = numbers.Integral if whole else numbers.Real
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise SettingsError(f"{field.name}={value!r} is not a {'whole number' if whole else 'number'}")
+        for complaint in _complaints(value, field.metadata):
+            raise SettingsError(f"{field.name}={value:g} is out of range: it must be {complaint}")
+
+
+def _complaints(value: Any, bounds: Any) -> Iterator[str]:
+    if math.isnan(value) or (math.isinf(value) and bounds.get("finite", True)):
+        yield "a finite number"
+    if "low" in bounds and value < bounds["low"]:
+        yield f"{bounds['low']} or more"
+    if "above" in bounds and value <= bounds["above"]:
+        yield f"above {bounds['above']}"
+    if "high" in bounds and value > bounds["high"]:
+        yield f"{bounds['high']} or less"
+
+
+def _raise_indivisible(name: str, divisor: int, of: str, total: int) -> None:
+    divisors = _divisors(total)
+    below = max((d for d in divisors if d < divisor), default=1)
+    above = min((d for d in divisors if d > divisor), default=total)
+    raise SettingsError(
+        f"{name}={divisor} does not divide {of} = {total}; the nearest that do are "
+        f"{' and '.join(str(d) for d in dict.fromkeys((below, above)))}"
+    )
+
+
+def _divisors(total: int) -> list[int]:
+    small = [d for d in range(1, math.isqrt(total) + 1) if total % d == 0]
+    return sorted({*small, *(total // d for d in small)})

@@ -1,0 +1,109 @@
+"""Brax: rigid-body physics in JAX, on four backends."""
+
+import contextlib
+import importlib
+import os
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor, batch
+from rpo_jax.errors import SettingsError, unknown_name
+
+NAMES = (
+    "ant",
+    "fast",
+    "halfcheetah",
+    "hopper",
+    "humanoid",
+    "humanoidstandup",
+    "inverted_double_pendulum",
+    "inverted_pendulum",
+    "pusher",
+    "reacher",
+    "swimmer",
+    "walker2d",
+)
+BACKENDS = ("spring", "positional", "generalized", "mjx")
+EPISODE_LENGTH = 1000
+
+
+def make(name: str, backend: str | None = None) -> Environment:
+    """The Brax environment of that name; episodes are cut after 1000 steps, as in Brax's own training.
+
+    Args:
+        name: one of `NAMES`.
+        backend: one of `BACKENDS`; "spring" if None, except that the swimmer only has "generalized".
+
+    Raises:
+        SettingsError: if there is no such environment, or it does not run on that backend.
+    """
+    if name not in NAMES:
+        raise unknown_name("environment", f"brax/{name}", [f"brax/{known}" for known in NAMES])
+    if backend is not None and backend not in BACKENDS:
+        raise unknown_name("Brax backend", backend, BACKENDS)
+    if name == "swimmer" and backend not in (None, "generalized"):
+        raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
+    backend = backend or ("generalized" if name == "swimmer" else "spring")
+    with _quiet():
+        env = _load_brax().get_environment(name, backend=backend)
+        template = jax.eval_shape(env.reset, jax.random.key(0))
+
+    def init(key: jax.Array):
+        state = env.reset(key)
+        return (state.pipeline_state, state.info, jnp.zeros((), jnp.int32)), state.obs
+
+    def step(key: jax.Array, carried, action: jax.Array):
+        # Only what the next step reads is carried: physics, info and the time.
+        pipeline_state, info, time = carried
+        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
+        state = env.step(blank.replace(pipeline_state=pipeline_state, info=info), action)
+        time = time + 1
+        successor = Successor(state.obs, state.reward, state.done > 0, time >= EPISODE_LENGTH)
+        return (state.pipeline_state, state.info, time), successor
+
+    # Every Brax environment takes actions in [-1, 1], and scales them to its actuators itself where they differ.
+    bound = np.ones(env.action_size, np.float32)
+    return batch(
+        Dynamics(init, step),
+        name=f"brax/{name}",
+        observation_size=template.obs.shape[0],
+        low=-bound,
+        high=bound,
+        time_limit=EPISODE_LENGTH,
+    )
+
+
+def _load_brax() -> Any:
+    envs = importlib.import_module("brax.envs")
+    fluid: Any = importlib.import_module("brax.fluid")
+    # brax 0.14.2 calls jnp.clip(a_min=), which jax 0.10 removed; only the swimmer's fluid forces meet it.
+    fluid.jp = types.SimpleNamespace(**{**vars(jnp), "clip": _clip_with_old_names})
+    return envs
+
+
+def _clip_with_old_names(x, min=None, max=None, *, a_min=None, a_max=None):
+    return jnp.clip(x, a_min if min is None else min, a_max if max is None else max)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Brax's and MuJoCo's import and construction noise from the user, also what C code writes to stderr."""
+    with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.ExitStack() as stack:
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stdout(null))
+        stack.enter_context(contextlib.redirect_stderr(null))
+        for descriptor in (1, 2):
+            stack.callback(_restore, os.dup(descriptor), descriptor)
+            os.dup2(null.fileno(), descriptor)
+        yield
+
+
+def _restore(saved: int, descriptor: int) -> None:
+    os.dup2(saved, descriptor)
+    os.close(saved)

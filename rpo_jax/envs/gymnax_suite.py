@@ -1,0 +1,49 @@
+"""gymnax: classic control and small tasks in JAX."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor, batch
+from rpo_jax.errors import SettingsError, unknown_name
+
+IDS = ("MountainCarContinuous-v0", "Pendulum-v1", "PointRobot-misc", "Reacher-misc", "Swimmer-misc")
+
+
+def make(env_id: str) -> Environment:
+    """The gymnax environment of that id, with its default parameters.
+
+    Raises:
+        SettingsError: if there is none, or its actions are discrete.
+    """
+    if env_id not in IDS:
+        _reject(env_id)
+    env, params = importlib.import_module("gymnax").make(env_id)
+    space = env.action_space(params)
+
+    def init(key: jax.Array):
+        obs, state = env.reset_env(key, params)
+        return state, obs
+
+    def step(key: jax.Array, state, action: jax.Array):
+        obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
+        return state, Successor(obs, jnp.asarray(reward, jnp.float32), terminated, env.is_truncated(state, params))
+
+    return batch(
+        Dynamics(init, step),
+        name=f"gymnax/{env_id}",
+        observation_size=env.observation_space(params).shape[0],
+        low=np.broadcast_to(np.asarray(space.low, np.float32), space.shape),
+        high=np.broadcast_to(np.asarray(space.high, np.float32), space.shape),
+        time_limit=int(params.max_steps_in_episode),
+    )
+
+
+def _reject(env_id: str) -> None:
+    if env_id in importlib.import_module("gymnax").registered_envs:
+        raise SettingsError(
+            f"gymnax/{env_id} has discrete actions, and RPO needs continuous ones; gymnax has: {', '.join(IDS)}"
+        )
+    raise unknown_name("environment", f"gymnax/{env_id}", [f"gymnax/{known}" for known in IDS])

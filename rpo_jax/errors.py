@@ -1,0 +1,17 @@
+"""What a user sees when a setting or a name cannot be used."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SettingsError(ValueError):
+    """A setting, name or folder that cannot be used; its message is one line that says what to do."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:
+    """The error for a name that does not exist: it lists the nearest known names, or all of them."""
+    names = sorted(known)
+    lowered = {candidate.lower(): candidate for candidate in names}
+    near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return SettingsError(f"unknown {kind} {name!r}; {hint}")

@@ -1,0 +1,59 @@
+"""Whole episodes with a learned policy."""
+
+import jax
+import jax.numpy as jnp
+
+from rpo_jax.agent import Agent
+from rpo_jax.config import Scalar
+from rpo_jax.types import Policy, TrainingState
+
+MAX_EPISODE_STEPS = 10_000
+
+
+def evaluate(
+    agent: Agent,
+    state: TrainingState | Policy,
+    key: jax.Array,
+    num_episodes: int = 128,
+    *,
+    sample: bool = False,
+    observation_clip: Scalar = 10.0,
+) -> jax.Array:
+    """Plays whole episodes, side by side, with frozen normalisation.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        state: of one run; vmap over it for many.
+        key: random key of the episodes; not one that trained.
+        num_episodes: how many.
+        sample: act with a sample of the policy rather than with its mean action.
+        observation_clip: as in training.
+
+    Returns:
+        Undiscounted returns [num_episodes]. An episode that goes on is cut at the environment's time limit, or after
+        10,000 steps where it has none.
+    """
+    key_reset, key_noise, key_env = jax.random.split(key, 3)
+    limit = agent.env.time_limit or MAX_EPISODE_STEPS
+    shape = (num_episodes, agent.env.action_size)
+
+    def act(obs: jax.Array, step: jax.Array) -> jax.Array:
+        loc, log_scale = agent.act(state.params, agent.normalize(state.obs_moments, obs, observation_clip))
+        if not sample:
+            return agent.to_env(agent.head.mean(loc, log_scale))
+        noise = agent.head.noise(jax.random.fold_in(key_noise, step), shape)
+        return agent.to_env(loc + jnp.exp(log_scale) * noise)
+
+    def goes_on(carry):
+        step, _, _, _, playing = carry
+        return playing.any() & (step < limit)
+
+    def play(carry):
+        step, env_state, obs, returns, playing = carry
+        env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step), env_state, act(obs, step))
+        returns = jnp.where(playing, timestep.episode_return, returns)
+        return step + 1, env_state, timestep.obs, returns, playing & ~timestep.ended
+
+    env_state, obs = agent.env.reset(key_reset, num_episodes)
+    start = (jnp.zeros((), jnp.int32), env_state, obs, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
+    return jax.lax.while_loop(goes_on, play, start)[3]

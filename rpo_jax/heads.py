@@ -1,0 +1,110 @@
+"""Action heads: location-scale families, built by distrax, and how an action of theirs reaches the environment.
+
+The network gives a location per action dimension, and one scale per dimension that does not depend on the state. A
+stored action is a sample `x = loc + scale * noise` as drawn: not clipped and not squashed. `to_env` maps it to the
+bounds `low`, `high` [A] of the environment.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.errors import unknown_name
+
+
+def clip_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Cuts an action off at the bounds; no rescaling, so that alpha stays in raw action units."""
+    return jnp.clip(x, low, high)
+
+
+def squash_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """`tanh`, scaled to the bounds."""
+    return low + 0.5 * (high - low) * (jnp.tanh(x) + 1.0)
+
+
+class Head(NamedTuple):
+    """A family of action distributions.
+
+    Attributes:
+        family: `(loc, scale) -> distrax.Distribution`, a location-scale family over the stored action.
+        to_env: `(x, low, high) -> action` within the bounds.
+        squashed: whether density and entropy are those of the squashed action rather than of `x`.
+    """
+
+    family: Callable[..., distrax.Distribution]
+    to_env: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] = clip_to_bounds
+    squashed: bool = False
+
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Standard noise of the family: `loc + scale * noise` is a sample."""
+        return self.family(0.0, 1.0).sample(seed=key, sample_shape=shape)
+
+    def log_prob(self, loc: jax.Array, log_scale: jax.Array, x: jax.Array, half_range: jax.Array) -> jax.Array:
+        """Log-density of the stored action `x`, summed over action dimensions.
+
+        Args:
+            loc: location [..., A].
+            log_scale: logarithm of the scale [A].
+            x: stored action [..., A]; for a squashed head, the action before the squash, which needs no `atanh`.
+            half_range: (high - low) / 2 [A]; only a squashed head uses it.
+
+        Returns:
+            [...] log-density, in nats; of the environment's own action where the head is squashed.
+        """
+        log_prob = self.family(loc, jnp.exp(log_scale)).log_prob(x)
+        if self.squashed:
+            log_prob -= _log_det_squash(x, half_range)
+        return log_prob.sum(-1)
+
+    def entropy(self, loc: jax.Array, log_scale: jax.Array, half_range: jax.Array) -> jax.Array:
+        """Differential entropy, summed over action dimensions: [...] nats for a location [..., A].
+
+        A squashed normal has no closed form: `H(x) + E[log |da/dx|]` by Gauss-Hermite quadrature (32 nodes).
+        """
+        scale = jnp.exp(log_scale)
+        entropy = jnp.broadcast_to(self.family(loc, scale).entropy(), loc.shape)
+        if self.squashed:
+            nodes, weights = _GAUSS_HERMITE
+            x = loc[..., None] + scale[..., None] * nodes
+            entropy += _log_det_squash(x, half_range[..., None]) @ weights
+        return entropy.sum(-1)
+
+    def mean(self, loc: jax.Array, log_scale: jax.Array) -> jax.Array:
+        """Mean of the stored action [..., A]; the mean action is `to_env` of it."""
+        return jnp.broadcast_to(self.family(loc, jnp.exp(log_scale)).mean(), loc.shape)
+
+
+def _log_det_squash(x: jax.Array, half_range: jax.Array) -> jax.Array:
+    return distrax.Tanh().forward_log_det_jacobian(x) + jnp.log(half_range)
+
+
+def _gauss_hermite(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
+    return nodes.astype(np.float32), (weights / weights.sum()).astype(np.float32)
+
+
+_GAUSS_HERMITE = _gauss_hermite(32)
+
+HEADS = {
+    "normal": Head(distrax.Normal),
+    "laplace": Head(distrax.Laplace),
+    "gumbel": Head(distrax.Gumbel),
+    "tanh-normal": Head(distrax.Normal, squash_to_bounds, squashed=True),
+    # The seed notes' own: the squash is part of the environment, density and entropy are taken before it.
+    "normal-then-tanh": Head(distrax.Normal, squash_to_bounds),
+}
+
+
+def get_head(name: str) -> Head:
+    """The head of that name.
+
+    Raises:
+        SettingsError: if there is none.
+    """
+    if name not in HEADS:
+        raise unknown_name("head", name, HEADS)
+    return HEADS[name]

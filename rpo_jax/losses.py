@@ -1,0 +1,82 @@
+"""The loss: clipped surrogate, value loss and entropy bonus."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from rpo_jax.agent import Agent
+from rpo_jax.config import Hyperparams, Scalar
+from rpo_jax.types import Batch, Params
+
+
+def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -> jax.Array:
+    """`-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7); ratio, advantage: [B]."""
+    chex.assert_equal_shape([ratio, advantage])
+    clipped = jnp.clip(ratio, 1.0 - clip_epsilon, 1.0 + clip_epsilon)
+    return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+
+
+def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
+    """`1/2 mean((V - target)^2)`; value, target: [B]."""
+    chex.assert_equal_shape([value, target])
+    return 0.5 * jnp.square(value - target).mean()
+
+
+def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, clip_epsilon: Scalar) -> jax.Array:
+    """`1/2 mean(max((V - target)^2, (V_old + clip(V - V_old, +-eps) - target)^2))`, as PPO's own code; all: [B]."""
+    chex.assert_equal_shape([value, old, target])
+    clipped = old + jnp.clip(value - old, -clip_epsilon, clip_epsilon)
+    return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)).mean()
+
+
+def standardize(x: jax.Array) -> jax.Array:
+    """Zero mean and unit deviation over all entries."""
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
+def rpo_loss(
+    params: Params, agent: Agent, batch: Batch, offsets: jax.Array, hyperparams: Hyperparams
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The RPO loss of a minibatch (Rahman & Xue 2022, Algorithm 1); PPO's where the offsets are 0.
+
+    The probability ratio compares the plain policy that acted with the perturbed one, `mu + z`. Value, entropy and
+    clipping are PPO's.
+
+    Args:
+        params: of the actor-critic.
+        agent: the static part.
+        batch: [B, ...].
+        offsets: the perturbation z [B, A].
+        hyperparams: clip_epsilon, value_coefficient and entropy_coefficient are used.
+
+    Returns:
+        The loss [], and metrics [] by name.
+    """
+    chex.assert_equal_shape([offsets, batch.action])
+    loc, log_scale = agent.act(params, batch.obs)
+    log_prob = agent.head.log_prob(loc + offsets, log_scale, batch.action, agent.half_range)
+    log_ratio = log_prob - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    advantage = batch.advantage
+    if agent.config.normalize_advantages == "minibatch":
+        advantage = standardize(advantage)
+    policy_loss = clipped_surrogate(ratio, advantage, hyperparams.clip_epsilon)
+
+    value = agent.evaluate(params, batch.obs)
+    if agent.config.clip_value_loss:
+        value_loss = clipped_squared_error(value, batch.value, batch.target, hyperparams.clip_epsilon)
+    else:
+        value_loss = squared_error(value, batch.target)
+
+    entropy = agent.head.entropy(loc, log_scale, agent.half_range).mean()
+    loss = (
+        policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
+    )
+    metrics = {
+        "policy_loss": policy_loss,
+        "value_loss": value_loss,
+        "entropy": entropy,
+        "approx_kl": (ratio - 1.0 - log_ratio).mean(),
+        "clip_fraction": (jnp.abs(ratio - 1.0) > hyperparams.clip_epsilon).mean(),
+    }
+    return loss, metrics

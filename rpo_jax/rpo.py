@@ -1,0 +1,108 @@
+"""Robust Policy Optimization (Rahman & Xue 2022, arXiv 2212.07536): PPO whose action mean is perturbed when it learns."""
+
+import jax
+import jax.numpy as jnp
+
+from rpo_jax.advantages import generalized_advantage_estimation
+from rpo_jax.agent import Agent, make_optimizer
+from rpo_jax.config import Hyperparams
+from rpo_jax.losses import standardize
+from rpo_jax.metrics import rollout_metrics
+from rpo_jax.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
+from rpo_jax.rollout import collect_rollout
+from rpo_jax.types import Batch, TrainingState, Transition
+from rpo_jax.update import Metrics, update_policy
+
+
+def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[TrainingState, Metrics]:
+    """A whole run: pure, so it can be jitted, and vmapped over hyperparameters and keys.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        hyperparams: numbers [].
+        key: random key of the run, such as `jax.random.key(seed)`.
+
+    Returns:
+        The last state, and metrics {name: [U]}, one row per update.
+    """
+
+    def body(state, _):
+        return train_iteration(agent, hyperparams, state)
+
+    return jax.lax.scan(body, init(agent, hyperparams, key), length=agent.config.num_updates)
+
+
+def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
+    """The state before the first round."""
+    key, key_params, key_env = jax.random.split(key, 3)
+    env_state, obs = agent.env.reset(key_env, agent.config.num_envs)
+    params = agent.network.init(key_params, obs)
+    return TrainingState(
+        params=params,
+        opt_state=make_optimizer(hyperparams).init(params),
+        obs_moments=initial_moments(obs.shape[1:]),
+        return_moments=initial_moments(),
+        discounted_return=jnp.zeros(agent.config.num_envs),
+        env_state=env_state,
+        obs=obs,
+        update=jnp.zeros((), jnp.int32),
+        key=key,
+    )
+
+
+def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
+    """One round of RPO: act, estimate advantages, improve the perturbed policy."""
+    key, key_reset, key_act, key_learn = jax.random.split(state.key, 4)
+    if agent.config.reset_every_round:
+        state = begin_episodes(agent, state, key_reset)
+    state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
+    state, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]
+    state, metrics = update_policy(agent, state, batch, key_learn, hyperparams)
+    return state.replace(key=key), metrics | rollout_metrics(rollout, batch)
+
+
+def estimate_advantages(
+    agent: Agent, state: TrainingState, rollout: Transition, hyperparams: Hyperparams
+) -> tuple[TrainingState, Batch]:
+    """What the update learns from, [T, N, ...], and the state with running moments brought up to date.
+
+    Observations are normalised by the moments the policy acted with, rewards by moments that include this round.
+    """
+    obs, final_obs = (
+        agent.normalize(state.obs_moments, x, hyperparams.observation_clip) for x in (rollout.obs, rollout.final_obs)
+    )
+    state, rewards = _normalized_rewards(agent, state, rollout, hyperparams)
+    values = agent.evaluate(state.params, obs)
+    advantages, targets = generalized_advantage_estimation(
+        rewards,
+        values,
+        next_values=agent.evaluate(state.params, final_obs),
+        terminated=rollout.terminated,
+        ended=rollout.ended,
+        gamma=hyperparams.gamma,
+        gae_lambda=hyperparams.gae_lambda,
+    )
+    if agent.config.normalize_advantages == "round":
+        advantages = standardize(advantages)
+    if agent.config.normalize_observations:
+        state = state.replace(obs_moments=update_moments(state.obs_moments, rollout.obs))
+    return state, Batch(obs, rollout.action, rollout.log_prob, advantages, targets, values)
+
+
+def begin_episodes(agent: Agent, state: TrainingState, key: jax.Array) -> TrainingState:
+    """Drops the episodes under way and begins new ones."""
+    env_state, obs = agent.env.reset(key, agent.config.num_envs)
+    return state.replace(env_state=env_state, obs=obs, discounted_return=jnp.zeros_like(state.discounted_return))
+
+
+def _normalized_rewards(
+    agent: Agent, state: TrainingState, rollout: Transition, hyperparams: Hyperparams
+) -> tuple[TrainingState, jax.Array]:
+    if not agent.config.normalize_rewards:
+        return state, rollout.reward
+    carry, returns = discounted_returns(
+        state.discounted_return, rollout.reward, rollout.ended, hyperparams.gamma
+    )
+    moments = update_moments(state.return_moments, returns)
+    state = state.replace(discounted_return=carry, return_moments=moments)
+    return state, scale_rewards(moments, rollout.reward, hyperparams.reward_clip)

@@ -1,0 +1,102 @@
+"""Many runs in one compiled call: seeds times hyperparameter settings."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.agent import Agent
+from rpo_jax.config import Hyperparams, check_hyperparams, field_names
+from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.rpo import train
+from rpo_jax.types import TrainingState
+from rpo_jax.update import Metrics
+
+
+def seeds(first: int, count: int) -> jax.Array:
+    """Keys [count] of the seeds `first ... first + count - 1`, each the same as `jax.random.key(seed)`.
+
+    Raises:
+        SettingsError: if there is no seed, or one is negative or above 2^32 - 1.
+    """
+    if count < 1:
+        raise SettingsError(f"the number of seeds is {count}; it must be 1 or more")
+    if first < 0 or first + count > 2**32:
+        raise SettingsError(f"seeds {first} ... {first + count - 1} are out of range: 0 ... {2**32 - 1}")
+    # Threefry whatever the process's default: under vmap the others do not give each seed a stream of its own.
+    make_key = partial(jax.random.key, impl="threefry2x32")
+    return jax.vmap(make_key)(jnp.arange(first, first + count, dtype=jnp.uint32))
+
+
+def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) -> Hyperparams:
+    """All combinations of the given values, as one `Hyperparams` with leaves [H]; the last name varies fastest.
+
+    Args:
+        base: gives the numbers that are not named; the defaults if None.
+        **values: one or several values for each named hyperparameter.
+
+    Raises:
+        SettingsError: if a name is unknown or a value out of range.
+    """
+    base = base or Hyperparams()
+    for name in values:
+        if name not in field_names(base):
+            raise unknown_name("hyperparameter", name, field_names(base))
+    lists = [np.atleast_1d(np.asarray(value, dtype=np.float32)) for value in values.values()]
+    combinations = np.asarray(list(itertools.product(*lists)), np.float32)  # [H, number of names]
+    if not len(combinations):
+        raise SettingsError(f"no value is given for one of {', '.join(values)}")
+    named = dict(zip(values, combinations.T, strict=True))
+    settings = dataclasses.replace(base, **named)
+    check_hyperparams(settings)
+    return jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (len(combinations),)), settings)
+
+
+def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
+    """The H settings of a grid, each a plain dictionary."""
+    count = len(hyperparams.learning_rate)  # pyright: ignore[reportArgumentType]
+    fields = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
+    return [
+        {name: None if value is None else float(str(np.float32(value[index]))) for name, value in fields.items()}
+        for index in range(count)
+    ]
+
+
+def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> tuple[Hyperparams, jax.Array]:
+    """Settings [H] times keys [S] as runs [H*S], the seed varying fastest."""
+    settings, count = len(hyperparams.learning_rate), len(keys)  # pyright: ignore[reportArgumentType]
+    return jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), count), hyperparams), jnp.tile(keys, settings)
+
+
+def by_setting_and_seed(tree: Any, num_seeds: int) -> Any:
+    """Leaves [H*S, ...] as [H, S, ...]."""
+    return jax.tree.map(lambda x: x.reshape((-1, num_seeds) + x.shape[1:]), tree)
+
+
+def sweep(agent: Agent, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:
+    """Trains every setting with every seed in one compiled call.
+
+    A run's random stream depends on its key alone, however many others share the call.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        hyperparams: settings with leaves [H], from `grid`; or a single setting, which gives H = 1.
+        keys: [S], from `seeds`.
+
+    Returns:
+        States and metrics with leaves [H, S, ...] and {name: [H, S, U]}.
+    """
+    check_hyperparams(hyperparams)
+    if np.ndim(hyperparams.learning_rate) == 0:
+        hyperparams = grid(hyperparams)
+    return by_setting_and_seed(_train_runs(agent, *as_runs(hyperparams, keys)), len(keys))
+
+
+@partial(jax.jit, static_argnums=0)
+def _train_runs(agent: Agent, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:
+    return jax.vmap(partial(train, agent))(hyperparams, keys)
