@@ -5,14 +5,28 @@ import jax.numpy as jnp
 
 from rpo_jax.types import Batch, Transition
 
+Metrics = dict[str, jax.Array]
 
-def rollout_metrics(rollout: Transition, batch: Batch) -> dict[str, jax.Array]:
-    """Metrics [] of a round's acting.
+ROLLOUT_METRICS = {
+    "episodes": "episodes that ended in the round",
+    "episode_return": "their mean return, undiscounted; NaN if none ended",
+    "episode_length": "their mean length in steps; NaN if none ended",
+    "round_reward": "sum of an environment's rewards over the T steps, mean over environments",
+    "explained_variance": "1 - Var(target - V) / Var(target), before the update",
+}
+LOSS_METRICS = {
+    "policy_loss": "clipped surrogate",
+    "value_loss": "1/2 mean squared error of the value, clipped or plain",
+    "entropy": "entropy of the unperturbed policy, in nats",
+    "approx_kl": "mean of r - 1 - log r, an estimate of KL(acting policy, perturbed policy)",
+    "clip_fraction": "share of samples whose ratio left the clipping interval",
+    "grad_norm": "global norm of the gradient, before clipping",
+}
+METRICS = {**ROLLOUT_METRICS, **LOSS_METRICS, "epochs": "epochs done before the target KL stopped them"}
 
-    `episode_return` and `episode_length` are means over the `episodes` that ended in the round, NaN if none did.
-    `round_reward` is the sum of an environment's rewards over the T steps, mean over environments.
-    `explained_variance` is `1 - Var(target - V) / Var(target)`.
-    """
+
+def rollout_metrics(rollout: Transition, batch: Batch) -> Metrics:
+    """`ROLLOUT_METRICS` [] of a round's acting."""
     ended = rollout.ended
     episodes = ended.sum().astype(jnp.float32)
     return {

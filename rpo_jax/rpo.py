@@ -7,11 +7,11 @@ from rpo_jax.advantages import generalized_advantage_estimation
 from rpo_jax.agent import Agent, make_optimizer
 from rpo_jax.config import Hyperparams
 from rpo_jax.losses import standardize
-from rpo_jax.metrics import rollout_metrics
+from rpo_jax.metrics import Metrics, rollout_metrics
 from rpo_jax.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.types import Batch, TrainingState, Transition
-from rpo_jax.update import Metrics, update_policy
+from rpo_jax.update import update_policy
 
 
 def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[TrainingState, Metrics]:

@@ -13,9 +13,9 @@ import numpy as np
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams, check_hyperparams, field_names
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.metrics import Metrics
 from rpo_jax.rpo import train
 from rpo_jax.types import TrainingState
-from rpo_jax.update import Metrics
 
 
 def seeds(first: int, count: int) -> jax.Array:
@@ -57,20 +57,24 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
     return jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (len(combinations),)), settings)
 
 
+def num_settings(hyperparams: Hyperparams) -> int:
+    """H of a grid."""
+    return len(np.asarray(hyperparams.learning_rate))
+
+
 def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
     """The H settings of a grid, each a plain dictionary."""
-    count = len(hyperparams.learning_rate)  # pyright: ignore[reportArgumentType]
     fields = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
     return [
         {name: None if value is None else float(str(np.float32(value[index]))) for name, value in fields.items()}
-        for index in range(count)
+        for index in range(num_settings(hyperparams))
     ]
 
 
 def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> tuple[Hyperparams, jax.Array]:
     """Settings [H] times keys [S] as runs [H*S], the seed varying fastest."""
-    settings, count = len(hyperparams.learning_rate), len(keys)  # pyright: ignore[reportArgumentType]
-    return jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), count), hyperparams), jnp.tile(keys, settings)
+    runs = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), len(keys)), hyperparams)
+    return runs, jnp.tile(keys, num_settings(hyperparams))
 
 
 def by_setting_and_seed(tree: Any, num_seeds: int) -> Any:

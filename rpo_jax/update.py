@@ -9,9 +9,8 @@ import optax
 from rpo_jax.agent import Agent, make_optimizer
 from rpo_jax.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.losses import rpo_loss
+from rpo_jax.metrics import LOSS_METRICS, Metrics
 from rpo_jax.types import Batch, Params, TrainingState
-
-Metrics = dict[str, jax.Array]
 
 
 def update_policy(
@@ -52,15 +51,12 @@ def update_policy(
         index, _, _, kl = carry
         return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
 
-    zeros = {name: jnp.zeros(()) for name in METRIC_NAMES}
+    zeros = {name: jnp.zeros(()) for name in LOSS_METRICS}
     start = (jnp.zeros((), jnp.int32), (state.params, state.opt_state), zeros, jnp.full((), -jnp.inf))
     epochs, (params, opt_state), sums, _ = jax.lax.while_loop(goes_on, epoch, start)
     metrics = {name: value / epochs for name, value in sums.items()}
     metrics["epochs"] = epochs.astype(jnp.float32)
     return state.replace(params=params, opt_state=opt_state, update=state.update + 1), metrics
-
-
-METRIC_NAMES = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
 
 
 def shuffle(key: jax.Array, batch: Batch, config: TrainConfig) -> Batch:
@@ -78,10 +74,15 @@ def shuffle(key: jax.Array, batch: Batch, config: TrainConfig) -> Batch:
         return jnp.moveaxis(columns, 1, 0).reshape((config.num_minibatches, -1) + x.shape[2:])
 
     if config.shuffle == "environments":
-        order = jax.random.permutation(key, config.num_envs)
+        order = permutation(key, config.num_envs)
         return jax.tree.map(by_environments, batch)
-    order = jax.random.permutation(key, config.round_timesteps)
+    order = permutation(key, config.round_timesteps)
     return jax.tree.map(by_samples, batch)
+
+
+def permutation(key: jax.Array, size: int) -> jax.Array:
+    """A random order of `0 ... size - 1`, by one sort of 32-bit keys (`jax.random.permutation` sorts twice)."""
+    return jax.lax.sort_key_val(jax.random.bits(key, (size,)), jnp.arange(size))[1]
 
 
 def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> dict[str, Scalar]:

@@ -1,7 +1,7 @@
 """Environments: one protocol, wrappers, and an adapter per suite, which is imported only when asked for."""
 
 from rpo_jax.envs import brax_suite, gymnax_suite
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep, batch
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep, vectorize
 from rpo_jax.envs.wrappers import record_episodes, scale_observations, terminate_at_time_limit
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -10,7 +10,7 @@ __all__ = [
     "Environment",
     "Successor",
     "Timestep",
-    "batch",
+    "vectorize",
     "environment_names",
     "make_env",
     "record_episodes",

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, batch
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.errors import SettingsError, unknown_name
 
 NAMES = (
@@ -69,7 +69,7 @@ def make(name: str, backend: str | None = None) -> Environment:
 
     # Every Brax environment takes actions in [-1, 1], and scales them to its actuators itself where they differ.
     bound = np.ones(env.action_size, np.float32)
-    return batch(
+    return vectorize(
         Dynamics(init, step),
         name=f"brax/{name}",
         observation_size=template.obs.shape[0],

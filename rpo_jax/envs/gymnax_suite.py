@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, batch
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.errors import SettingsError, unknown_name
 
 IDS = ("MountainCarContinuous-v0", "Pendulum-v1", "PointRobot-misc", "Reacher-misc", "Swimmer-misc")
@@ -31,7 +31,7 @@ def make(env_id: str) -> Environment:
         obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
         return state, Successor(obs, jnp.asarray(reward, jnp.float32), terminated, env.is_truncated(state, params))
 
-    return batch(
+    return vectorize(
         Dynamics(init, step),
         name=f"gymnax/{env_id}",
         observation_size=env.observation_space(params).shape[0],

@@ -1,7 +1,7 @@
 """What the algorithm asks of an environment: reset, refresh and step of a whole batch.
 
 A JAX simulator enters as `Dynamics`, two pure functions of a single environment that know nothing of batches or
-resets, and `batch` makes an `Environment` of it. A suite that steps a batch on the host can be an `Environment` itself.
+resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host can be an `Environment` itself.
 """
 
 from collections.abc import Callable
@@ -103,7 +103,7 @@ class BatchState(NamedTuple):
     reserve: Any
 
 
-def batch(dynamics: Dynamics, **attributes: Any) -> Environment:
+def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
     """Makes an Environment of single dynamics: vmap, and automatic reset from a reserve.
 
     Initial states: every environment holds one initial state in reserve, drawn by `init` itself, and an episode that

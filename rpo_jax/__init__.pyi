@@ -1,0 +1,34 @@
+from .agent import Agent as Agent
+from .agent import make_agent as make_agent
+from .config import Hyperparams as Hyperparams
+from .config import TrainConfig as TrainConfig
+from .envs import Dynamics as Dynamics
+from .envs import Environment as Environment
+from .envs import Successor as Successor
+from .envs import Timestep as Timestep
+from .envs import vectorize as vectorize
+from .envs import environment_names as environment_names
+from .envs import make_env as make_env
+from .envs import terminate_at_time_limit as terminate_at_time_limit
+from .errors import SettingsError as SettingsError
+from .evaluation import evaluate as evaluate
+from .heads import Head as Head
+from .heads import get_head as get_head
+from .presets import Preset as Preset
+from .presets import get_preset as get_preset
+from .rpo import init as init
+from .rpo import train as train
+from .rpo import train_iteration as train_iteration
+from .runs.fit import Fit as Fit
+from .runs.fit import fit as fit
+from .sweep import grid as grid
+from .sweep import seeds as seeds
+from .sweep import sweep as sweep
+from .types import Policy as Policy
+from .types import TrainingState as TrainingState
+from .variants import PPO as PPO
+from .variants import RPO as RPO
+from .variants import Variant as Variant
+from .variants import get_variant as get_variant
+
+__version__: str

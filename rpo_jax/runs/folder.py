@@ -1,0 +1,252 @@
+"""The folder of a run: settings, metrics, policies and a summary, in formats that anything can read.
+
+    settings.json   what was trained
+    metrics.csv     one row per setting, seed and update
+    curves.png      return and entropy over steps
+    policies.npz    parameters and normalisation of every trained policy, leaves [H, S, ...]; loads without pickle
+    summary.json    final numbers, times and versions
+"""
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import math
+import platform
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from rpo_jax.agent import Agent, make_agent
+from rpo_jax.config import Hyperparams, TrainConfig
+from rpo_jax.envs import make_env
+from rpo_jax.errors import SettingsError
+from rpo_jax.heads import get_head
+from rpo_jax.metrics import METRICS
+from rpo_jax.normalization import Moments
+from rpo_jax.rpo import init
+from rpo_jax.runs.fit import Fit
+from rpo_jax.sweep import settings_list
+from rpo_jax.types import Policy
+from rpo_jax.variants import get_variant
+
+FORMAT = 1
+SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
+PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSpec:
+    """Everything that says what a run is.
+
+    Attributes:
+        env: such as "gymnax/Pendulum-v1".
+        variant: its name.
+        preset: the preset that the settings came from.
+        head: name of the action head.
+        time_limit: "bootstrap" or "terminate".
+        backend: of Brax; None elsewhere.
+        config: static settings.
+        hyperparams: settings with leaves [H].
+        seeds: [S].
+    """
+
+    env: str
+    variant: str
+    preset: str
+    head: str
+    time_limit: str
+    backend: str | None
+    config: TrainConfig
+    hyperparams: Hyperparams
+    seeds: list[int]
+
+    def agent(self) -> Agent:
+        """The agent that this describes.
+
+        Raises:
+            SettingsError: if a name is unknown, or settings do not fit the environment.
+        """
+        env = make_env(self.env, time_limit=self.time_limit, backend=self.backend)
+        return make_agent(env, get_variant(self.variant), self.config, get_head(self.head))
+
+
+class LoadedRun(NamedTuple):
+    """A run read back from its folder; policy has leaves [H, S, ...]."""
+
+    spec: RunSpec
+    agent: Agent
+    policy: Policy
+
+
+def claim(folder: Path) -> None:
+    """Makes the folder of a new run.
+
+    Raises:
+        SettingsError: if it already holds a run, or cannot be made.
+    """
+    if (folder / SETTINGS).exists():
+        raise SettingsError(f"{folder} already holds a run; choose another --out, or move it away")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from None
+
+
+def write_settings(folder: Path, spec: RunSpec) -> None:
+    """Writes settings.json."""
+    described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
+    _write_json(folder / SETTINGS, {"format": FORMAT, "version": _version("rpo_jax"), **described})
+
+
+def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
+    """Writes metrics, policies and, last, the summary, which it returns."""
+    _write_metrics(folder / METRICS_TABLE, spec, result.metrics)
+    leaves = {"/".join(path): np.asarray(leaf) for path, leaf in _flatten(result.state.policy).items()}
+    np.savez(folder / POLICIES, allow_pickle=False, **leaves)
+    summary = summarize(spec, result)
+    _write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
+    """The numbers of summary.json; lists of lists are [setting][seed]."""
+    updates = result.metrics["entropy"].shape[-1]
+    timesteps = updates * spec.config.round_timesteps
+    runs = len(spec.seeds) * result.metrics["entropy"].shape[0]
+    return {
+        "env": spec.env,
+        "variant": spec.variant,
+        "preset": spec.preset,
+        "head": spec.head,
+        "time_limit": spec.time_limit,
+        "seeds": spec.seeds,
+        "settings": settings_list(spec.hyperparams),
+        "final_return": final_values(result.metrics["episode_return"], updates).tolist(),
+        "final_entropy": final_values(result.metrics["entropy"], updates).tolist(),
+        "total_timesteps": timesteps,
+        "compile_seconds": round(result.compile_seconds, 3),
+        "train_seconds": round(result.train_seconds, 3),
+        "env_steps_per_second": round(timesteps * runs / max(result.train_seconds, 1e-9), 1),
+        "interrupted": result.interrupted,
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+    }
+
+
+def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
+    """Mean over the last 5% of updates: rows [H, S, U] to [H, S].
+
+    Rows without an episode are NaN and do not count: where environments end their episodes together, the last rows
+    with one are taken.
+    """
+
+    def final(row: np.ndarray) -> float:
+        known = row[~np.isnan(row)]
+        recent = row[-max(1, math.ceil(0.05 * num_updates)) :]
+        recent = recent[~np.isnan(recent)]
+        if recent.size:
+            return float(recent.mean())
+        return float(known[-1]) if known.size else math.nan
+
+    return np.apply_along_axis(final, -1, rows) if rows.shape[-1] else np.full(rows.shape[:-1], math.nan)
+
+
+def load_run(folder: Path) -> LoadedRun:
+    """Reads a run back.
+
+    Raises:
+        SettingsError: if the folder holds no run, or one that is unfinished, damaged or of another version.
+    """
+    described = _read_settings(folder)
+    try:
+        hyperparams = _stack_settings(described["hyperparams"])
+        tuples = {name: tuple(x) for name, x in described["config"].items() if isinstance(x, list)}
+        config = TrainConfig(**{**described["config"], **tuples})
+        names = ("env", "variant", "preset", "head", "time_limit", "backend")
+        spec = RunSpec(**{name: described[name] for name in names}, config=config, hyperparams=hyperparams, seeds=list(described["seeds"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
+    agent = spec.agent()
+    return LoadedRun(spec, agent, _read_policy(folder, spec, agent))
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it")
+    try:
+        described = json.loads(path.read_text())
+        written = described["format"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SettingsError(f"{path} is damaged: it is not what rpo-jax train writes") from None
+    if written != FORMAT:
+        raise SettingsError(f"{folder} was written in format {written}, and this version reads format {FORMAT}; train again")
+    return described
+
+
+def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
+    columns = {
+        name: None if settings[0][name] is None else np.asarray([float(row[name]) for row in settings], np.float32)
+        for name in settings[0]
+    }
+    return Hyperparams(**columns)
+
+
+def _read_policy(folder: Path, spec: RunSpec, agent: Agent) -> Policy:
+    path = folder / POLICIES
+    if not path.is_file():
+        raise SettingsError(f"{folder} holds no trained policy: there is no {POLICIES} in it; the run did not finish")
+    runs = (len(settings_list(spec.hyperparams)), len(spec.seeds))
+    expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            leaves = {tuple(name.split("/")): stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, NotImplementedError):
+        raise SettingsError(f"{path} is damaged: it cannot be read") from None
+    if {name: leaf.shape for name, leaf in leaves.items()} != {n: runs + x.shape for n, x in expected.items()}:
+        raise SettingsError(f"{path} is damaged: its arrays are not those of {SETTINGS}")
+    tree = traverse_util.unflatten_dict(leaves)
+    return Policy(tree["params"], Moments(**tree["obs_moments"]))
+
+
+def _flatten(policy: Policy) -> dict[tuple[str, ...], Any]:
+    return traverse_util.flatten_dict({"params": policy.params, "obs_moments": policy.obs_moments._asdict()})
+
+
+def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["setting", "seed", "update", "step", *METRICS])
+        for (setting, run), _ in np.ndenumerate(metrics["entropy"][..., 0] if metrics["entropy"].size else np.zeros((0, 0))):
+            rows = np.stack([metrics[name][setting, run] for name in METRICS], axis=-1).tolist()
+            for update, row in enumerate(rows, start=1):
+                numbers = ("" if math.isnan(x) else f"{x:.7g}" for x in row)
+                writer.writerow([setting, spec.seeds[run], update, update * spec.config.round_timesteps, *numbers])
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(x: Any) -> Any:
+    """JSON has no infinity and no NaN: "inf" and null stand for them."""
+    if isinstance(x, dict):
+        return {name: _plain(value) for name, value in x.items()}
+    if isinstance(x, list | tuple):
+        return [_plain(value) for value in x]
+    if isinstance(x, float) and not math.isfinite(x):
+        return None if math.isnan(x) else str(x)
+    return x
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

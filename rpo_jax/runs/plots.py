@@ -1,0 +1,56 @@
+"""Pictures of training."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+class Curves(NamedTuple):
+    """What one setting of one variant did.
+
+    Attributes:
+        steps: environment steps of a run at each row [U].
+        episode_return: [S, U]; NaN where no episode ended.
+        entropy: [S, U].
+    """
+
+    steps: np.ndarray
+    episode_return: np.ndarray
+    entropy: np.ndarray
+
+
+def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
+    """Return and policy entropy over steps: every seed as a thin line, the mean over seeds as a thick one.
+
+    Args:
+        curves: by label.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for index, (label, curve) in enumerate(curves.items()):
+        color = f"C{index % 10}"
+        _draw(left, curve.steps, curve.episode_return, color, label)
+        _draw(right, curve.steps, curve.entropy, color, label)
+    left.set_ylabel("return of the episodes that ended")
+    right.set_ylabel("policy entropy (nats)")
+    for axes in (left, right):
+        axes.set_xlabel("environment steps of each run")
+        axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        left.legend(fontsize="small")
+    figure.suptitle(title)
+    return figure
+
+
+def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: str) -> None:
+    known = [~np.isnan(row) for row in rows]
+    for row, finite in zip(rows, known, strict=True):
+        axes.plot(steps[finite], row[finite], color=color, linewidth=0.8, alpha=0.4)
+    filled = [np.interp(steps, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True) if ok.any()]
+    if filled:
+        begin = min(np.argmax(ok) for ok in known if ok.any())
+        axes.plot(steps[begin:], np.mean(filled, axis=0)[begin:], color=color, linewidth=2.2, label=label)
