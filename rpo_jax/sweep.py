@@ -24,13 +24,18 @@ def seeds(first: int, count: int) -> jax.Array:
     Raises:
         SettingsError: if there is no seed, or one is negative or above 2^32 - 1.
     """
+    check_seeds(first, count)
+    # Threefry whatever the process's default: under vmap the others do not give each seed a stream of its own.
+    make_key = partial(jax.random.key, impl="threefry2x32")
+    return jax.vmap(make_key)(jnp.arange(first, first + count, dtype=jnp.uint32))
+
+
+def check_seeds(first: int, count: int) -> None:
+    """Raises a SettingsError unless these are seeds."""
     if count < 1:
         raise SettingsError(f"the number of seeds is {count}; it must be 1 or more")
     if first < 0 or first + count > 2**32:
         raise SettingsError(f"seeds {first} ... {first + count - 1} are out of range: 0 ... {2**32 - 1}")
-    # Threefry whatever the process's default: under vmap the others do not give each seed a stream of its own.
-    make_key = partial(jax.random.key, impl="threefry2x32")
-    return jax.vmap(make_key)(jnp.arange(first, first + count, dtype=jnp.uint32))
 
 
 def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) -> Hyperparams:

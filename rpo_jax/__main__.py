@@ -1,0 +1,7 @@
+"""`python -m rpo_jax`."""
+
+import sys
+
+from rpo_jax.cli import main
+
+sys.exit(main())

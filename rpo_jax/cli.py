@@ -1,0 +1,260 @@
+"""The command `rpo-jax`: train, compare, evaluate, envs."""
+
+import dataclasses
+import difflib
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import tyro
+
+from rpo_jax.config import Hyperparams, TrainConfig
+from rpo_jax.errors import SettingsError
+
+DEFAULT_ENV = "gymnax/Pendulum-v1"
+
+
+def _help(text: str, metavar: str | None = None) -> Any:
+    return tyro.conf.arg(help=text, metavar=metavar)
+
+
+def _setting_options() -> type:
+    """A record with an option for every field of both kinds of settings; None leaves it to the preset."""
+    options = []
+    for field in dataclasses.fields(TrainConfig):
+        is_choice = field.type in (int, bool) or get_origin(field.type) is not tuple
+        kind = field.type if is_choice else tuple[(get_args(field.type)[0], ...)]
+        options.append((field.name, kind, field.metadata["doc"]))
+    for field in dataclasses.fields(Hyperparams):
+        options.append((field.name, tuple[float, ...], field.metadata["doc"] + "; several values make a sweep"))
+    return dataclasses.make_dataclass(
+        "Settings",
+        [
+            (name, Annotated[kind | None, tyro.conf.arg(help=doc, metavar=_metavar(kind), help_behavior_hint="")], None)
+            for name, kind, doc in options
+        ],
+    )
+
+
+def _metavar(kind: Any) -> str | None:
+    if get_origin(kind) is tuple:
+        return f"{_metavar(get_args(kind)[0])} ..."
+    names = {int: "INT", float: "NUMBER", bool: "True|False"}
+    return names.get(kind) or "|".join(map(str, get_args(kind)))
+
+
+Settings = _setting_options()
+
+
+@dataclasses.dataclass
+class RunOptions:
+    """What `train` and `compare` share."""
+
+    env: Annotated[tyro.conf.Positional[str], _help("suite and id; `rpo-jax envs` lists them", "ENV")] = DEFAULT_ENV
+    preset: Annotated[str, _help("paper, seed-notes or fast", "NAME")] = "fast"
+    head: Annotated[
+        str | None, _help("normal, laplace, gumbel, tanh-normal or normal-then-tanh; the preset's if not given", "NAME")
+    ] = None
+    num_seeds: Annotated[int, _help("seeds trained together")] = 8
+    first_seed: Annotated[int, _help("the first of them")] = 0
+    time_limit: Annotated[
+        str | None, _help("bootstrap or terminate: what a time limit means; the preset's if not given", "NAME")
+    ] = None
+    backend: Annotated[str | None, _help("Brax only: spring, positional, generalized or mjx", "NAME")] = None
+    out: Annotated[Path | None, _help("the run's folder; one under runs/ if not given", "DIR")] = None
+    compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
+    settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
+
+
+@dataclasses.dataclass
+class Train(RunOptions):
+    """Train one variant; several values for a hyperparameter make a sweep, trained in one call."""
+
+    variant: Annotated[str, _help("rpo or ppo", "NAME")] = "rpo"
+
+
+@dataclasses.dataclass
+class Compare(RunOptions):
+    """Train several variants on the same seeds, and draw them in one picture."""
+
+    variants: Annotated[tuple[str, ...], _help("which", "NAME ...")] = ("rpo", "ppo")
+
+
+@dataclasses.dataclass
+class Evaluate:
+    """Play whole episodes with the policies of a run folder, and print their returns."""
+
+    folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
+    num_episodes: Annotated[int, _help("episodes of each policy")] = 128
+    sample: Annotated[bool, _help("act with a sample of the policy rather than its mean action")] = False
+    seed: Annotated[int, _help("of the episodes")] = 0
+
+
+@dataclasses.dataclass
+class Envs:
+    """List what can be trained."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, or 2 for input that cannot be used, or 130 for an interrupt."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _check_option_names(arguments)
+        command = tyro.cli(
+            tyro.conf.OmitArgPrefixes[Train | Compare | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
+            prog="rpo-jax",
+            description="Robust Policy Optimization for continuous control, in JAX.",
+            args=arguments,
+        )
+        return _COMMANDS[type(command)](command)
+    except SettingsError as error:
+        print(f"rpo-jax: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rpo-jax: interrupted", file=sys.stderr)
+        return 130
+
+
+def _check_option_names(arguments: list[str]) -> None:
+    """One line for an option that does not exist, in place of a page of usage."""
+    known = {"help"}
+    for options in (Train, Compare, Evaluate, Settings):
+        known |= {field.name.replace("_", "-") for field in dataclasses.fields(options)}
+    known |= {"no-compilation-cache", "no-sample"}
+    for argument in arguments:
+        name = argument.partition("=")[0].removeprefix("--").replace("_", "-")
+        if argument.startswith("--") and name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or ["help"]
+            raise SettingsError(f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}?")
+
+
+def _train(options: Train) -> int:
+    from rich.console import Console
+
+    from rpo_jax.runs.launch import run_to_folder, setting_labels
+    from rpo_jax.runs.progress import results_table
+
+    spec = make_spec(options, options.variant)
+    console = Console(stderr=True)
+    _prepare(options, console)
+    path = options.out or _default_folder(spec.env, options.variant)
+    summary, _ = run_to_folder(spec, path, console)
+    _report([summary], [setting_labels(spec)], path, results_table)
+    return 130 if summary["interrupted"] else 0
+
+
+def _compare(options: Compare) -> int:
+    from rich.console import Console
+
+    from rpo_jax.runs.launch import compare_to_folder, setting_labels
+    from rpo_jax.runs.progress import results_table
+
+    if len(set(options.variants)) < len(options.variants) or not options.variants:
+        raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
+    specs = [make_spec(options, variant, shared=True) for variant in options.variants]
+    console = Console(stderr=True)
+    _prepare(options, console)
+    path = options.out or _default_folder(options.env, "compare")
+    summaries = compare_to_folder(specs, path, console)
+    labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
+    _report(summaries, labels, path, results_table)
+    return 130 if any(summary["interrupted"] for summary in summaries) else 0
+
+
+def _evaluate(options: Evaluate) -> int:
+    from rpo_jax.runs.replay import evaluate_folder, evaluation_table
+
+    if options.num_episodes < 1:
+        raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
+    from rich.console import Console
+
+    run, returns = evaluate_folder(options.folder, options.num_episodes, options.sample, options.seed)
+    Console().print(evaluation_table(run, returns, options.sample))
+    return 0
+
+
+def _envs(options: Envs) -> int:
+    from rpo_jax.envs import environment_names
+
+    for suite, names in environment_names().items():
+        print(f"{suite}:")
+        for name in names:
+            print(f"  {name}")
+    return 0
+
+
+_COMMANDS: dict[type, Any] = {Train: _train, Compare: _compare, Evaluate: _evaluate, Envs: _envs}
+
+
+def make_spec(options: RunOptions, variant: str, shared: bool = False) -> Any:
+    """The run that the options describe.
+
+    Args:
+        options: of the command.
+        variant: its name.
+        shared: whether several variants share the options, so that one may have no use for some.
+
+    Raises:
+        SettingsError: if anything about it cannot be used; nothing has been compiled then.
+    """
+    from rpo_jax.presets import get_preset, override
+    from rpo_jax.runs.folder import RunSpec
+    from rpo_jax.sweep import check_seeds, grid
+    from rpo_jax.variants import PPO, get_variant
+
+    given = {name: value for name, value in vars(options.settings).items() if value is not None}
+    numbers = {field.name for field in dataclasses.fields(Hyperparams)}
+    swept = {name: given.pop(name) for name in list(given) if name in numbers}
+    if get_variant(variant) is PPO and "rpo_alpha" in swept:
+        if not shared:
+            raise SettingsError("--rpo-alpha has no effect on variant ppo, which perturbs nothing; leave it out")
+        del swept["rpo_alpha"]
+    preset = override(get_preset(options.preset, options.env), given)
+    check_seeds(options.first_seed, options.num_seeds)
+    spec = RunSpec(
+        env=options.env,
+        variant=variant,
+        preset=options.preset,
+        head=options.head or preset.head,
+        time_limit=options.time_limit or preset.time_limit,
+        backend=options.backend,
+        config=preset.config,
+        hyperparams=grid(preset.hyperparams, **swept),
+        seeds=list(range(options.first_seed, options.first_seed + options.num_seeds)),
+    )
+    spec.agent()
+    return spec
+
+
+def _prepare(options: RunOptions, console: Any) -> None:
+    """Sets up the process: only a command does so, never an import."""
+    import jax
+    import platformdirs
+
+    if options.compilation_cache:
+        cache = platformdirs.user_cache_dir("rpo_jax", appauthor=False)
+        jax.config.update("jax_compilation_cache_dir", cache)
+        console.print(f"compiled programs are kept in {cache} (--no-compilation-cache: not)", style="dim")
+
+
+def _default_folder(env: str, name: str) -> Path:
+    return Path("runs") / f"{env.replace('/', '-')}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, results_table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(results_table(summaries, labels))
+    total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
+    compiling = sum(summary["compile_seconds"] for summary in summaries)
+    speed = ", ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
+    console.print(f"{total:.1f} s, of which {compiling:.1f} s compilation; {speed} steps/s over all runs", highlight=False)
+    if any(summary["interrupted"] for summary in summaries):
+        console.print("interrupted: the results are those of the updates done so far")
+    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

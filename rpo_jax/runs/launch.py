@@ -1,0 +1,65 @@
+"""One run from settings to a filled folder, and several on one picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from rpo_jax.runs import folder
+from rpo_jax.runs.fit import Fit, fit
+from rpo_jax.runs.folder import RunSpec
+from rpo_jax.runs.plots import Curves, draw_curves
+from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.sweep import seeds, settings_list
+
+PICTURE = "curves.png"
+
+
+def run_to_folder(spec: RunSpec, path: Path, console: Console) -> tuple[dict[str, Any], dict[str, Curves]]:
+    """Trains, and fills the folder; what was done before an interrupt is kept too.
+
+    Returns:
+        The summary, and the curves by label of the setting.
+    """
+    agent = spec.agent()
+    folder.claim(path)
+    folder.write_settings(path, spec)
+    with ProgressBar(console, spec).show() as bar:
+        result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar)
+    summary = folder.write_results(path, spec, result)
+    curves = curves_of(spec, result)
+    draw_curves(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)
+    return summary, curves
+
+
+def compare_to_folder(specs: list[RunSpec], path: Path, console: Console) -> list[dict[str, Any]]:
+    """Trains several runs into subfolders named by variant, and draws them in one picture."""
+    folder.claim(path)
+    summaries, curves = [], {}
+    for spec in specs:
+        summary, own = run_to_folder(spec, path / spec.variant, console)
+        summaries.append(summary)
+        curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
+        draw_curves(curves, f"{specs[0].env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)
+        (path / "comparison.json").write_text(json.dumps(summaries, indent=2) + "\n")
+        if summary["interrupted"]:
+            break
+    return summaries
+
+
+def curves_of(spec: RunSpec, result: Fit) -> dict[str, Curves]:
+    """Curves by label of the setting."""
+    steps = spec.config.round_timesteps * np.arange(1, result.metrics["entropy"].shape[-1] + 1)
+    rows = zip(result.metrics["episode_return"], result.metrics["entropy"], strict=True)
+    return {label: Curves(steps, *row) for label, row in zip(setting_labels(spec), rows, strict=True)}
+
+
+def setting_labels(spec: RunSpec) -> list[str]:
+    """What tells the settings of a sweep apart, such as "rpo_alpha=0.1"; empty for a single one."""
+    settings = settings_list(spec.hyperparams)
+    swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
+    return [", ".join(f"{name}={row[name]:g}" for name in swept) for row in settings]
+
+

@@ -1,0 +1,77 @@
+"""What a user sees while runs train, and when they are done."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rpo_jax.runs.fit import Progress as FitProgress
+from rpo_jax.runs.folder import RunSpec
+from rpo_jax.sweep import num_settings
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressBar:
+    """A live bar: steps done, steps per second over all runs, return and entropy (means over runs).
+
+    Where the console is no terminal it prints a line every ten seconds instead.
+    """
+
+    def __init__(self, console: Console, spec: RunSpec):
+        self._console = console
+        self._spec = spec
+        self._runs = num_settings(spec.hyperparams) * len(spec.seeds)
+        self._return = np.nan
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        steps = spec.config.num_updates * spec.config.round_timesteps * self._runs
+        self._task = self._bar.add_task(f"{spec.variant}: compiling", total=steps, numbers="")
+
+    @contextmanager
+    def show(self) -> Iterator["ProgressBar"]:
+        """Shows the bar while the block runs."""
+        with self._bar:
+            yield self
+
+    def __call__(self, progress: FitProgress) -> None:
+        """Reports a segment."""
+        returns = progress.metrics["episode_return"]
+        if not np.isnan(returns).all():
+            self._return = np.nanmean(returns)
+        steps = progress.updates * self._spec.config.round_timesteps * self._runs
+        speed = steps / progress.seconds
+        entropy = progress.metrics["entropy"][..., -1].mean()
+        numbers = f"{speed:,.0f} steps/s  return {self._return:,.1f}  entropy {entropy:.2f}"
+        self._bar.update(self._task, completed=steps, description=self._spec.variant, numbers=numbers)
+        if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._console.print(f"{self._spec.variant}: {steps:,} steps  {numbers}", highlight=False)
+
+
+def results_table(summaries: list[dict[str, Any]], labels: list[list[str]]) -> Table:
+    """Final return and entropy of every setting, over seeds."""
+    table = Table(title="the last 5% of updates")
+    for column in ("variant", "setting", "seeds", "return: mean", "worst seed", "best seed", "entropy: mean"):
+        table.add_column(column, justify="left" if column in ("variant", "setting") else "right")
+    for summary, names in zip(summaries, labels, strict=True):
+        for name, returns, entropies in zip(names, summary["final_return"], summary["final_entropy"], strict=True):
+            numbers = (np.mean(returns), np.min(returns), np.max(returns))
+            cells = [f"{number:,.1f}" for number in numbers] + [f"{np.mean(entropies):.2f}"]
+            table.add_row(summary["variant"], name, str(len(returns)), *cells)
+    return table

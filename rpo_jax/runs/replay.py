@@ -1,0 +1,42 @@
+"""Playing episodes with the policies of a run folder."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.table import Table
+
+from rpo_jax.evaluation import evaluate
+from rpo_jax.runs.folder import LoadedRun, load_run
+from rpo_jax.runs.launch import setting_labels
+from rpo_jax.sweep import seeds
+
+
+def evaluate_folder(folder: Path, num_episodes: int, sample: bool, seed: int) -> tuple[LoadedRun, np.ndarray]:
+    """Returns [H, S, num_episodes] of every policy in a folder; all play the same episodes.
+
+    Raises:
+        SettingsError: if the folder cannot be read, or the seed is out of range.
+    """
+    key = seeds(seed, 1)[0]
+    run = load_run(folder)
+
+    def play(policy, observation_clip):
+        return evaluate(run.agent, policy, key, num_episodes, sample=sample, observation_clip=observation_clip)
+
+    over_seeds = jax.vmap(play, in_axes=(0, None))
+    returns = jax.jit(jax.vmap(over_seeds))(run.policy, run.spec.hyperparams.observation_clip)
+    return run, np.asarray(returns)
+
+
+def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:
+    """Returns of every policy as a table."""
+    num_episodes = returns.shape[-1]
+    table = Table(title=f"{run.spec.env}: {num_episodes} episodes with {'a sampled' if sample else 'the mean'} action")
+    for column in ("setting", "seed", "return: mean", "deviation", "worst", "best"):
+        table.add_column(column, justify="left" if column == "setting" else "right")
+    for label, rows in zip(setting_labels(run.spec), returns, strict=True):
+        for seed, row in zip(run.spec.seeds, rows, strict=True):
+            cells = (row.mean(), row.std(), row.min(), row.max())
+            table.add_row(label, str(seed), *(f"{number:,.1f}" for number in cells))
+    return table
