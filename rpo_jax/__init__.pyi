@@ -6,10 +6,10 @@ from .envs import Dynamics as Dynamics
 from .envs import Environment as Environment
 from .envs import Successor as Successor
 from .envs import Timestep as Timestep
-from .envs import vectorize as vectorize
 from .envs import environment_names as environment_names
 from .envs import make_env as make_env
 from .envs import terminate_at_time_limit as terminate_at_time_limit
+from .envs import vectorize as vectorize
 from .errors import SettingsError as SettingsError
 from .evaluation import evaluate as evaluate
 from .heads import Head as Head

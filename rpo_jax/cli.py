@@ -132,10 +132,11 @@ def _check_option_names(arguments: list[str]) -> None:
 def _train(options: Train) -> int:
     from rich.console import Console
 
-    from rpo_jax.runs.launch import run_to_folder, setting_labels
+    from rpo_jax.runs.launch import run_to_folder
     from rpo_jax.runs.progress import results_table
+    from rpo_jax.runs.spec import setting_labels
 
-    spec = make_spec(options, options.variant)
+    spec = _spec(options, options.variant)
     console = Console(stderr=True)
     _prepare(options, console)
     path = options.out or _default_folder(spec.env, options.variant)
@@ -147,12 +148,15 @@ def _train(options: Train) -> int:
 def _compare(options: Compare) -> int:
     from rich.console import Console
 
-    from rpo_jax.runs.launch import compare_to_folder, setting_labels
+    from rpo_jax.runs.launch import compare_to_folder
     from rpo_jax.runs.progress import results_table
+    from rpo_jax.runs.spec import setting_labels
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
         raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
-    specs = [make_spec(options, variant, shared=True) for variant in options.variants]
+    specs = [
+        _spec(options, variant, ignored=("rpo_alpha",) if variant == "ppo" else ()) for variant in options.variants
+    ]
     console = Console(stderr=True)
     _prepare(options, console)
     path = options.out or _default_folder(options.env, "compare")
@@ -187,44 +191,15 @@ def _envs(options: Envs) -> int:
 _COMMANDS: dict[type, Any] = {Train: _train, Compare: _compare, Evaluate: _evaluate, Envs: _envs}
 
 
-def make_spec(options: RunOptions, variant: str, shared: bool = False) -> Any:
-    """The run that the options describe.
+def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> Any:
+    """The run that the options describe; a variant that has no use for a setting ignores it."""
+    from rpo_jax.runs.spec import make_spec
 
-    Args:
-        options: of the command.
-        variant: its name.
-        shared: whether several variants share the options, so that one may have no use for some.
-
-    Raises:
-        SettingsError: if anything about it cannot be used; nothing has been compiled then.
-    """
-    from rpo_jax.presets import get_preset, override
-    from rpo_jax.runs.folder import RunSpec
-    from rpo_jax.sweep import check_seeds, grid
-    from rpo_jax.variants import PPO, get_variant
-
-    given = {name: value for name, value in vars(options.settings).items() if value is not None}
-    numbers = {field.name for field in dataclasses.fields(Hyperparams)}
-    swept = {name: given.pop(name) for name in list(given) if name in numbers}
-    if get_variant(variant) is PPO and "rpo_alpha" in swept:
-        if not shared:
-            raise SettingsError("--rpo-alpha has no effect on variant ppo, which perturbs nothing; leave it out")
-        del swept["rpo_alpha"]
-    preset = override(get_preset(options.preset, options.env), given)
-    check_seeds(options.first_seed, options.num_seeds)
-    spec = RunSpec(
-        env=options.env,
-        variant=variant,
-        preset=options.preset,
-        head=options.head or preset.head,
-        time_limit=options.time_limit or preset.time_limit,
-        backend=options.backend,
-        config=preset.config,
-        hyperparams=grid(preset.hyperparams, **swept),
-        seeds=list(range(options.first_seed, options.first_seed + options.num_seeds)),
-    )
-    spec.agent()
-    return spec
+    shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
+    given = {name: value for name, value in vars(shared.pop("settings")).items() if value is not None}
+    for name in ("out", "compilation_cache"):
+        del shared[name]
+    return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
 
 
 def _prepare(options: RunOptions, console: Any) -> None:
@@ -250,7 +225,9 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
     total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
     compiling = sum(summary["compile_seconds"] for summary in summaries)
     speed = ", ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
-    console.print(f"{total:.1f} s, of which {compiling:.1f} s compilation; {speed} steps/s over all runs", highlight=False)
+    console.print(
+        f"{total:.1f} s, of which {compiling:.1f} s compilation; {speed} steps/s over all runs", highlight=False
+    )
     if any(summary["interrupted"] for summary in summaries):
         console.print("interrupted: the results are those of the updates done so far")
     console.print(f"results: {path}", highlight=False, soft_wrap=True)

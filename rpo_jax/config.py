@@ -92,16 +92,22 @@ class Hyperparams:
         SettingsError: if a plain number is out of range (arrays are checked by `grid`; traced values cannot be).
     """
 
-    learning_rate: Scalar = _setting(3e-4, "Adam step size of the policy, and of the value unless it has its own", low=0)
+    learning_rate: Scalar = _setting(
+        3e-4, "Adam step size of the policy, and of the value unless it has its own", low=0
+    )
     value_learning_rate: Scalar | None = _setting(None, "Adam step size of the value network", low=0)
     gamma: Scalar = _setting(0.99, "discount", low=0, high=1)
     gae_lambda: Scalar = _setting(0.95, "lambda of the generalised advantage estimate", low=0, high=1)
     clip_epsilon: Scalar = _setting(0.2, "half-width of the interval the probability ratio is clipped to", above=0)
     value_coefficient: Scalar = _setting(0.5, "weight of the value loss, 1/2 mean squared error", low=0)
     entropy_coefficient: Scalar = _setting(0.0, "weight of the entropy bonus", low=0)
-    max_grad_norm: Scalar = _setting(0.5, "global gradient norm is scaled down to this; inf: never", above=0, finite=False)
+    max_grad_norm: Scalar = _setting(
+        0.5, "global gradient norm is scaled down to this; inf: never", above=0, finite=False
+    )
     rpo_alpha: Scalar = _setting(0.5, "half-width of the uniform perturbation of the mean, in raw action units", low=0)
-    target_kl: Scalar = _setting(math.inf, "end a round's epochs once the KL exceeds this; inf: never", above=0, finite=False)
+    target_kl: Scalar = _setting(
+        math.inf, "end a round's epochs once the KL exceeds this; inf: never", above=0, finite=False
+    )
     adam_epsilon: Scalar = _setting(1e-5, "Adam's epsilon", above=0)
     observation_clip: Scalar = _setting(10.0, "normalised observations are clipped to +- this", above=0, finite=False)
     reward_clip: Scalar = _setting(10.0, "normalised rewards are clipped to +- this", above=0, finite=False)

@@ -69,9 +69,7 @@ def rpo_loss(
         value_loss = squared_error(value, batch.target)
 
     entropy = agent.head.entropy(loc, log_scale, agent.half_range).mean()
-    loss = (
-        policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
-    )
+    loss = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
     metrics = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,

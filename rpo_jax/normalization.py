@@ -39,7 +39,9 @@ def update_moments(moments: Moments, samples: jax.Array) -> Moments:
     fraction = count / total
     return Moments(
         mean=moments.mean + delta * fraction,
-        variance=(1 - fraction) * moments.variance + fraction * variance + jnp.square(delta) * fraction * (1 - fraction),
+        variance=(1 - fraction) * moments.variance
+        + fraction * variance
+        + jnp.square(delta) * fraction * (1 - fraction),
         count=total,
     )
 

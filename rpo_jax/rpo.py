@@ -100,9 +100,7 @@ def _normalized_rewards(
 ) -> tuple[TrainingState, jax.Array]:
     if not agent.config.normalize_rewards:
         return state, rollout.reward
-    carry, returns = discounted_returns(
-        state.discounted_return, rollout.reward, rollout.ended, hyperparams.gamma
-    )
+    carry, returns = discounted_returns(state.discounted_return, rollout.reward, rollout.ended, hyperparams.gamma)
     moments = update_moments(state.return_moments, returns)
     state = state.replace(discounted_return=carry, return_moments=moments)
     return state, scale_rewards(moments, rollout.reward, hyperparams.reward_clip)

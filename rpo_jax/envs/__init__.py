@@ -10,12 +10,12 @@ __all__ = [
     "Environment",
     "Successor",
     "Timestep",
-    "vectorize",
     "environment_names",
     "make_env",
     "record_episodes",
     "scale_observations",
     "terminate_at_time_limit",
+    "vectorize",
 ]
 
 TIME_LIMITS = ("bootstrap", "terminate")

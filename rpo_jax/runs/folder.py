@@ -1,10 +1,10 @@
 """The folder of a run: settings, metrics, policies and a summary, in formats that anything can read.
 
-    settings.json   what was trained
-    metrics.csv     one row per setting, seed and update
-    curves.png      return and entropy over steps
-    policies.npz    parameters and normalisation of every trained policy, leaves [H, S, ...]; loads without pickle
-    summary.json    final numbers, times and versions
+settings.json   what was trained
+metrics.csv     one row per setting, seed and update
+curves.png      return and entropy over steps
+policies.npz    parameters and normalisation of every trained policy, leaves [H, S, ...]; loads without pickle
+summary.json    final numbers, times and versions
 """
 
 import csv
@@ -21,58 +21,20 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from rpo_jax.agent import Agent, make_agent
+from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams, TrainConfig
-from rpo_jax.envs import make_env
 from rpo_jax.errors import SettingsError
-from rpo_jax.heads import get_head
 from rpo_jax.metrics import METRICS
 from rpo_jax.normalization import Moments
 from rpo_jax.rpo import init
 from rpo_jax.runs.fit import Fit
+from rpo_jax.runs.spec import RunSpec
 from rpo_jax.sweep import settings_list
 from rpo_jax.types import Policy
-from rpo_jax.variants import get_variant
 
 FORMAT = 1
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class RunSpec:
-    """Everything that says what a run is.
-
-    Attributes:
-        env: such as "gymnax/Pendulum-v1".
-        variant: its name.
-        preset: the preset that the settings came from.
-        head: name of the action head.
-        time_limit: "bootstrap" or "terminate".
-        backend: of Brax; None elsewhere.
-        config: static settings.
-        hyperparams: settings with leaves [H].
-        seeds: [S].
-    """
-
-    env: str
-    variant: str
-    preset: str
-    head: str
-    time_limit: str
-    backend: str | None
-    config: TrainConfig
-    hyperparams: Hyperparams
-    seeds: list[int]
-
-    def agent(self) -> Agent:
-        """The agent that this describes.
-
-        Raises:
-            SettingsError: if a name is unknown, or settings do not fit the environment.
-        """
-        env = make_env(self.env, time_limit=self.time_limit, backend=self.backend)
-        return make_agent(env, get_variant(self.variant), self.config, get_head(self.head))
 
 
 class LoadedRun(NamedTuple):
@@ -169,7 +131,12 @@ def load_run(folder: Path) -> LoadedRun:
         tuples = {name: tuple(x) for name, x in described["config"].items() if isinstance(x, list)}
         config = TrainConfig(**{**described["config"], **tuples})
         names = ("env", "variant", "preset", "head", "time_limit", "backend")
-        spec = RunSpec(**{name: described[name] for name in names}, config=config, hyperparams=hyperparams, seeds=list(described["seeds"]))
+        spec = RunSpec(
+            **{name: described[name] for name in names},
+            config=config,
+            hyperparams=hyperparams,
+            seeds=list(described["seeds"]),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
     agent = spec.agent()
@@ -186,7 +153,9 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise SettingsError(f"{path} is damaged: it is not what rpo-jax train writes") from None
     if written != FORMAT:
-        raise SettingsError(f"{folder} was written in format {written}, and this version reads format {FORMAT}; train again")
+        raise SettingsError(
+            f"{folder} was written in format {written}, and this version reads format {FORMAT}; train again"
+        )
     return described
 
 
@@ -223,7 +192,9 @@ def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) ->
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["setting", "seed", "update", "step", *METRICS])
-        for (setting, run), _ in np.ndenumerate(metrics["entropy"][..., 0] if metrics["entropy"].size else np.zeros((0, 0))):
+        for (setting, run), _ in np.ndenumerate(
+            metrics["entropy"][..., 0] if metrics["entropy"].size else np.zeros((0, 0))
+        ):
             rows = np.stack([metrics[name][setting, run] for name in METRICS], axis=-1).tolist()
             for update, row in enumerate(rows, start=1):
                 numbers = ("" if math.isnan(x) else f"{x:.7g}" for x in row)

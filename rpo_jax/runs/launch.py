@@ -9,10 +9,10 @@ from rich.console import Console
 
 from rpo_jax.runs import folder
 from rpo_jax.runs.fit import Fit, fit
-from rpo_jax.runs.folder import RunSpec
 from rpo_jax.runs.plots import Curves, draw_curves
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.sweep import seeds, settings_list
+from rpo_jax.runs.spec import RunSpec, setting_labels
+from rpo_jax.sweep import seeds
 
 PICTURE = "curves.png"
 
@@ -54,12 +54,3 @@ def curves_of(spec: RunSpec, result: Fit) -> dict[str, Curves]:
     steps = spec.config.round_timesteps * np.arange(1, result.metrics["entropy"].shape[-1] + 1)
     rows = zip(result.metrics["episode_return"], result.metrics["entropy"], strict=True)
     return {label: Curves(steps, *row) for label, row in zip(setting_labels(spec), rows, strict=True)}
-
-
-def setting_labels(spec: RunSpec) -> list[str]:
-    """What tells the settings of a sweep apart, such as "rpo_alpha=0.1"; empty for a single one."""
-    settings = settings_list(spec.hyperparams)
-    swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
-    return [", ".join(f"{name}={row[name]:g}" for name in swept) for row in settings]
-
-

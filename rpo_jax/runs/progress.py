@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rpo_jax.runs.fit import Progress as FitProgress
-from rpo_jax.runs.folder import RunSpec
+from rpo_jax.runs.spec import RunSpec
 from rpo_jax.sweep import num_settings
 
 SECONDS_BETWEEN_LINES = 10.0

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from rpo_jax.evaluation import evaluate
 from rpo_jax.runs.folder import LoadedRun, load_run
-from rpo_jax.runs.launch import setting_labels
+from rpo_jax.runs.spec import setting_labels
 from rpo_jax.sweep import seeds
 
 

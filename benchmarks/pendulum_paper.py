@@ -1,0 +1,26 @@
+"""Does PPO fail on Pendulum, as the paper says, and what does the treatment of time limits do to that?
+
+Preset `paper`, 1M steps, 5 seeds: PPO and RPO, three heads, time limits as terminations and bootstrapped.
+"""
+
+from study import run_study
+
+from rpo_jax.runs.spec import make_spec
+
+SPECS = {
+    f"{head}, {time_limit}, {variant}": make_spec(
+        "gymnax/Pendulum-v1",
+        variant,
+        "paper",
+        num_seeds=5,
+        head=head,
+        time_limit=time_limit,
+        total_timesteps=1_000_000,
+    )
+    for head in ("normal", "laplace", "gumbel")
+    for time_limit in ("terminate", "bootstrap")
+    for variant in ("ppo", "rpo")
+}
+
+if __name__ == "__main__":
+    run_study("pendulum_paper", SPECS)

@@ -1,0 +1,92 @@
+"""Studies of learning: trains a list of runs, keeps what is done, and can go on where it was cut."""
+
+import json
+import math
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from rpo_jax import fit, seeds
+from rpo_jax.runs.folder import final_values, summarize
+from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.spec import RunSpec, setting_labels
+
+RESULTS = Path(__file__).parent / "results"
+POINTS = 60  # of each recorded curve
+
+
+def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
+    """Trains the runs that `results/NAME.json` does not hold yet, and adds each as it ends.
+
+    Returns:
+        One record per run: label, summary, and curves of every setting and seed.
+    """
+    path = RESULTS / f"{name}.json"
+    records = json.loads(path.read_text())["runs"] if path.exists() else []
+    done = {record["label"] for record in records}
+    for label, spec in specs.items():
+        if label in done:
+            continue
+        with ProgressBar(Console(stderr=True), spec).show() as bar:
+            result = fit(spec.agent(), spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar)
+        if result.interrupted:
+            sys.exit(f"interrupted; what was done is in {path}, and the same command goes on from there")
+        records.append(_record(label, spec, result))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"command": command(), "machine": machine(), "runs": records}, indent=1) + "\n")
+    return [record for record in records if record["label"] in specs]
+
+
+def command() -> str:
+    """The command line that runs this script."""
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def machine() -> str:
+    """What it ran on."""
+    import os
+
+    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    return f"{os.cpu_count()} cores of {platform.machine()}, devices {devices}, Python {platform.python_version()}, jax {jax.__version__}"
+
+
+def _record(label: str, spec: RunSpec, result: Any) -> dict[str, Any]:
+    updates = result.metrics["entropy"].shape[-1]
+    points = np.unique(np.linspace(0, updates - 1, POINTS).astype(int))
+    return {
+        "label": label,
+        "settings_labels": setting_labels(spec),
+        "first_entropy": _rounded(result.metrics["entropy"][..., 0]),
+        "first_round_reward": _rounded(result.metrics["round_reward"][..., 0]),
+        "final_round_reward": _rounded(final_values(result.metrics["round_reward"], updates)),
+        "summary": summarize(spec, result),
+        "steps": ((points + 1) * spec.config.round_timesteps).tolist(),
+        "curves": {
+            name: _rounded(_windowed(result.metrics[name], points))
+            for name in ("episode_return", "entropy", "round_reward")
+        },
+    }
+
+
+def _windowed(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Means over the rows between one point and the next, NaN rows apart: [H, S, U] to [H, S, points]."""
+    begins = np.concatenate([[0], points[:-1] + 1])
+    with np.errstate(invalid="ignore"):
+        columns = []
+        for begin, end in zip(begins, points + 1, strict=True):
+            window = rows[..., begin:end]
+            counts = (~np.isnan(window)).sum(-1)
+            columns.append(np.where(counts > 0, np.nansum(window, -1) / np.maximum(counts, 1), np.nan))
+    return np.stack(columns, -1)
+
+
+def _rounded(x: np.ndarray) -> Any:
+    if x.ndim:
+        return [_rounded(row) for row in x]
+    return None if math.isnan(x) else float(f"{float(x):.5g}")
