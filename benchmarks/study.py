@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -50,10 +51,9 @@ def command() -> str:
 
 def machine() -> str:
     """What it ran on."""
-    import os
-
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    return f"{os.cpu_count()} cores of {platform.machine()}, devices {devices}, Python {platform.python_version()}, jax {jax.__version__}"
+    versions = f"Python {platform.python_version()}, jax {jax.__version__}"
+    return f"{os.cpu_count()} cores of {platform.machine()}, devices {devices}, {versions}"
 
 
 def _record(label: str, spec: RunSpec, result: Any) -> dict[str, Any]:

@@ -21,13 +21,13 @@ def _help(text: str, metavar: str | None = None) -> Any:
 
 def _setting_options() -> type:
     """A record with an option for every field of both kinds of settings; None leaves it to the preset."""
-    options = []
-    for field in dataclasses.fields(TrainConfig):
-        is_choice = field.type in (int, bool) or get_origin(field.type) is not tuple
-        kind = field.type if is_choice else tuple[(get_args(field.type)[0], ...)]
-        options.append((field.name, kind, field.metadata["doc"]))
-    for field in dataclasses.fields(Hyperparams):
-        options.append((field.name, tuple[float, ...], field.metadata["doc"] + "; several values make a sweep"))
+    options: list[tuple[str, Any, str]] = [
+        (field.name, field.type, field.metadata["doc"]) for field in dataclasses.fields(TrainConfig)
+    ]
+    options += [
+        (field.name, tuple[float, ...], f"{field.metadata['doc']}; several values make a sweep")
+        for field in dataclasses.fields(Hyperparams)
+    ]
     return dataclasses.make_dataclass(
         "Settings",
         [

@@ -58,7 +58,7 @@ class Head(NamedTuple):
         log_prob = self.family(loc, jnp.exp(log_scale)).log_prob(x)
         if self.squashed:
             log_prob -= _log_det_squash(x, half_range)
-        return log_prob.sum(-1)
+        return jnp.sum(log_prob, axis=-1)
 
     def entropy(self, loc: jax.Array, log_scale: jax.Array, half_range: jax.Array) -> jax.Array:
         """Differential entropy, summed over action dimensions: [...] nats for a location [..., A].
@@ -71,7 +71,7 @@ class Head(NamedTuple):
             nodes, weights = _GAUSS_HERMITE
             x = loc[..., None] + scale[..., None] * nodes
             entropy += _log_det_squash(x, half_range[..., None]) @ weights
-        return entropy.sum(-1)
+        return jnp.sum(entropy, axis=-1)
 
     def mean(self, loc: jax.Array, log_scale: jax.Array) -> jax.Array:
         """Mean of the stored action [..., A]; the mean action is `to_env` of it."""

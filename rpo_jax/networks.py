@@ -46,6 +46,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Outputs of a batch."""
         for size in self.hidden_sizes:
             x = ACTIVATIONS[self.activation](self._layer(size, math.sqrt(2.0), x))
         return self._layer(self.outputs, self.output_gain, x)
@@ -70,9 +71,9 @@ class ActorCritic(nn.Module):
     weight_init: str = "orthogonal"
 
     def setup(self) -> None:
-        shared = {"activation": self.activation, "weight_init": self.weight_init}
-        self.policy = MLP(self.hidden_sizes, self.action_size, 0.01, **shared)
-        self.value = MLP(self.hidden_sizes, 1, 1.0, **shared)
+        """Makes the two networks and the scale."""
+        self.policy = MLP(self.hidden_sizes, self.action_size, 0.01, self.activation, self.weight_init)
+        self.value = MLP(self.hidden_sizes, 1, 1.0, self.activation, self.weight_init)
         self.log_scale = self.param("log_scale", nn.initializers.zeros, (self.action_size,))
 
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -16,12 +16,12 @@ class Moments(NamedTuple):
     Attributes:
         mean: [...] running mean.
         variance: [...] running variance (biased).
-        count: [] number of samples.
+        num_samples: [].
     """
 
     mean: jax.Array
     variance: jax.Array
-    count: jax.Array
+    num_samples: jax.Array
 
 
 def initial_moments(shape: tuple[int, ...] = ()) -> Moments:
@@ -34,7 +34,7 @@ def update_moments(moments: Moments, samples: jax.Array) -> Moments:
     count = samples.shape[0] * samples.shape[1]
     mean = samples.mean((0, 1))
     variance = jnp.square(samples - mean).mean((0, 1))
-    total = moments.count + count
+    total = moments.num_samples + count
     delta = mean - moments.mean
     fraction = count / total
     return Moments(
@@ -42,7 +42,7 @@ def update_moments(moments: Moments, samples: jax.Array) -> Moments:
         variance=(1 - fraction) * moments.variance
         + fraction * variance
         + jnp.square(delta) * fraction * (1 - fraction),
-        count=total,
+        num_samples=total,
     )
 
 

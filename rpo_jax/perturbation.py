@@ -19,7 +19,8 @@ Perturbation = Callable[[jax.Array, tuple[int, ...], Scalar], jax.Array]
 
 def uniform_perturbation(key: jax.Array, shape: tuple[int, ...], alpha: Scalar) -> jax.Array:
     """Offsets `z ~ U(-alpha, alpha)`; drawn as `alpha * U(-1, 1)`, so that `alpha = 0` gives exact zeros."""
-    return alpha * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+    z = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+    return jnp.multiply(alpha, z)
 
 
 def no_perturbation(key: jax.Array, shape: tuple[int, ...], alpha: Scalar) -> jax.Array:

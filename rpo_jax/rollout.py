@@ -44,10 +44,10 @@ def collect_rollout(
 
     windows = _num_windows(config.num_steps)
     steps = jax.tree.map(
-        lambda x: x.reshape((windows, -1) + x.shape[1:]), (noise, offsets, jax.random.split(key_env, config.num_steps))
+        lambda x: x.reshape((windows, -1, *x.shape[1:])), (noise, offsets, jax.random.split(key_env, config.num_steps))
     )
     carry, outputs = jax.lax.scan(window, (state.env_state, state.obs), (jax.random.split(key_refresh, windows), steps))
-    obs, action, loc, timestep = jax.tree.map(lambda x: x.reshape((config.num_steps,) + x.shape[2:]), outputs)
+    obs, action, loc, timestep = jax.tree.map(lambda x: x.reshape((config.num_steps, *x.shape[2:])), outputs)
     _, log_scale = agent.act(state.params, obs[0])
     transition = Transition(
         obs=obs,

@@ -1,4 +1,7 @@
-"""Robust Policy Optimization (Rahman & Xue 2022, arXiv 2212.07536): PPO whose action mean is perturbed when it learns."""
+"""Robust Policy Optimization (Rahman & Xue 2022, arXiv 2212.07536).
+
+PPO whose action mean is perturbed by uniform noise when it learns.
+"""
 
 import jax
 import jax.numpy as jnp

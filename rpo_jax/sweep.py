@@ -84,7 +84,7 @@ def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> tuple[Hyperparams, jax
 
 def by_setting_and_seed(tree: Any, num_seeds: int) -> Any:
     """Leaves [H*S, ...] as [H, S, ...]."""
-    return jax.tree.map(lambda x: x.reshape((-1, num_seeds) + x.shape[1:]), tree)
+    return jax.tree.map(lambda x: x.reshape((-1, num_seeds, *x.shape[1:])), tree)
 
 
 def sweep(agent: Agent, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:

@@ -65,8 +65,7 @@ class Batch(NamedTuple):
     value: jax.Array
 
 
-@struct.dataclass
-class TrainingState:
+class TrainingState(struct.PyTreeNode):
     """All that a run carries from round to round; only arrays.
 
     Attributes:

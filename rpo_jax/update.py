@@ -67,11 +67,11 @@ def shuffle(key: jax.Array, batch: Batch, config: TrainConfig) -> Batch:
     """
 
     def by_samples(x):
-        return x.reshape((-1,) + x.shape[2:])[order].reshape((config.num_minibatches, -1) + x.shape[2:])
+        return x.reshape((-1, *x.shape[2:]))[order].reshape((config.num_minibatches, -1, *x.shape[2:]))
 
     def by_environments(x):
-        columns = x[:, order].reshape((x.shape[0], config.num_minibatches, -1) + x.shape[2:])
-        return jnp.moveaxis(columns, 1, 0).reshape((config.num_minibatches, -1) + x.shape[2:])
+        columns = x[:, order].reshape((x.shape[0], config.num_minibatches, -1, *x.shape[2:]))
+        return jnp.moveaxis(columns, 1, 0).reshape((config.num_minibatches, -1, *x.shape[2:]))
 
     if config.shuffle == "environments":
         order = permutation(key, config.num_envs)
@@ -96,9 +96,10 @@ def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hype
 def _descend(
     params: Params, opt_state: Any, grads: Params, rates: dict[str, Scalar], hyperparams: Hyperparams
 ) -> tuple[Params, Any]:
+    updates: Any
     updates, opt_state = make_optimizer(hyperparams).update(grads, opt_state)
     steps = {
-        part: jax.tree.map(lambda p, u, rate=rates[part]: p - rate * u, params["params"][part], updates["params"][part])
-        for part in params["params"]
+        part: jax.tree.map(lambda p, u, rate=rate: p - rate * u, params["params"][part], updates["params"][part])
+        for part, rate in rates.items()
     }
     return {"params": steps}, opt_state

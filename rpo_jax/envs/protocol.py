@@ -1,7 +1,8 @@
 """What the algorithm asks of an environment: reset, refresh and step of a whole batch.
 
 A JAX simulator enters as `Dynamics`, two pure functions of a single environment that know nothing of batches or
-resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host can be an `Environment` itself.
+resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host can be an `Environment`
+itself.
 """
 
 from collections.abc import Callable

@@ -160,7 +160,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
-    columns = {
+    columns: dict[str, Any] = {
         name: None if settings[0][name] is None else np.asarray([float(row[name]) for row in settings], np.float32)
         for name in settings[0]
     }
