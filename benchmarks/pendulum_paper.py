@@ -3,9 +3,8 @@
 Preset `paper`, 1M steps, 5 seeds: PPO and RPO, three heads, time limits as terminations and bootstrapped.
 """
 
-from study import run_study
-
 from rpo_jax.runs.spec import make_spec
+from study import run_study
 
 SPECS = {
     f"{head}, {time_limit}, {variant}": make_spec(

@@ -11,7 +11,9 @@ from .envs import make_env as make_env
 from .envs import terminate_at_time_limit as terminate_at_time_limit
 from .envs import vectorize as vectorize
 from .errors import SettingsError as SettingsError
+from .evaluation import Trajectory as Trajectory
 from .evaluation import evaluate as evaluate
+from .evaluation import record as record
 from .heads import Head as Head
 from .heads import get_head as get_head
 from .presets import Preset as Preset

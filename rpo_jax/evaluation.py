@@ -1,4 +1,7 @@
-"""Whole episodes with a learned policy."""
+"""Whole episodes with a learned policy, its normalisation frozen."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,15 @@ from rpo_jax.types import Policy, TrainingState
 MAX_EPISODE_STEPS = 10_000
 
 
+class Trajectory(NamedTuple):
+    """What one environment went through: obs [T, O], env_action [T, A] within the bounds, reward [T], ended [T] bool."""
+
+    obs: jax.Array
+    env_action: jax.Array
+    reward: jax.Array
+    ended: jax.Array
+
+
 def evaluate(
     agent: Agent,
     state: TrainingState | Policy,
@@ -19,7 +31,7 @@ def evaluate(
     sample: bool = False,
     observation_clip: Scalar = 10.0,
 ) -> jax.Array:
-    """Plays whole episodes, side by side, with frozen normalisation.
+    """Plays whole episodes, side by side.
 
     Args:
         agent: the static part, from `make_agent`.
@@ -35,14 +47,7 @@ def evaluate(
     """
     key_reset, key_noise, key_env = jax.random.split(key, 3)
     limit = agent.env.time_limit or MAX_EPISODE_STEPS
-    shape = (num_episodes, agent.env.action_size)
-
-    def act(obs: jax.Array, step: jax.Array) -> jax.Array:
-        loc, log_scale = agent.act(state.params, agent.normalize(state.obs_moments, obs, observation_clip))
-        if not sample:
-            return agent.to_env(agent.head.mean(loc, log_scale))
-        noise = agent.head.noise(jax.random.fold_in(key_noise, step), shape)
-        return agent.to_env(loc + jnp.exp(log_scale) * noise)
+    act = _actor(agent, state, key_noise, sample, observation_clip)
 
     def goes_on(carry):
         step, _, _, _, playing = carry
@@ -57,3 +62,40 @@ def evaluate(
     env_state, obs = agent.env.reset(key_reset, num_episodes)
     start = (jnp.zeros((), jnp.int32), env_state, obs, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
     return jax.lax.while_loop(goes_on, play, start)[3]
+
+
+def record(
+    agent: Agent,
+    state: TrainingState | Policy,
+    key: jax.Array,
+    num_steps: int,
+    *,
+    sample: bool = False,
+    observation_clip: Scalar = 10.0,
+) -> Trajectory:
+    """Plays `num_steps` steps of one environment, to look at; arguments as of `evaluate`."""
+    key_reset, key_noise, key_env = jax.random.split(key, 3)
+    act = _actor(agent, state, key_noise, sample, observation_clip)
+
+    def play(carry, step):
+        env_state, obs = carry
+        action = act(obs, step)
+        env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step), env_state, action)
+        return (env_state, timestep.obs), Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0])
+
+    return jax.lax.scan(play, agent.env.reset(key_reset, 1), jnp.arange(num_steps))[1]
+
+
+def _actor(
+    agent: Agent, state: TrainingState | Policy, key: jax.Array, sample: bool, observation_clip: Scalar
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """`(obs [N, O], step) -> actions for the environment [N, A]`."""
+
+    def act(obs: jax.Array, step: jax.Array) -> jax.Array:
+        loc, log_scale = agent.act(state.params, agent.normalize(state.obs_moments, obs, observation_clip))
+        if not sample:
+            return agent.to_env(agent.head.mean(loc, log_scale))
+        noise = agent.head.noise(jax.random.fold_in(key, step), loc.shape)
+        return agent.to_env(loc + jnp.exp(log_scale) * noise)
+
+    return act

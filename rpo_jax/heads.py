@@ -79,7 +79,7 @@ class Head(NamedTuple):
 
 
 def _log_det_squash(x: jax.Array, half_range: jax.Array) -> jax.Array:
-    return distrax.Tanh().forward_log_det_jacobian(x) + jnp.log(half_range)
+    return jnp.add(distrax.Tanh().forward_log_det_jacobian(x), jnp.log(half_range))
 
 
 def _gauss_hermite(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:

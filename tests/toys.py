@@ -1,0 +1,88 @@
+"""Small environments whose every number is known, and the settings that the tests train with."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax import PPO, Dynamics, Environment, Hyperparams, Successor, TrainConfig, Variant, make_agent, vectorize
+from rpo_jax.agent import Agent
+from rpo_jax.heads import get_head
+from rpo_jax.types import Batch
+
+TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (8, 8)}
+
+
+def tiny_config(updates: int = 2, **settings: Any) -> TrainConfig:
+    """A configuration of so many rounds, that compiles and runs in little time."""
+    settings = TINY | settings
+    return TrainConfig(total_timesteps=updates * settings["num_envs"] * settings["num_steps"], **settings)
+
+
+def counting_env(low: float = -1.0, high: float = 1.0, action_size: int = 1) -> Environment:
+    """Draws `start ~ U(0, 1)`, then counts: obs = (start, t), reward = start + t, ended at t = 3 + floor(5 start).
+
+    Episodes that start below 0.5 terminate there, those above are truncated. Actions do nothing.
+    """
+
+    def init(key: jax.Array):
+        start = jax.random.uniform(key)
+        return (start, jnp.zeros(())), jnp.stack([start, 0.0])
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        start, t = state
+        ended = t + 1 >= 3 + jnp.floor(5 * start)
+        obs = jnp.stack([start, t + 1])
+        return (start, t + 1), Successor(obs, start + t, ended & (start < 0.5), ended & (start >= 0.5))
+
+    return vectorize(Dynamics(init, step), name="toy/counting", observation_size=2, **bounds(low, high, action_size))
+
+
+def reaching_env(time_limit: int = 6) -> Environment:
+    """A point on a line: obs = (x, 1), `x += a / 2`, reward `-x^2`; terminated where |x| > 2, truncated in time."""
+
+    def init(key: jax.Array):
+        x = jax.random.uniform(key, minval=-1.0)
+        return (x, jnp.zeros(())), jnp.stack([x, 1.0])
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        x, t = state[0] + 0.5 * action[0], state[1] + 1
+        return (x, t), Successor(jnp.stack([x, 1.0]), -(x**2), jnp.abs(x) > 2, t >= time_limit)
+
+    dynamics = Dynamics(init, step)
+    return vectorize(dynamics, name="toy/reaching", observation_size=2, time_limit=time_limit, **bounds(-1.0, 1.0))
+
+
+def bounds(low: float, high: float, action_size: int = 1) -> dict[str, np.ndarray]:
+    """The same bounds for every action dimension."""
+    return {"low": np.full(action_size, low, np.float32), "high": np.full(action_size, high, np.float32)}
+
+
+def tiny_agent(variant: Variant = PPO, env: Environment | None = None, head: str = "normal", **settings: Any) -> Agent:
+    """An agent on `reaching_env` or another."""
+    return make_agent(env or reaching_env(), variant, tiny_config(**settings), get_head(head))
+
+
+def random_params(agent: Agent, seed: int = 0, scale: float = 0.5) -> Any:
+    """Parameters in which nothing is 0 or orthogonal, so that no term of a formula hides."""
+    shapes = jax.eval_shape(agent.network.init, jax.random.key(0), jnp.zeros(agent.env.observation_size))
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(scale * random.normal(size=x.shape), jnp.float32), shapes)
+
+
+def random_batch(shape: tuple[int, ...], observation_size: int = 2, action_size: int = 1, seed: int = 1) -> Batch:
+    """A batch of independent normal numbers; log-probabilities near those of a standard normal's samples."""
+    random = np.random.default_rng(seed)
+
+    def normal(*sizes: int) -> jax.Array:
+        return jnp.asarray(random.normal(size=(*shape, *sizes)), jnp.float32)
+
+    action = normal(action_size)
+    log_prob = (-0.5 * action**2 - 0.919).sum(-1) + 0.3 * normal()
+    return Batch(normal(observation_size), action, log_prob, 2 * normal() + 1, 2 * normal(), normal())
+
+
+def stack_settings(*settings: Hyperparams) -> Hyperparams:
+    """Settings [H] to vmap over."""
+    return jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *settings)
