@@ -14,7 +14,7 @@ MAX_EPISODE_STEPS = 10_000
 
 
 class Trajectory(NamedTuple):
-    """What one environment went through: obs [T, O], env_action [T, A] within the bounds, reward [T], ended [T] bool."""
+    """One environment: obs [T, O], env_action [T, A] within the bounds, reward [T], and ended [T] bool."""
 
     obs: jax.Array
     env_action: jax.Array

@@ -108,7 +108,25 @@ FAST = Preset(
 )
 
 # What `fast` changes for an environment: its own numbers come first, then the suite's.
-FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {}
+FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {
+    "gymnax/Pendulum-v1": {
+        "total_timesteps": 1_228_800,
+        "num_envs": 2048,
+        "num_steps": 10,
+        "num_minibatches": 32,
+        "hidden_sizes": (32, 32),
+        "learning_rate": 5e-3,
+        "gamma": 0.95,
+        "gae_lambda": 0.9,
+    },
+    "brax": {
+        "total_timesteps": 5_000_000,
+        "num_steps": 16,
+        "num_minibatches": 16,
+        "learning_rate": 1e-3,
+        "rpo_alpha": 0.1,
+    },
+}
 
 PRESETS = {"paper": PAPER, "seed-notes": SEED_NOTES, "fast": FAST}
 

@@ -52,9 +52,9 @@ def test_tanh_normal_log_prob_is_that_of_the_squashed_action() -> None:
 
 @pytest.mark.parametrize("dimension", range(3))
 def test_tanh_normal_density_integrates_to_1_over_the_bounds(dimension: int) -> None:
-    low, high = float(LOW[dimension]), float(HIGH[dimension])
-    inside = np.linspace(low, high, 100_001)[1:-1]
-    x = np.arctanh(2 * (inside - low) / (high - low) - 1)
+    # A grid of actions, dense towards the bounds, where the density has its spikes.
+    x = np.linspace(-9, 9, 20_001)
+    action = LOW[dimension] + (HIGH[dimension] - LOW[dimension]) / 2 * (np.tanh(x) + 1)
     log_prob = get_head("tanh-normal").log_prob(
         jnp.full((len(x), 1), LOC[0, dimension]),
         jnp.asarray(LOG_SCALE[[dimension]]),
@@ -62,7 +62,7 @@ def test_tanh_normal_density_integrates_to_1_over_the_bounds(dimension: int) -> 
         jnp.asarray(HALF[[dimension]]),
     )
     density = np.exp(np.asarray(log_prob, np.float64))
-    np.testing.assert_allclose(integrate.trapezoid(density, inside), 1.0, atol=2e-3)
+    np.testing.assert_allclose(integrate.trapezoid(density, action), 1.0, atol=5e-4)
 
 
 @pytest.mark.parametrize("dimension", range(3))
@@ -121,9 +121,8 @@ def test_gradients_stay_finite_for_extreme_actions(name: str, extreme: float) ->
         x, half = jnp.full(loc.shape, extreme), jnp.asarray(HALF)
         return (head.log_prob(loc, log_scale, x, half) + head.entropy(loc + extreme, log_scale, half)).sum()
 
-    value, grads = jax.value_and_grad(total, argnums=(0, 1))(jnp.zeros((2, 3)), jnp.asarray(LOG_SCALE * 0))
-    if name == "gumbel" and extreme < 0:  # e^40: large, but a number
-        assert np.isfinite(value)
+    value, grads = jax.value_and_grad(total, argnums=(0, 1))(jnp.zeros((2, 3)), jnp.zeros(3))
+    assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in grads)
 
 

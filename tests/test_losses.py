@@ -81,7 +81,7 @@ def test_the_perturbation_moves_the_policy_loss_alone() -> None:
 def test_no_gradient_flows_into_the_policy_where_every_ratio_is_clipped() -> None:
     agent, params, batch, offsets = case("none")
     # The ratio is far above 1 and the advantage positive.
-    batch = batch._replace(log_prob=batch.log_prob - 100.0, advantage=jnp.ones_like(batch.advantage))
+    batch = batch._replace(log_prob=batch.log_prob - 30.0, advantage=jnp.ones_like(batch.advantage))
     grads = jax.grad(rpo_loss, has_aux=True)(params, agent, batch, offsets, Hyperparams())[0]["params"]
     assert all((g == 0).all() for g in jax.tree.leaves((grads["policy"], grads["log_scale"])))
     assert all((g != 0).any() for g in jax.tree.leaves(grads["value"]))

@@ -1,0 +1,167 @@
+"""The gymnax adapter against gymnax driven directly."""
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import spaces
+from scipy import stats
+
+from rpo_jax.envs import gymnax_suite, make_env, record_episodes
+
+IDS = ("MountainCarContinuous-v0", "Pendulum-v1", "PointRobot-misc", "Reacher-misc", "Swimmer-misc")
+LIMITS = {IDS[0]: 999, IDS[1]: 200, IDS[2]: 100, IDS[3]: 100, IDS[4]: 500}
+N = 3
+
+
+def play(env_id: str, num_steps: int, policy):
+    """Our adapter: first state and observation, and the timesteps [T, N, ...] under `policy(t, obs)`."""
+    env = record_episodes(make_env(f"gymnax/{env_id}"))
+
+    def step(carry, t):
+        state, obs = carry
+        action = policy(t, obs)
+        state, timestep = env.step(jax.random.fold_in(jax.random.key(1), t), state, action)
+        return (state, timestep.obs), (timestep, action)
+
+    start = env.reset(jax.random.key(0), N)
+    return start, *jax.jit(lambda start: jax.lax.scan(step, start, jnp.arange(num_steps)))(start)[1]
+
+
+def play_gymnax(env_id: str, actions):
+    """gymnax itself, from the same keys: first observation, then obs, reward, terminated, truncated [T, N]."""
+    env, params = gymnax.make(env_id)
+
+    def step(state, inputs):
+        t, action = inputs
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(1), t), N)
+        obs, state, reward, done, _ = jax.vmap(env.step_env, (0, 0, 0, None))(keys, state, action, params)
+        truncated = jax.vmap(env.is_truncated, (0, None))(state, params)
+        return jax.tree.map(lambda x: x.astype(x.dtype), state), (obs, reward, done, truncated)
+
+    def strong(x):
+        return jax.lax.convert_element_type(x, jnp.asarray(x).dtype)
+
+    obs, state = jax.vmap(env.reset_env, (0, None))(jax.random.split(jax.random.key(0), N), params)
+    run = jax.jit(lambda state: jax.lax.scan(step, state, (jnp.arange(len(actions)), actions)))
+    return obs, *run(jax.tree.map(strong, state))[1]
+
+
+def random_policy(env_id: str):
+    env = make_env(f"gymnax/{env_id}")
+
+    def policy(t, obs):
+        key = jax.random.fold_in(jax.random.key(2), t)
+        return jax.random.uniform(key, (N, env.action_size), minval=env.low, maxval=env.high)
+
+    return policy
+
+
+def with_the_velocity(t, obs):
+    return jnp.where(obs[:, 1:] >= 0, 1.0, -1.0)
+
+
+def test_all_continuous_environments_of_gymnax_are_there():
+    continuous = []
+    for env_id in set(gymnax.registered_envs) - {"MNISTBandit-bsuite"}:  # it downloads images; its actions are digits
+        env, params = gymnax.make(env_id)
+        if isinstance(env.action_space(params), spaces.Box):
+            continuous.append(env_id)
+    assert sorted(gymnax_suite.IDS) == sorted(continuous) == sorted(IDS)
+
+
+@pytest.mark.parametrize(("env_id", "limit"), list(LIMITS.items()))
+def test_a_whole_episode_is_gymnaxs_own(env_id, limit):
+    (_, first), timestep, actions = play(env_id, limit + 1, random_policy(env_id))
+    first_expected, obs, reward, terminated, truncated = play_gymnax(env_id, actions[:limit])
+    np.testing.assert_array_equal(first, first_expected)
+    assert not terminated.any()
+    np.testing.assert_allclose(timestep.final_obs[:limit], obs, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(timestep.reward[:limit], reward, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(timestep.terminated[:limit], terminated)
+    np.testing.assert_array_equal(timestep.truncated[:limit], truncated)
+    np.testing.assert_allclose(timestep.episode_return[limit - 1], reward.sum(0), rtol=1e-3, atol=1e-3)
+    # Then a new episode: from the reserve, which no refresh has changed, and untouched by the step's true successor.
+    np.testing.assert_array_equal(timestep.obs[: limit - 1], timestep.final_obs[: limit - 1])
+    np.testing.assert_array_equal(timestep.obs[limit - 1], first)
+    assert not np.allclose(timestep.final_obs[limit - 1], first)
+
+
+@pytest.mark.parametrize(("env_id", "limit"), list(LIMITS.items()))
+def test_the_time_limit_is_gymnaxs_and_truncates(env_id, limit):
+    env, params = gymnax.make(env_id)
+    assert limit == params.max_steps_in_episode == make_env(f"gymnax/{env_id}").time_limit
+    _, timestep, _ = play(env_id, 2 * limit + 1, lambda t, obs: jnp.zeros((N, len(np.ravel(env.action_space().low)))))
+    at_limit = np.arange(1, 2 * limit + 2) % limit == 0
+    np.testing.assert_array_equal(timestep.truncated, np.repeat(at_limit[:, None], N, 1))
+    assert not timestep.terminated.any()
+    assert (np.asarray(timestep.episode_length)[at_limit] == limit).all()
+    assert (timestep.episode_length[limit] == 1).all()
+
+
+def test_mountain_car_reaches_its_goal_and_terminates():
+    (_, first), timestep, actions = play("MountainCarContinuous-v0", 300, with_the_velocity)
+    _, obs, reward, terminated, _ = play_gymnax("MountainCarContinuous-v0", actions)
+    for n in range(N):
+        end = int(np.argmax(terminated[:, n]))
+        assert 50 < end < 299
+        assert timestep.terminated[end, n]
+        assert not timestep.terminated[:end, n].any()
+        assert not timestep.truncated[: end + 1, n].any()
+        assert timestep.reward[end, n] == pytest.approx(100 - 0.1, abs=1e-4)
+        assert timestep.final_obs[end, n, 0] >= 0.45
+        np.testing.assert_allclose(timestep.final_obs[: end + 1, n], obs[: end + 1, n], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(timestep.reward[: end + 1, n], reward[: end + 1, n], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(timestep.obs[end, n], first[n])
+        assert timestep.episode_length[end, n] == end + 1
+        assert timestep.episode_length[end + 1, n] == 1
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_bounds_and_sizes_are_those_of_gymnaxs_spaces(env_id):
+    ours = make_env(f"gymnax/{env_id}")
+    env, params = gymnax.make(env_id)
+    action, observation = env.action_space(params), env.observation_space(params)
+    assert ours.name == f"gymnax/{env_id}"
+    assert (ours.observation_size,) == observation.shape
+    assert (ours.action_size,) == action.shape == ours.low.shape == ours.high.shape
+    np.testing.assert_array_equal(ours.low, np.broadcast_to(action.low, action.shape))
+    np.testing.assert_array_equal(ours.high, np.broadcast_to(action.high, action.shape))
+    assert ours.reset(jax.random.key(0), 2)[1].shape == (2, *observation.shape)
+
+
+def test_pendulum_and_mountain_car_have_the_known_bounds():
+    pendulum, car = make_env("gymnax/Pendulum-v1"), make_env("gymnax/MountainCarContinuous-v0")
+    assert (pendulum.low.tolist(), pendulum.high.tolist(), pendulum.observation_size) == ([-2], [2], 3)
+    assert (car.low.tolist(), car.high.tolist(), car.observation_size) == ([-1], [1], 2)
+
+
+DRAWS = {
+    "MountainCarContinuous-v0": lambda state: [(state.position, -0.6, -0.4)],
+    "Pendulum-v1": lambda state: [(state.theta, -np.pi, np.pi), (state.theta_dot, -1, 1)],
+    "PointRobot-misc": lambda state: [(jnp.arctan2(state.goal[:, 1], state.goal[:, 0]), 0, np.pi)],
+    "Reacher-misc": lambda state: [
+        (state.angles[:, 0], -np.pi, np.pi),
+        (state.angle_vels[:, 1], -1, 1),
+        (state.goal_xy[:, 0], -2, 2),
+    ],
+    "Swimmer-misc": lambda state: [
+        (state.urchin_xys[:, 4, 1], -1, 1),
+        (state.xy[:, 0], -1, 1),
+        (state.goal_xy[:, 1], -1, 1),
+    ],
+}
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_episodes_start_from_gymnaxs_distribution(env_id):
+    env = make_env(f"gymnax/{env_id}")
+    state, obs = env.reset(jax.random.key(3), 2000)
+    refreshed = env.refresh(jax.random.key(4), state)
+    for initial in (state.current, refreshed.reserve[0]):
+        for values, low, high in DRAWS[env_id](initial):
+            values = np.asarray(values)
+            assert low <= values.min() < values.max() <= high
+            assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+    assert not np.isclose(obs, refreshed.reserve[1]).all(-1).any()
