@@ -100,20 +100,30 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 for input that cannot be used, or 130 for an interrupt."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        _check_option_names(arguments)
-        command = tyro.cli(
-            tyro.conf.OmitArgPrefixes[Train | Compare | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
-            prog="rpo-jax",
-            description="Robust Policy Optimization for continuous control, in JAX.",
-            args=arguments,
-        )
-        return _COMMANDS[type(command)](command)
+        command = parse(arguments)
+        return COMMANDS[type(command)](command)
     except SettingsError as error:
         print(f"rpo-jax: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
         return 130
+
+
+def parse(arguments: list[str]) -> Any:
+    """The record of a command that the arguments describe.
+
+    Raises:
+        SettingsError: if an option does not exist.
+        SystemExit: for --help (code 0), and for a value of the wrong type (code 2).
+    """
+    _check_option_names(arguments)
+    return tyro.cli(
+        tyro.conf.OmitArgPrefixes[Train | Compare | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
+        prog="rpo-jax",
+        description="Robust Policy Optimization for continuous control, in JAX.",
+        args=arguments,
+    )
 
 
 def _check_option_names(arguments: list[str]) -> None:
@@ -188,7 +198,7 @@ def _envs(options: Envs) -> int:
     return 0
 
 
-_COMMANDS: dict[type, Any] = {Train: _train, Compare: _compare, Evaluate: _evaluate, Envs: _envs}
+COMMANDS: dict[type, Any] = {Train: _train, Compare: _compare, Evaluate: _evaluate, Envs: _envs}
 
 
 def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> Any:

@@ -34,7 +34,7 @@ def test_merged_moments_are_those_of_all_the_data(offset: float, scale: float) -
         moments = update_moments(moments, jnp.asarray(samples))
     data = np.concatenate(rounds).reshape(-1, 3).astype(np.float64)
     assert moments.mean.shape == moments.variance.shape == (3,)
-    assert moments.count == len(data)
+    assert moments.num_samples == len(data)
     np.testing.assert_allclose(moments.mean, data.mean(0), rtol=1e-6, atol=1e-5 * scale)
     np.testing.assert_allclose(moments.variance, data.var(0), rtol=2e-3)
 
@@ -42,7 +42,7 @@ def test_merged_moments_are_those_of_all_the_data(offset: float, scale: float) -
 def test_moments_of_scalars_have_no_axes() -> None:
     samples = np.random.default_rng(1).normal(3.0, 2.0, (5, 6)).astype(np.float32)
     moments = update_moments(initial_moments(), jnp.asarray(samples))
-    assert moments.mean.shape == moments.variance.shape == moments.count.shape == ()
+    assert moments.mean.shape == moments.variance.shape == moments.num_samples.shape == ()
     np.testing.assert_allclose([moments.mean, moments.variance], [samples.mean(), samples.var()], rtol=1e-5)
 
 
@@ -75,8 +75,8 @@ def test_moments_are_kept_only_where_they_are_used(observations: bool, rewards: 
     state = init(agent, Hyperparams(), jax.random.key(0))
     state, _ = train_iteration(agent, Hyperparams(), state)
     samples = agent.config.round_timesteps
-    assert state.obs_moments.count == samples * observations
-    assert state.return_moments.count == samples * rewards
+    assert state.obs_moments.num_samples == samples * observations
+    assert state.return_moments.num_samples == samples * rewards
 
 
 def test_no_samples_normalize_to_the_value_itself() -> None:

@@ -1,5 +1,8 @@
 """The perturbation that makes RPO of PPO: its distribution, its effect, and that alpha = 0 takes it away."""
 
+import functools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,22 +16,31 @@ from rpo_jax import PPO, RPO, Hyperparams, Variant, init, train
 from rpo_jax.heads import get_head
 from rpo_jax.perturbation import no_perturbation, uniform_perturbation
 from rpo_jax.rollout import collect_rollout
-from rpo_jax.types import TrainingState, Transition
+from rpo_jax.types import Transition
 
 
-def run(variant: Variant, alpha: float, **settings: Any) -> Any:
+@functools.cache
+def trainer(variant: Variant, perturb_rollout: bool) -> Callable[..., Any]:
+    return jax.jit(partial(train, toys.tiny_agent(variant, perturb_rollout=perturb_rollout)))
+
+
+def run(variant: Variant, alpha: float, perturb_rollout: bool = False) -> Any:
     """Parameters and metrics of a whole short run."""
-    agent = toys.tiny_agent(variant, **settings)
     hyperparams = Hyperparams(rpo_alpha=alpha, learning_rate=1e-2)
-    state, metrics = jax.jit(lambda h, k: train(agent, h, k))(hyperparams, jax.random.key(0))
+    state, metrics = trainer(variant, perturb_rollout)(hyperparams, jax.random.key(0))
     return state.params, metrics
 
 
-def first_rollout(variant: Variant, **settings: Any) -> tuple[TrainingState, Transition]:
+def first_rollout(variant: Variant, **settings: Any) -> Transition:
     agent = toys.tiny_agent(variant, **settings)
     hyperparams = Hyperparams(rpo_alpha=0.7)
-    start = init(agent, hyperparams, jax.random.key(0))
-    return start, collect_rollout(agent, start, hyperparams, jax.random.key(1))[1]
+
+    @jax.jit
+    def act() -> Transition:
+        start = init(agent, hyperparams, jax.random.key(0))
+        return collect_rollout(agent, start, hyperparams, jax.random.key(1))[1]
+
+    return act()
 
 
 def test_offsets_are_uniform_within_plus_minus_alpha() -> None:
@@ -99,7 +111,7 @@ def test_the_first_kl_is_that_of_the_perturbation() -> None:
 
 
 def test_without_perturb_rollout_the_first_rollout_is_that_of_ppo() -> None:
-    (_, rpo), (_, ppo) = first_rollout(RPO), first_rollout(PPO)
+    rpo, ppo = first_rollout(RPO), first_rollout(PPO)
     np.testing.assert_array_equal(rpo.action, ppo.action)
     np.testing.assert_array_equal(rpo.log_prob, ppo.log_prob)
 
@@ -107,7 +119,7 @@ def test_without_perturb_rollout_the_first_rollout_is_that_of_ppo() -> None:
 def test_with_perturb_rollout_actions_move_by_an_offset_each_and_log_probs_are_those_of_the_perturbed_policy() -> None:
     # On counting_env actions change nothing, so the two policies see the same observations.
     env = toys.counting_env(action_size=2)
-    (_, rpo), (_, ppo) = (first_rollout(variant, env=env, perturb_rollout=True) for variant in (RPO, PPO))
+    rpo, ppo = (first_rollout(variant, env=env, perturb_rollout=True) for variant in (RPO, PPO))
     offsets = np.asarray(rpo.action - ppo.action)
     assert len(np.unique(offsets)) > 0.9 * offsets.size
     assert 0.6 < np.abs(offsets).max() <= 0.7 + 1e-6

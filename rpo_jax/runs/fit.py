@@ -80,8 +80,9 @@ def fit(
     try:
         while updates < agent.config.num_updates:
             segment_began = time.perf_counter()
-            state, metrics = advance(runs, state, count)
+            following, metrics = advance(runs, state, count)
             rows.append({name: by_setting_and_seed(np.asarray(x)[:, :count], len(keys)) for name, x in metrics.items()})
+            state = following  # only with its metrics in hand, so that an interrupt leaves both at the same update
             updates += count
             now = time.perf_counter()
             on_progress(Progress(updates, now - began, rows[-1]))

@@ -7,6 +7,7 @@ policies.npz    parameters and normalisation of every trained policy, leaves [H,
 summary.json    final numbers, times and versions
 """
 
+import contextlib
 import csv
 import dataclasses
 import importlib.metadata
@@ -57,6 +58,13 @@ def claim(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from None
+
+
+def release(folder: Path) -> None:
+    """Gives up a folder whose run came to nothing, so that it can be used again."""
+    (folder / SETTINGS).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def write_settings(folder: Path, spec: RunSpec) -> None:
@@ -192,9 +200,7 @@ def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) ->
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["setting", "seed", "update", "step", *METRICS])
-        for (setting, run), _ in np.ndenumerate(
-            metrics["entropy"][..., 0] if metrics["entropy"].size else np.zeros((0, 0))
-        ):
+        for setting, run in np.ndindex(metrics["entropy"].shape[:2]):
             rows = np.stack([metrics[name][setting, run] for name in METRICS], axis=-1).tolist()
             for update, row in enumerate(rows, start=1):
                 numbers = ("" if math.isnan(x) else f"{x:.7g}" for x in row)

@@ -26,8 +26,12 @@ def run_to_folder(spec: RunSpec, path: Path, console: Console) -> tuple[dict[str
     agent = spec.agent()
     folder.claim(path)
     folder.write_settings(path, spec)
-    with ProgressBar(console, spec).show() as bar:
-        result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar)
+    try:
+        with ProgressBar(console, spec).show() as bar:
+            result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar)
+    except BaseException:
+        folder.release(path)
+        raise
     summary = folder.write_results(path, spec, result)
     curves = curves_of(spec, result)
     draw_curves(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)

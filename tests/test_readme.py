@@ -1,0 +1,34 @@
+"""What README.md says works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_python_code_runs(program: str) -> None:
+    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_ci_passes_the_tests_by_the_command_of_the_readme() -> None:
+    command = next(line for line in README.splitlines() if line.endswith("python -m pytest"))
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_its_files_exist() -> None:
+    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_its_command_lines_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    from rpo_jax import cli
+
+    lines = [line.split("#")[0].split() for line in README.splitlines() if line.startswith("rpo-jax ")]
+    assert len(lines) > 5
+    for line in lines:
+        assert isinstance(cli.parse(line[1:]), tuple(cli.COMMANDS))

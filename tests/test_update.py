@@ -1,0 +1,217 @@
+"""The learning half of a round: shuffles, epochs, rates and the optimiser."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import toys
+from scipy import stats
+
+from rpo_jax import PPO, RPO, Hyperparams, TrainingState, update
+from rpo_jax.agent import Agent, make_optimizer
+from rpo_jax.normalization import initial_moments
+from rpo_jax.types import Batch
+from rpo_jax.update import permutation, shuffle, update_policy
+
+SHUFFLES = ["samples", "environments"]
+
+
+def numbered_batch(steps: int, envs: int) -> Batch:
+    """Each sample's leaves carry its number, t * N + n."""
+    number = jnp.arange(steps * envs, dtype=jnp.float32).reshape(steps, envs)
+    return Batch(jnp.stack([number, -number], -1), number[..., None], 2 * number, 3 * number, 4 * number, 5 * number)
+
+
+def start(agent: Agent, hyperparams: Hyperparams, done: int = 0) -> TrainingState:
+    """A state after `done` rounds, with random parameters."""
+    params = toys.random_params(agent)
+    state = TrainingState(
+        params=params,
+        opt_state=make_optimizer(hyperparams).init(params),
+        obs_moments=initial_moments((2,)),
+        return_moments=initial_moments(),
+        discounted_return=jnp.zeros(agent.config.num_envs),
+        env_state=None,
+        obs=jnp.zeros((agent.config.num_envs, 2)),
+        update=jnp.zeros((), jnp.int32),
+        key=jax.random.key(0),
+    )
+    return state.replace(update=jnp.asarray(done))
+
+
+def improve(agent: Agent, hyperparams: Hyperparams, done: int = 0, seed: int = 0) -> Any:
+    """Parameters before and after one update on a random round, and the metrics."""
+    state = start(agent, hyperparams, done)
+    batch = toys.random_batch((agent.config.num_steps, agent.config.num_envs))
+    after, metrics = jax.jit(partial(update_policy, agent))(state, batch, jax.random.key(seed), hyperparams)
+    return state.params["params"], after.params["params"], metrics
+
+
+@pytest.mark.parametrize("how", SHUFFLES)
+def test_an_epoch_visits_each_sample_once(how: str) -> None:
+    config = toys.tiny_config(num_envs=6, num_steps=5, num_minibatches=3, shuffle=how)
+    minibatches = shuffle(jax.random.key(0), numbered_batch(5, 6), config)
+    assert minibatches.obs.shape == (3, 10, 2)
+    number = np.asarray(minibatches.action[..., 0])
+    np.testing.assert_array_equal(np.sort(number.ravel()), np.arange(30))
+    assert (number.ravel() != np.arange(30)).any()
+    # All leaves move alike.
+    np.testing.assert_array_equal(minibatches.obs, np.stack([number, -number], -1))
+    for factor, leaf in zip((2, 3, 4, 5), minibatches[2:], strict=True):
+        np.testing.assert_array_equal(leaf, factor * number)
+
+
+def test_a_minibatch_of_environments_holds_all_their_steps() -> None:
+    config = toys.tiny_config(num_envs=6, num_steps=5, num_minibatches=3, shuffle="environments")
+    number = np.asarray(shuffle(jax.random.key(0), numbered_batch(5, 6), config).action[..., 0])
+    for minibatch in number:
+        envs, times = minibatch % 6, minibatch // 6
+        assert len(np.unique(envs)) == 2
+        assert sorted(times) == sorted([*range(5)] * 2)
+
+
+def test_a_permutation_is_one_and_each_order_is_as_likely() -> None:
+    keys = jax.random.split(jax.random.key(0), 4800)
+    orders = np.asarray(jax.vmap(lambda key: permutation(key, 4))(keys))
+    np.testing.assert_array_equal(np.sort(orders, -1), np.broadcast_to(np.arange(4), orders.shape))
+    _, counts = np.unique(orders @ [64, 16, 4, 1], return_counts=True)
+    assert len(counts) == 24
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("how", SHUFFLES)
+def test_every_epoch_learns_from_all_samples_in_an_order_and_with_offsets_of_its_own(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = toys.tiny_agent(RPO, num_epochs=3, num_steps=4, num_minibatches=2, shuffle=how)
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def loss(params: Any, agent: Agent, batch: Batch, offsets: jax.Array, hyperparams: Hyperparams) -> Any:
+        seen.append((np.asarray(batch.action[:, 0]), np.asarray(offsets)))
+        return oracles.loss(params, batch, offsets, hyperparams, agent.config, xp=jnp)
+
+    monkeypatch.setattr(update, "rpo_loss", loss)
+    with jax.disable_jit():
+        update_policy(agent, start(agent, Hyperparams()), numbered_batch(4, 4), jax.random.key(0), Hyperparams())
+    numbers, offsets = (np.stack(x) for x in zip(*seen, strict=True))
+    assert numbers.shape == (6, 8)
+    epochs = numbers.reshape(3, 16)
+    np.testing.assert_array_equal(np.sort(epochs, -1), np.broadcast_to(np.arange(16), (3, 16)))
+    assert len(np.unique(epochs, axis=0)) == 3
+    assert len(np.unique(offsets)) == offsets.size == 48
+    assert np.abs(offsets).max() <= 0.5
+
+
+def test_target_kl_ends_the_epochs_without_a_retrace() -> None:
+    agent = toys.tiny_agent(RPO, num_epochs=5)
+    batch = toys.random_batch((8, 4))
+    state = start(agent, Hyperparams())
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def epochs(targets: jax.Array) -> tuple[jax.Array, Any]:
+        def one(target: jax.Array):
+            hyperparams = dataclasses.replace(Hyperparams(learning_rate=1e-3), target_kl=target)
+            after, metrics = update_policy(agent, state, batch, jax.random.key(0), hyperparams)
+            return metrics["epochs"], after.params
+
+        return jax.vmap(one)(targets)
+
+    chex.clear_trace_counter()
+    done, params = epochs(jnp.asarray([1e-9, np.inf]))
+    np.testing.assert_array_equal(done, [1, 5])
+    assert all((leaf[0] != leaf[1]).any() for leaf in jax.tree.leaves(params))
+    np.testing.assert_array_equal(epochs(jnp.asarray([1e9, 1e-8]))[0], [5, 1])
+
+
+def test_metrics_are_means_over_the_epochs_that_were_done() -> None:
+    """A rate of 0 makes all epochs alike, so stopping after the first must not change a mean."""
+    agent = toys.tiny_agent(PPO, num_epochs=4, normalize_advantages="none")
+    hyperparams = Hyperparams(learning_rate=0.0)
+    _, _, metrics = improve(agent, hyperparams)
+    _, _, stopped = improve(agent, dataclasses.replace(hyperparams, target_kl=1e-6))
+    assert (metrics["epochs"], stopped["epochs"]) == (4, 1)
+    batch, params = oracles.float64((toys.random_batch((8, 4)), toys.random_params(agent)))
+    batch = Batch(*(x.reshape(32, *x.shape[2:]) for x in batch))
+    _, expected = oracles.loss(params, batch, 0.0, hyperparams, agent.config)
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(stopped[name], value, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(("frozen", "moves"), [("value", "policy"), ("policy", "value")])
+def test_a_rate_of_0_freezes_its_network_alone(frozen: str, moves: str) -> None:
+    rates = {"learning_rate": 1e-2, "value_learning_rate": 1e-2}
+    rates["value_learning_rate" if frozen == "value" else "learning_rate"] = 0.0
+    before, after, _ = improve(toys.tiny_agent(), Hyperparams(**rates))
+    jax.tree.map(np.testing.assert_array_equal, before[frozen], after[frozen])
+    assert all((x != y).all() for x, y in zip(*map(jax.tree.leaves, (before[moves], after[moves])), strict=True))
+    assert (before["log_scale"] == after["log_scale"]).all() == (frozen == "policy")
+
+
+def test_the_value_learns_at_the_policy_s_rate_unless_it_has_its_own() -> None:
+    shared = improve(toys.tiny_agent(), Hyperparams(learning_rate=1e-2))[1]
+    same = improve(toys.tiny_agent(), Hyperparams(learning_rate=1e-2, value_learning_rate=1e-2))[1]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), shared, same)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "own_rate", "max_norm", "epsilon"),
+    [("linear", None, np.inf, 1e-8), ("linear", 3e-3, np.inf, 1e-2), ("constant", None, 0.01, 1e-2)],
+)
+def test_two_updates_are_adam_at_the_annealed_rates(
+    schedule: str, own_rate: float | None, max_norm: float, epsilon: float
+) -> None:
+    config = {"updates": 5, "num_epochs": 1, "num_minibatches": 1, "learning_rate_schedule": schedule}
+    agent = toys.tiny_agent(**config)
+    rate = 1e-2
+    hyperparams = Hyperparams(
+        learning_rate=rate, value_learning_rate=own_rate, max_grad_norm=max_norm, adam_epsilon=epsilon
+    )
+    state = start(agent, hyperparams, done=2)
+    adam = oracles.Adam(state.params, epsilon, max_norm)
+    step = jax.jit(partial(update_policy, agent))
+    for done in (2, 3):
+        batch = toys.random_batch((8, 4), seed=done)
+        flat = jax.tree.map(lambda x: x.reshape(32, *x.shape[2:]), batch)
+        left = 1 - done / 5 if schedule == "linear" else 1.0
+        params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), adam.params)
+        grads = jax.grad(oracles.loss, has_aux=True)(params, flat, 0.0, hyperparams, agent.config, xp=jnp)[0]
+        value_rate = rate if own_rate is None else own_rate
+        adam.step(grads, {"policy": rate * left, "log_scale": rate * left, "value": value_rate * left})
+        state, metrics = step(state, batch, jax.random.key(0), hyperparams)
+        norm = np.sqrt(sum((np.asarray(g, np.float64) ** 2).sum() for g in jax.tree.leaves(grads)))
+        np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-4)
+    assert state.update == 4
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5), state.params, adam.params)
+
+
+def test_the_last_round_of_a_linear_schedule_still_learns_and_one_after_it_would_not() -> None:
+    agent = toys.tiny_agent(updates=5)
+    moved = []
+    for done in (4, 5):
+        before, after, _ = improve(agent, Hyperparams(), done)
+        moved.append(
+            max(float(np.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+        )
+    assert moved[0] > 0
+    assert moved[1] == 0
+
+
+def test_the_norm_of_the_gradient_is_scaled_down_to_its_maximum() -> None:
+    """With a huge epsilon Adam's first step is gradient / epsilon, so that its norm shows the clipped one's."""
+    agent = toys.tiny_agent(num_epochs=1, num_minibatches=1, learning_rate_schedule="constant")
+    norms = {}
+    for maximum in (np.inf, 1.0, 0.1):
+        hyperparams = Hyperparams(learning_rate=1e3, adam_epsilon=1e3, max_grad_norm=maximum)
+        before, after, metrics = improve(agent, hyperparams)
+        moved = zip(*map(jax.tree.leaves, (before, after)), strict=True)
+        norms[maximum] = np.sqrt(sum(np.square(x - y).sum() for x, y in moved))
+        np.testing.assert_allclose(norms[maximum], min(maximum, float(metrics["grad_norm"])), rtol=5e-3)
+    assert norms[np.inf] > 1.0
