@@ -68,7 +68,7 @@ def pendulum_seed_notes(runs: list[dict[str, Any]]) -> str:
             stuck = [value for value in final if value <= -3000]
             rows.append(
                 [
-                    run["label"].replace("uniform", "PyTorch's"),
+                    run["label"],
                     "PPO (alpha 0)" if setting.endswith("=0") else "RPO (alpha 0.3)",
                     f"{np.mean(first):,.0f}",
                     f"{np.median(final):,.0f}",
@@ -76,11 +76,18 @@ def pendulum_seed_notes(runs: list[dict[str, Any]]) -> str:
                     f"{len(final) - len(stuck)} of {len(final)}",
                 ]
             )
-    header = ["networks", "method", "first round", "end: median", "worst ... best seed", "seeds that end above -3000"]
+    header = [
+        "the value's observations",
+        "method",
+        "first round",
+        "end: median",
+        "worst ... best seed",
+        "seeds that end above -3000",
+    ]
     return f"""## The seed notes' experiment, over seeds
 
 Preset `seed-notes`, Pendulum-v1, 600k steps, 10 seeds: sum of rewards over a round of 2048 steps. RPO perturbs in
-rollout and update.
+rollout and update. The notes divide what the policy sees by [1, 1, 8], and leave what the value network sees.
 
 {_table(header, rows)}
 """

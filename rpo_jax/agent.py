@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from rpo_jax.config import Hyperparams, Scalar, TrainConfig
-from rpo_jax.envs import Environment, record_episodes, scale_observations
+from rpo_jax.envs import Environment, record_episodes
 from rpo_jax.errors import SettingsError
 from rpo_jax.heads import HEADS, Head
 from rpo_jax.networks import ActorCritic
@@ -22,7 +22,7 @@ class Agent:
     """What is static about a run. Made by `make_agent`; compared and hashed by identity.
 
     Attributes:
-        env: with episode statistics and scaled observations.
+        env: with episode statistics.
         network: the actor-critic.
         head: the family of action distributions.
         variant: the method.
@@ -82,9 +82,13 @@ def make_agent(
     config = config or TrainConfig()
     if head.squashed and not (jnp.isfinite(env.low).all() and jnp.isfinite(env.high).all()):
         raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
-    if config.observation_scale:
-        env = scale_observations(env, config.observation_scale)
-    network = ActorCritic(env.action_size, config.hidden_sizes, config.activation, config.weight_init)
+    scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
+    for name, scale in scales.items():
+        if len(scale) not in (0, env.observation_size):
+            raise SettingsError(
+                f"{name} has {len(scale)} numbers, but observations of {env.name} have {env.observation_size}"
+            )
+    network = ActorCritic(env.action_size, config.hidden_sizes, config.activation, config.weight_init, *scales.values())
     return Agent(record_episodes(env), network, head, variant, config)
 
 

@@ -47,8 +47,11 @@ class TrainConfig:
     )
     normalize_observations: bool = _setting(True, "normalise observations by running moments")
     normalize_rewards: bool = _setting(True, "divide rewards by the running deviation of the discounted return")
-    observation_scale: tuple[float, ...] = _setting(
-        (), "divide observations by these constants, one per dimension (none: leave them)", above=0
+    policy_observation_scale: tuple[float, ...] = _setting(
+        (), "divide what the policy network sees by these constants, one per dimension (none: leave it)", above=0
+    )
+    value_observation_scale: tuple[float, ...] = _setting(
+        (), "divide what the value network sees by these constants, one per dimension (none: leave it)", above=0
     )
     perturb_rollout: bool = _setting(False, "perturb the action mean in the rollout too (the paper: update only)")
     reset_every_round: bool = _setting(False, "begin every round with new episodes")

@@ -62,13 +62,15 @@ class ActorCritic(nn.Module):
     """Policy and value of a normalised observation.
 
     Parameters: `policy` and `value`, two MLPs, and `log_scale` [A], starting at 0. Orthogonal gains are sqrt(2) for
-    hidden layers, 0.01 for the mean and 1 for the value.
+    hidden layers, 0.01 for the mean and 1 for the value. Either network can divide what it sees by constants [O].
     """
 
     action_size: int
     hidden_sizes: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
     weight_init: str = "orthogonal"
+    policy_scale: tuple[float, ...] = ()
+    value_scale: tuple[float, ...] = ()
 
     def setup(self) -> None:
         """Makes the two networks and the scale."""
@@ -82,8 +84,12 @@ class ActorCritic(nn.Module):
 
     def act(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Location [..., A] and log-scale [A]."""
-        return self.policy(obs), self.log_scale
+        return self.policy(_divide(obs, self.policy_scale)), self.log_scale
 
     def evaluate(self, obs: jax.Array) -> jax.Array:
         """Value [...]."""
-        return self.value(obs).squeeze(-1)
+        return self.value(_divide(obs, self.value_scale)).squeeze(-1)
+
+
+def _divide(obs: jax.Array, scale: tuple[float, ...]) -> jax.Array:
+    return obs / jnp.asarray(scale) if scale else obs

@@ -60,7 +60,7 @@ PAPER = Preset(
 
 SEED_NOTES = Preset(
     # The notes this project started from: a PyTorch program for Pendulum-v1 that perturbs in rollout and update.
-    # Where it divides observations for the policy only, here the value network sees them divided too.
+    # Its value network sees observations undivided, and that is what some of its runs of PPO get stuck on.
     TrainConfig(
         total_timesteps=293 * 2048,  # its first round to pass 600,000 steps is the last
         num_envs=1,
@@ -72,7 +72,7 @@ SEED_NOTES = Preset(
         learning_rate_schedule="constant",
         normalize_observations=False,
         normalize_rewards=False,
-        observation_scale=(1.0, 1.0, 8.0),
+        policy_observation_scale=(1.0, 1.0, 8.0),
         perturb_rollout=True,
         reset_every_round=True,
         hidden_sizes=(128, 64),
@@ -126,6 +126,7 @@ FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "rpo_alpha": 0.1,
     },
+    "brax/inverted_pendulum": {"rpo_alpha": 0.01},
 }
 
 PRESETS = {"paper": PAPER, "seed-notes": SEED_NOTES, "fast": FAST}

@@ -34,7 +34,7 @@ def update_policy(
     def minibatch(carry, inputs):
         params, opt_state = carry
         grads, metrics = jax.grad(rpo_loss, has_aux=True)(params, agent, *inputs, hyperparams)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         return _descend(params, opt_state, grads, rates, hyperparams), metrics
 
     def epoch(carry):

@@ -39,7 +39,7 @@ def forward_sum(data: ROUND, gamma: float, lam: float) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(3))
 def test_advantages_are_the_discounted_sum_of_td_errors(seed: int, gamma: float, lam: float) -> None:
     data = random_round(seed)
-    advantages, targets = generalized_advantage_estimation(*map(jnp.asarray, data), gamma, lam)
+    advantages, targets = generalized_advantage_estimation(*map(jnp.asarray, data), gamma=gamma, gae_lambda=lam)
     expected = forward_sum(data, gamma, lam)
     np.testing.assert_allclose(advantages, expected, rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(targets, expected + data[1], rtol=1e-5, atol=2e-5)
@@ -68,8 +68,8 @@ def test_lambda_1_gives_monte_carlo_returns(bootstrap: bool) -> None:
 
 
 def test_lambda_0_gives_one_step_td_errors() -> None:
-    rewards, values, next_values, terminated, ended = data = random_round(4)
-    advantages, _ = generalized_advantage_estimation(*map(jnp.asarray, data), 0.9, 0.0)
+    rewards, values, next_values, terminated, _ = data = random_round(4)
+    advantages, _ = generalized_advantage_estimation(*map(jnp.asarray, data), gamma=0.9, gae_lambda=0.0)
     expected = rewards + 0.9 * np.where(terminated, 0.0, next_values) - values
     np.testing.assert_allclose(advantages, expected, rtol=1e-5, atol=1e-6)
 
@@ -87,9 +87,9 @@ def test_nothing_flows_back_over_the_end_of_an_episode(terminates: bool) -> None
     data = [jnp.asarray(x) for x in random_round(5, steps=6, envs=1, end_share=0.0)]
     data[4] = data[4].at[2].set(True)
     data[3] = data[3].at[2].set(terminates)
-    before, _ = generalized_advantage_estimation(*data, 0.99, 0.95)
+    before, _ = generalized_advantage_estimation(*data, gamma=0.99, gae_lambda=0.95)
     data[0] = data[0].at[3:].add(100.0)
-    after, _ = generalized_advantage_estimation(*data, 0.99, 0.95)
+    after, _ = generalized_advantage_estimation(*data, gamma=0.99, gae_lambda=0.95)
     np.testing.assert_array_equal(before[:3], after[:3])
     assert (np.abs(after[3:] - before[3:]) > 10).all()
 
@@ -103,7 +103,7 @@ def test_values_after_a_termination_do_not_matter_even_if_not_finite() -> None:
 
 def test_jitted_equals_eager() -> None:
     data = tuple(map(jnp.asarray, random_round(7)))
-    eager = generalized_advantage_estimation(*data, 0.99, 0.95)
-    jitted = jax.jit(generalized_advantage_estimation)(*data, 0.99, 0.95)
+    eager = generalized_advantage_estimation(*data, gamma=0.99, gae_lambda=0.95)
+    jitted = jax.jit(generalized_advantage_estimation)(*data, gamma=0.99, gae_lambda=0.95)
     for x, y in zip(eager, jitted, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-6)

@@ -3,7 +3,9 @@
 import functools
 import subprocess
 import sys
+from typing import Any
 
+import brax.envs
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,27 +30,35 @@ NAMES = (
 BACKENDS = (None, "positional", "generalized", "mjx")
 N, T = 2, 120
 # What these programs compute is tested, not how fast: most of the time goes into compiling them.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+)
+
+
+@functools.cache
+def start(name: str, backend: str | None = None):
+    """Our adapter's state and observation [N, O] after a reset."""
+    env = make_env(f"brax/{name}", backend=backend)
+    return jit(lambda: env.reset(jax.random.key(0), N))()
 
 
 @functools.cache
 def adapter(name: str, backend: str | None = None):
-    """A compiled `actions [T, N, A] -> first observation, timesteps [T, N, ...]` of our adapter."""
+    """A compiled `state, actions [T, N, A] -> timesteps [T, N, ...]` of our adapter."""
     env = make_env(f"brax/{name}", backend=backend)
+    step = functools.partial(env.step, jax.random.key(2))
+    return jit(lambda state, actions: jax.lax.scan(step, state, actions)[1])
 
-    def run(actions):
-        state, first = env.reset(jax.random.key(0), N)
-        return first, jax.lax.scan(lambda state, action: env.step(jax.random.key(2), state, action), state, actions)[1]
 
-    return jit(run)
+def play(name: str, actions, backend: str | None = None):
+    """First observation and timesteps [T, N, ...] of our adapter."""
+    state, first = start(name, backend)
+    return first, adapter(name, backend)(state, actions)
 
 
 @functools.cache
 def brax_itself(name: str, backend: str):
     """The same of Brax without its wrappers, from the same keys: first observation, and obs, reward, done [T, N]."""
-    make_env(f"brax/{name}")  # the shim that the swimmer needs
-    import brax.envs
-
     env = brax.envs.get_environment(name, backend=backend)
 
     def run(actions):
@@ -73,7 +83,7 @@ def random_actions(name: str):
 def test_every_environment_resets_and_steps(name):
     env = make_env(f"brax/{name}")
     actions = random_actions(name)
-    obs, timestep = adapter(name)(actions)
+    obs, timestep = play(name, actions)
     assert (env.name, env.time_limit) == (f"brax/{name}", 1000)
     assert obs.shape == (N, env.observation_size)
     assert timestep.obs.shape == timestep.final_obs.shape == (T, N, env.observation_size)
@@ -90,9 +100,7 @@ def test_every_environment_resets_and_steps(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_actions_of_plus_and_minus_one_span_the_actuators(name):
     env = make_env(f"brax/{name}")
-    import brax.envs
-
-    brax_env = brax.envs.get_environment(name, backend="generalized")
+    brax_env: Any = brax.envs.get_environment(name, backend="generalized")
     assert env.action_size == brax_env.action_size
     if name in ("fast", "humanoid", "humanoidstandup", "inverted_pendulum", "pusher"):
         return  # Brax scales [-1, 1] to their actuators itself; `fast` has none
@@ -106,7 +114,6 @@ def test_actions_of_plus_and_minus_one_span_the_actuators(name):
         ("inverted_pendulum", None),
         ("hopper", None),
         ("reacher", None),
-        ("swimmer", None),
         ("inverted_pendulum", "positional"),
         ("inverted_pendulum", "generalized"),
         ("inverted_pendulum", "mjx"),
@@ -114,9 +121,8 @@ def test_actions_of_plus_and_minus_one_span_the_actuators(name):
 )
 def test_steps_are_braxs_own(name, backend):
     actions = random_actions(name)
-    first, timestep = adapter(name, backend)(actions)
-    default = "generalized" if name == "swimmer" else "spring"
-    first_expected, obs, reward, done = brax_itself(name, backend or default)(actions)
+    first, timestep = play(name, actions, backend)
+    first_expected, obs, reward, done = brax_itself(name, backend or "spring")(actions)
     np.testing.assert_allclose(first, first_expected, rtol=1e-5, atol=1e-6)
     for n in range(N):
         ends = np.flatnonzero(done[:, n])
@@ -129,7 +135,7 @@ def test_steps_are_braxs_own(name, backend):
 
 def test_backends_are_different_physics():
     actions = random_actions("inverted_pendulum")
-    after_3 = [adapter("inverted_pendulum", backend)(actions)[1].final_obs[2] for backend in BACKENDS]
+    after_3 = [play("inverted_pendulum", actions, backend)[1].final_obs[2] for backend in BACKENDS]
     for one, other in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3)):
         assert not np.allclose(after_3[one], after_3[other], atol=1e-4)
 
@@ -138,7 +144,7 @@ def test_backends_are_different_physics():
 def test_a_fall_terminates_where_brax_says_so(name, push):
     actions = jnp.full_like(random_actions(name), push)
     first, obs, reward, done = brax_itself(name, "spring")(actions)
-    _, timestep = adapter(name)(actions)
+    _, timestep = play(name, actions)
     for n in range(N):
         assert done[:, n].any()
         end = int(np.argmax(done[:, n]))
@@ -154,7 +160,7 @@ def test_a_fall_terminates_where_brax_says_so(name, push):
 
 
 def test_an_episode_is_truncated_after_1000_steps():
-    _, timestep = adapter("fast")(jnp.ones((2001, N, 1)))
+    _, timestep = play("fast", jnp.ones((2001, N, 1)))
     at_limit = np.arange(1, 2002) % 1000 == 0
     np.testing.assert_array_equal(timestep.truncated, np.repeat(at_limit[:, None], N, 1))
     assert not timestep.terminated.any()
@@ -164,25 +170,34 @@ def test_an_episode_is_truncated_after_1000_steps():
 
 
 def test_a_refresh_changes_where_the_next_episode_starts():
-    env = make_env("brax/inverted_pendulum")
-    fall = jnp.ones((40, N, 1))
+    fall = jnp.ones((T, N, 1))
+    state, first = start("inverted_pendulum")
+    refresh = jit(make_env("brax/inverted_pendulum").refresh)
 
-    def run(key_refresh, refresh):
-        state, first = env.reset(jax.random.key(0), N)
-        state = jax.tree.map(lambda x, y: jnp.where(refresh, x, y), env.refresh(key_refresh, state), state)
-        timestep = jax.lax.scan(lambda state, action: env.step(jax.random.key(2), state, action), state, fall)[1]
-        end = jnp.argmax(timestep.terminated, axis=0)
-        return first, timestep.terminated.any(), timestep.obs[end, jnp.arange(N)]
+    def next_start(state):
+        timestep = adapter("inverted_pendulum")(state, fall)
+        assert timestep.terminated.any(0).all()
+        return np.asarray(timestep.obs)[np.argmax(timestep.terminated, axis=0), np.arange(N)]
 
-    run = jit(run)
-    first, fell, same = run(jax.random.key(5), False)
-    _, _, fifth = run(jax.random.key(5), True)
-    _, _, sixth = run(jax.random.key(6), True)
-    assert fell
+    same, fifth, sixth = map(next_start, (state, *(refresh(jax.random.key(seed), state) for seed in (5, 6))))
     np.testing.assert_array_equal(same, first)
     for one, other in ((fifth, first), (sixth, first), (fifth, sixth)):
         assert (one != other).all()
     assert (np.abs(fifth) <= 0.01 + 1e-6).all()
+
+
+def test_the_default_backend_is_spring_and_the_swimmers_generalized(monkeypatch):
+    made = []
+    get_environment = brax.envs.get_environment
+
+    def record(name, backend):
+        made.append((name, backend))
+        return get_environment(name, backend=backend)
+
+    monkeypatch.setattr(brax.envs, "get_environment", record)
+    for name, backend in (("reacher", None), ("swimmer", None), ("swimmer", "generalized"), ("reacher", "mjx")):
+        make_env(f"brax/{name}", backend=backend)
+    assert made == [("reacher", "spring"), ("swimmer", "generalized"), ("swimmer", "generalized"), ("reacher", "mjx")]
 
 
 @pytest.mark.parametrize("name", ["ant", "halfcheetah"])

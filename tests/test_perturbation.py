@@ -103,7 +103,7 @@ def test_rpo_with_alpha_above_0_is_not_ppo() -> None:
 
 
 def test_the_first_kl_is_that_of_the_perturbation() -> None:
-    """With a rate of 0 the policy stays, and r = p(a; mu + z) / p(a; mu) with the z drawn: KL = E[z^2] / 2 at sigma 1."""
+    """With a rate of 0 the policy stays, and r = p(a; mu + z) / p(a; mu): at sigma 1 the KL is E[z^2] / 2."""
     agent = toys.tiny_agent(RPO, num_envs=256, num_steps=16, updates=1)
     hyperparams = Hyperparams(rpo_alpha=0.5, learning_rate=0.0)
     _, metrics = jax.jit(lambda k: train(agent, hyperparams, k))(jax.random.key(0))

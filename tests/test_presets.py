@@ -27,7 +27,8 @@ def test_paper_is_the_papers_table_and_code():
         learning_rate_schedule="linear",
         normalize_observations=True,
         normalize_rewards=True,
-        observation_scale=(),
+        policy_observation_scale=(),
+        value_observation_scale=(),
         perturb_rollout=False,
         reset_every_round=False,
         hidden_sizes=(64, 64),
@@ -58,7 +59,7 @@ def test_seed_notes_are_the_notes():
     assert (config.num_envs, config.num_steps, config.num_epochs, config.num_minibatches) == (1, 2048, 10, 1)
     assert config.learning_rate_schedule == "constant"
     assert (config.hidden_sizes, config.activation, config.weight_init) == ((128, 64), "relu", "uniform")
-    assert config.observation_scale == (1, 1, 8)
+    assert (config.policy_observation_scale, config.value_observation_scale) == ((1, 1, 8), ())
     assert not config.normalize_observations
     assert not config.normalize_rewards
     assert not config.clip_value_loss

@@ -4,12 +4,13 @@ Each fails for its own reason: the value's loss, its inputs, the discount, the p
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import toys
 
 from rpo_jax import (
@@ -27,8 +28,7 @@ from rpo_jax.agent import Agent
 
 GAMMA = 0.8
 NEVER = jnp.zeros((), bool)
-ALPHAS = jnp.asarray([0.0, 0.2])  # PPO and RPO, side by side
-LAMBDAS = jnp.asarray([0.0, 0.9, 1.0])
+SIGNS = np.asarray([-1.0, 1.0])
 
 
 def probe(init: Callable[..., Any], step: Callable[..., Any]) -> Environment:
@@ -36,62 +36,73 @@ def probe(init: Callable[..., Any], step: Callable[..., Any]) -> Environment:
     return vectorize(Dynamics(init, step), name="probe", observation_size=1, **toys.bounds(-10.0, 10.0))
 
 
-def one_step(reward: Callable[[jax.Array, jax.Array], jax.Array]) -> Environment:
-    """Observation -1 or 1, a reward of it and the action, and the end."""
-
-    def init(key: jax.Array):
-        sign = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
-        return sign, sign[None]
-
-    def step(key: jax.Array, sign: jax.Array, action: jax.Array):
-        return sign, Successor(sign[None], reward(sign, action[0]), ~NEVER, NEVER)
-
-    return probe(init, step)
+def probe_agent(env: Environment) -> Agent:
+    """Trains without any normalisation of observations and rewards."""
+    sizes = {"num_envs": 16, "num_steps": 10, "num_epochs": 4, "num_minibatches": 1}
+    return make_agent(env, RPO, toys.tiny_config(150, **sizes, normalize_observations=False, normalize_rewards=False))
 
 
-def learn(env: Environment, updates: int = 150, **numbers: Any) -> tuple[Agent, Any]:
-    """Parameters after training without any normalisation of observations and rewards."""
-    config = toys.tiny_config(
-        updates,
-        num_envs=16,
-        num_steps=10,
-        num_epochs=4,
-        num_minibatches=1,
-        normalize_observations=False,
-        normalize_rewards=False,
-    )
-    agent = make_agent(env, RPO, config)
-    hyperparams = Hyperparams(**{"gamma": GAMMA, "learning_rate": 2e-2, "rpo_alpha": 0.2} | numbers)
-    # Leaves that are arrays are settings, to train side by side.
-    axes = jax.tree.map(lambda x: 0 if np.ndim(x) else None, hyperparams)
-    run = partial(train, agent)
-    if 0 in jax.tree.leaves(axes):
-        run = jax.vmap(run, in_axes=(axes, None))
-    state, _ = jax.jit(run)(hyperparams, jax.random.key(0))
-    return agent, state.params
+def numbers(**values: Any) -> Hyperparams:
+    return Hyperparams(**{"gamma": GAMMA, "learning_rate": 2e-2, "rpo_alpha": 0.2} | values)
 
 
-def pick(params: Any, index: int) -> Any:
-    """Of the settings trained side by side, one."""
-    return jax.tree.map(lambda x: x[index], params)
+def learn_values(env: Environment, gae_lambdas: np.ndarray, *obs: float) -> np.ndarray:
+    """The values of observations, learned with each lambda [lambdas, observations]."""
+    agent = probe_agent(env)
+
+    def run(gae_lambda: jax.Array) -> jax.Array:
+        state, _ = train(agent, numbers(gae_lambda=gae_lambda), jax.random.key(0))
+        return agent.evaluate(state.params, jnp.asarray(obs)[:, None])
+
+    return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(gae_lambdas, jnp.float32)))
 
 
-def values(agent: Agent, params: Any, *obs: float) -> np.ndarray:
-    return np.asarray(agent.evaluate(params, jnp.asarray(obs)[:, None]))
+# One step from an observation of -1 or 1, and the end.
+# The reward is `constant + slope * obs - weight * (action - best - tilt * obs)^2`.
+ONE_STEP = {
+    "the reward is constant": (1.0, 0.0, 0.0, 0.0, 0.0),
+    "the reward depends on the observation": (0.0, 1.5, 0.0, 0.0, 0.0),
+    "the reward depends on the action": (0.0, 0.0, 1.0, 0.7, 0.0),
+    "the reward depends on both": (0.5, 0.0, 1.0, 0.0, 0.5),
+}
 
 
-def means(agent: Agent, params: Any, *obs: float) -> np.ndarray:
-    return np.asarray(agent.act(params, jnp.asarray(obs)[:, None])[0][:, 0])
+@cache
+def one_step_results() -> Any:
+    """All four tasks, by PPO (alpha = 0) and RPO, in one call: means, variances, values [tasks, 2, ...]."""
+
+    def run(task: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        constant, slope, weight, best, tilt = task
+
+        def init(key: jax.Array):
+            sign = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
+            return sign, sign[None]
+
+        def step(key: jax.Array, sign: jax.Array, action: jax.Array):
+            reward = constant + slope * sign - weight * (action[0] - best - tilt * sign) ** 2
+            return sign, Successor(sign[None], reward, ~NEVER, NEVER)
+
+        agent = probe_agent(probe(init, step))
+        params = train(agent, numbers(rpo_alpha=alpha), jax.random.key(0))[0].params
+        obs = jnp.asarray(SIGNS, jnp.float32)[:, None]
+        loc, log_scale = agent.act(params, obs)
+        return loc[:, 0], jnp.exp(2 * log_scale), agent.evaluate(params, obs)
+
+    tasks, alphas = jnp.asarray([*ONE_STEP.values()]), jnp.asarray([0.0, 0.2])
+    both = jax.vmap(jax.vmap(run, (None, 0)), (0, None))
+    return jax.tree.map(np.asarray, jax.jit(both)(tasks, alphas))
 
 
-def test_the_value_of_a_constant_reward_is_that_reward() -> None:
-    agent, params = learn(one_step(lambda sign, action: jnp.ones(())))
-    np.testing.assert_allclose(values(agent, params, -1, 1), 1.0, atol=0.02)
-
-
-def test_the_value_depends_on_the_observation() -> None:
-    agent, params = learn(one_step(lambda sign, action: 1.5 * sign))
-    np.testing.assert_allclose(values(agent, params, -1, 1), [-1.5, 1.5], atol=0.03)
+@pytest.mark.parametrize("variant", [0, 1], ids=["ppo", "rpo"])
+@pytest.mark.parametrize("task", ONE_STEP)
+def test_one_step_is_solved_where(task: str, variant: int) -> None:
+    mean, variance, value = (x[list(ONE_STEP).index(task), variant] for x in one_step_results())
+    constant, slope, weight, best, tilt = ONE_STEP[task]
+    best_action = best + tilt * SIGNS
+    if weight:
+        np.testing.assert_allclose(mean, best_action, atol=0.05)
+    expected = constant + slope * SIGNS - weight * (variance + (mean - best_action) ** 2)
+    np.testing.assert_allclose(value, expected, atol=0.01)
 
 
 def test_a_reward_that_comes_a_step_later_is_discounted_once() -> None:
@@ -101,25 +112,11 @@ def test_a_reward_that_comes_a_step_later_is_discounted_once() -> None:
     def step(key: jax.Array, t: jax.Array, action: jax.Array):
         return t + 1, Successor((t + 1)[None], t, t == 1, NEVER)
 
-    agent, params = learn(probe(init, step), gae_lambda=jnp.asarray([0.0, 0.95]))
-    for index in range(2):
-        np.testing.assert_allclose(values(agent, pick(params, index), 0, 1), [GAMMA, 1.0], atol=0.03)
+    for values in learn_values(probe(init, step), np.asarray([0.0, 0.95]), 0.0, 1.0):
+        np.testing.assert_allclose(values, [GAMMA, 1.0], atol=0.01)
 
 
-def test_the_policy_finds_the_best_action() -> None:
-    agent, params = learn(one_step(lambda sign, action: -((action - 0.7) ** 2)), rpo_alpha=ALPHAS)
-    for index in range(2):
-        np.testing.assert_allclose(means(agent, pick(params, index), -1, 1), 0.7, atol=0.1)
-
-
-def test_the_policy_finds_the_best_action_for_each_observation() -> None:
-    agent, params = learn(one_step(lambda sign, action: -((action - 0.5 * sign) ** 2)), rpo_alpha=ALPHAS)
-    best = np.asarray([-0.5, 0.5])
-    for index in range(2):
-        one = pick(params, index)
-        mean, variance = means(agent, one, -1, 1), np.exp(2 * one["params"]["log_scale"])
-        np.testing.assert_allclose(mean, best, atol=0.1)
-        np.testing.assert_allclose(values(agent, one, -1, 1), -variance - (mean - best) ** 2, atol=0.05)
+LAMBDAS = np.asarray([0.0, 0.9, 1.0])
 
 
 def endless(limit: int) -> Environment:
@@ -135,19 +132,17 @@ def endless(limit: int) -> Environment:
 
 
 def test_a_time_limit_does_not_change_the_value_of_an_endless_task() -> None:
-    agent, params = learn(endless(5), gae_lambda=LAMBDAS)
-    result = jax.vmap(agent.evaluate, (0, None))(params, jnp.ones(1))
-    np.testing.assert_allclose(result, 1 / (1 - GAMMA), rtol=0.02)
+    values = learn_values(endless(5), LAMBDAS, 1.0)
+    np.testing.assert_allclose(values, 1 / (1 - GAMMA), rtol=0.01)
 
 
 def test_a_time_limit_that_terminates_gives_the_finite_horizon_value() -> None:
     """Targets with k steps left: T_1 = 1, T_k = 1 + gamma ((1 - lambda) V + lambda T_{k-1}); V is their mean over k."""
-    agent, params = learn(terminate_at_time_limit(endless(5)), gae_lambda=LAMBDAS)
-    result = jax.vmap(agent.evaluate, (0, None))(params, jnp.ones(1))
-    for value, lam in zip(result, LAMBDAS, strict=True):
+    values = learn_values(terminate_at_time_limit(endless(5)), LAMBDAS, 1.0)
+    for value, lam in zip(values[:, 0], LAMBDAS, strict=True):
         # T_k is a + b V: iterate both parts, then solve V = mean(a) + mean(b) V.
         a, b = [1.0], [0.0]
         for _ in range(4):
             a.append(1 + GAMMA * lam * a[-1])
             b.append(GAMMA * (1 - lam) + GAMMA * lam * b[-1])
-        np.testing.assert_allclose(value, np.mean(a) / (1 - np.mean(b)), rtol=0.02)
+        np.testing.assert_allclose(value, np.mean(a) / (1 - np.mean(b)), rtol=0.01)

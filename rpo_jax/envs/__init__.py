@@ -2,7 +2,7 @@
 
 from rpo_jax.envs import brax_suite, gymnax_suite
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep, vectorize
-from rpo_jax.envs.wrappers import record_episodes, scale_observations, terminate_at_time_limit
+from rpo_jax.envs.wrappers import record_episodes, terminate_at_time_limit
 from rpo_jax.errors import SettingsError, unknown_name
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "environment_names",
     "make_env",
     "record_episodes",
-    "scale_observations",
     "terminate_at_time_limit",
     "vectorize",
 ]

@@ -101,6 +101,10 @@ def _quiet() -> Iterator[None]:
         for descriptor in (1, 2):
             stack.callback(_restore, os.dup(descriptor), descriptor)
             os.dup2(null.fileno(), descriptor)
+        # Without a handler of warnings MuJoCo would also leave a log file in the working directory.
+        mujoco: Any = importlib.import_module("mujoco")
+        stack.callback(mujoco.set_mju_user_warning, mujoco.get_mju_user_warning())
+        mujoco.set_mju_user_warning(lambda message: None)
         yield
 
 

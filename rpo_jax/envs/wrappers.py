@@ -4,10 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rpo_jax.envs.protocol import Environment, Timestep
-from rpo_jax.errors import SettingsError
 
 
 def terminate_at_time_limit(env: Environment) -> Environment:
@@ -38,26 +36,3 @@ def record_episodes(env: Environment) -> Environment:
         return state, timestep._replace(episode_return=total, episode_length=length)
 
     return env._replace(reset=reset, refresh=refresh, step=step)
-
-
-def scale_observations(env: Environment, scale: tuple[float, ...]) -> Environment:
-    """Divides observations by constants, one per dimension.
-
-    Raises:
-        SettingsError: if there is not one constant per dimension.
-    """
-    if len(scale) != env.observation_size:
-        raise SettingsError(
-            f"observation_scale has {len(scale)} numbers, but observations of {env.name} have {env.observation_size}"
-        )
-    divisor = np.asarray(scale, np.float32)
-
-    def reset(key: jax.Array, num_envs: int) -> tuple[Any, jax.Array]:
-        state, obs = env.reset(key, num_envs)
-        return state, obs / divisor
-
-    def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Timestep]:
-        state, timestep = env.step(key, state, action)
-        return state, timestep._replace(obs=timestep.obs / divisor, final_obs=timestep.final_obs / divisor)
-
-    return env._replace(reset=reset, step=step)

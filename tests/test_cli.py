@@ -1,0 +1,504 @@
+"""The command: what it fills a folder with, and how it refuses what cannot be used."""
+
+import contextlib
+import functools
+import io
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import rpo_jax
+from rpo_jax import environment_names, evaluate, seeds
+from rpo_jax.cli import main
+from rpo_jax.metrics import METRICS
+from rpo_jax.runs import launch
+from rpo_jax.runs.fit import Fit
+from rpo_jax.runs.folder import load_run
+from rpo_jax.runs.progress import ProgressBar
+
+TINY = shlex.split(
+    "gymnax/Pendulum-v1 --preset paper --num-seeds 2 --total-timesteps 4096 --num-steps 512 --num-epochs 2 "
+    "--num-minibatches 4 --hidden-sizes 8 8 --no-compilation-cache"
+)
+H, S, U = 2, 2, 8
+
+
+class Outcome(NamedTuple):
+    """What a call of the command did."""
+
+    code: int
+    out: str
+    err: str
+    fits: list[Fit]
+
+
+def call(*arguments: str) -> Outcome:
+    """Runs the command here, and keeps what it trained."""
+    fits: list[Fit] = []
+
+    def fit(*args, **options):
+        fits.append(rpo_jax.fit(*args, **options))
+        return fits[-1]
+
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(launch, "fit", fit)
+        patch.setenv("COLUMNS", "200")
+        try:
+            code = main(list(arguments))
+        except SystemExit as stop:  # what the parser of options does
+            code = stop.code
+    assert isinstance(code, int)
+    assert "Traceback" not in err.getvalue()
+    return Outcome(code, out.getvalue(), err.getvalue(), fits)
+
+
+class Trained(NamedTuple):
+    """A folder that the command has filled."""
+
+    path: Path
+    outcome: Outcome
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Trained:
+    """Two alphas and two seeds."""
+    path = tmp_path_factory.mktemp("runs") / "deep" / "sweep"
+    outcome = call("train", *TINY, "--rpo-alpha", "0.1", "0.5", "--out", str(path))
+    assert outcome.code == 0, outcome.err
+    return Trained(path, outcome)
+
+
+def strict_json(path: Path):
+    """JSON as the standard has it: neither NaN nor Infinity."""
+
+    def refuse(constant):
+        raise AssertionError(f"{path.name} holds {constant}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def is_picture(path: Path) -> bool:
+    content = path.read_bytes()
+    return content.startswith(b"\x89PNG\r\n\x1a\n") and len(content) > 10_000
+
+
+def cache_dir() -> str | None:
+    return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# train
+
+
+def test_train_fills_the_folder(sweep):
+    assert {path.name for path in sweep.path.iterdir()} == {
+        "settings.json",
+        "metrics.csv",
+        "curves.png",
+        "policies.npz",
+        "summary.json",
+    }
+    assert is_picture(sweep.path / "curves.png")
+    assert sweep.path.name in sweep.outcome.out
+
+
+def test_metrics_hold_every_setting_seed_and_update(sweep):
+    table = pd.read_csv(sweep.path / "metrics.csv")
+    assert list(table.columns) == ["setting", "seed", "update", "step", *METRICS]
+    assert len(table) == H * S * U
+    assert table.groupby(["setting", "seed"]).size().tolist() == [U] * (H * S)
+    assert table["step"].tolist() == [512 * u for u in range(1, U + 1)] * (H * S)
+    fitted = sweep.outcome.fits[0].metrics
+    for name in METRICS:
+        np.testing.assert_allclose(table[name], fitted[name].ravel(), rtol=1e-6)
+    returns, episodes = table["episode_return"].to_numpy(), table["episodes"].to_numpy()
+    np.testing.assert_array_equal(np.isnan(returns), episodes == 0)
+    assert ((returns[episodes > 0] > -2000) & (returns[episodes > 0] < 0)).all()
+    assert (episodes > 0).any()
+
+
+def test_the_summary_has_every_key(sweep):
+    summary = strict_json(sweep.path / "summary.json")
+    assert {key: summary[key] for key in ("env", "variant", "preset", "seeds", "total_timesteps", "interrupted")} == {
+        "env": "gymnax/Pendulum-v1",
+        "variant": "rpo",
+        "preset": "paper",
+        "seeds": [0, 1],
+        "total_timesteps": 4096,
+        "interrupted": False,
+    }
+    assert [row["rpo_alpha"] for row in summary["settings"]] == [0.1, 0.5]
+    fitted = sweep.outcome.fits[0].metrics
+    np.testing.assert_allclose(summary["final_entropy"], fitted["entropy"][..., -1], rtol=1e-6)
+    assert np.shape(summary["final_return"]) == (H, S)
+    assert summary["compile_seconds"] > 0
+    assert summary["train_seconds"] > 0
+    assert summary["env_steps_per_second"] == pytest.approx(4096 * H * S / summary["train_seconds"], rel=0.05)
+    assert len(summary["devices"]) == jax.device_count()
+    assert summary["versions"]["jax"] == jax.__version__
+
+
+def test_policies_load_without_pickle_and_are_those_trained(sweep):
+    with np.load(sweep.path / "policies.npz", allow_pickle=False) as stored:
+        assert {stored[name].shape[:2] for name in stored.files} == {(H, S)}
+    loaded, trained = load_run(sweep.path).policy, sweep.outcome.fits[0].state.policy
+    for one, two in zip(jax.tree.leaves(loaded), jax.tree.leaves(trained), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_train_prints_a_row_per_setting(sweep):
+    summary = strict_json(sweep.path / "summary.json")
+    rows = [line for line in sweep.outcome.out.splitlines() if "rpo_alpha=" in line]
+    assert [re.findall(r"rpo_alpha=([\d.]+)", row) for row in rows] == [["0.1"], ["0.5"]]
+    for row, returns in zip(rows, summary["final_return"], strict=True):
+        assert f"{np.mean(returns):,.1f}" in row
+        assert f"{np.min(returns):,.1f}" in row
+
+
+def test_a_setting_trains_alone_as_in_a_sweep(sweep, tmp_path):
+    outcome = call("train", *TINY, "--rpo-alpha", "0.5", "--out", str(tmp_path / "one"))
+    assert outcome.code == 0
+    one, two = outcome.fits[0].metrics, sweep.outcome.fits[0].metrics
+    np.testing.assert_allclose(one["entropy"][0], two["entropy"][1], rtol=1e-3)
+    assert not np.allclose(two["entropy"][0], two["entropy"][1], rtol=1e-5)
+    assert len(pd.read_csv(tmp_path / "one" / "metrics.csv")) == S * U
+
+
+def test_ppo_trains_with_a_squashed_head(tmp_path):
+    path = tmp_path / "run"
+    outcome = call(
+        "train", *TINY, "--variant", "ppo", "--head", "tanh-normal", "--time-limit", "bootstrap", "--first-seed", "7",
+        "--clip-value-loss", "False", "--normalize-advantages", "round", "--learning-rate", "1e-3", "--out", str(path),
+    )  # fmt: skip
+    assert outcome.code == 0
+    described = strict_json(path / "settings.json")
+    assert (described["variant"], described["head"], described["time_limit"]) == ("ppo", "tanh-normal", "bootstrap")
+    assert described["seeds"] == [7, 8]
+    assert described["config"]["clip_value_loss"] is False
+    assert described["config"]["normalize_advantages"] == "round"
+    assert described["hyperparams"][0]["learning_rate"] == 1e-3
+    run = load_run(path)
+    assert (run.agent.variant.name, run.agent.head.squashed) == ("ppo", True)
+
+
+# compare
+
+
+def test_compare_trains_both_on_the_same_seeds_into_one_picture(tmp_path):
+    path = tmp_path / "both"
+    outcome = call("compare", *TINY, "--rpo-alpha", "0.3", "--out", str(path))
+    assert outcome.code == 0
+    assert {entry.name for entry in path.iterdir()} == {"rpo", "ppo", "curves.png", "comparison.json"}
+    assert is_picture(path / "curves.png")
+    assert (path / "curves.png").read_bytes() != (path / "ppo" / "curves.png").read_bytes()
+    rpo, ppo = (strict_json(path / name / "summary.json") for name in ("rpo", "ppo"))
+    assert (rpo["variant"], ppo["variant"], rpo["seeds"]) == ("rpo", "ppo", ppo["seeds"])
+    assert rpo["settings"][0]["rpo_alpha"] == 0.3
+    assert rpo["final_entropy"] != ppo["final_entropy"]
+    assert re.search(r"\brpo\b", outcome.out)
+    assert re.search(r"\bppo\b", outcome.out)
+    assert strict_json(path / "comparison.json") == [rpo, ppo]
+
+
+def test_compare_refuses_a_taken_folder_before_it_trains(tmp_path, sweep):
+    shutil.copytree(sweep.path, tmp_path / "rpo")
+    outcome = call("compare", *TINY, "--variants", "ppo", "rpo", "--out", str(tmp_path))
+    assert outcome.code == 2
+    assert outcome.fits == []
+    assert "already holds a run" in outcome.err
+
+
+# evaluate
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_evaluate_prints_what_the_policies_in_memory_earn(sweep, sample):
+    outcome = call("evaluate", str(sweep.path), "--num-episodes", "5", "--seed", "3", *(["--sample"] if sample else []))
+    assert (outcome.code, outcome.err) == (0, "")
+    agent, policy = load_run(sweep.path).agent, sweep.outcome.fits[0].state.policy
+    play = functools.partial(evaluate, agent, key=seeds(3, 1)[0], num_episodes=5, sample=sample)
+    returns = np.asarray(jax.jit(jax.vmap(jax.vmap(play)))(policy))
+    assert returns.shape == (H, S, 5)
+    rows = [line for line in outcome.out.splitlines() if "rpo_alpha=" in line]
+    assert len(rows) == H * S
+    for row, (h, s) in zip(rows, np.ndindex(H, S), strict=True):
+        assert f"rpo_alpha={(0.1, 0.5)[h]}" in row
+        printed = [float(x.replace(",", "")) for x in re.findall(r"-?[\d,]+\.\d\b", row.split("rpo_alpha=")[1][3:])]
+        own = returns[h, s]
+        np.testing.assert_allclose(printed, [own.mean(), own.std(), own.min(), own.max()], atol=0.5)
+
+
+def test_evaluating_with_samples_differs_from_the_mean_action(sweep):
+    tables = [call("evaluate", str(sweep.path), "--num-episodes", "3", *more).out for more in ([], ["--sample"])]
+    assert tables[0] != tables[1]
+    assert call("evaluate", str(sweep.path), "--num-episodes", "3").out == tables[0]
+    assert call("evaluate", str(sweep.path), "--num-episodes", "3", "--seed", "1").out != tables[0]
+
+
+# envs and help
+
+
+def test_envs_lists_everything_that_can_be_made():
+    outcome = call("envs")
+    names = [name for names in environment_names().values() for name in names]
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.split() == ["gymnax:", *names[:5], "brax:", *names[5:]]
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["evaluate"], ["envs"]])
+def test_help_is_shown(command):
+    outcome = call(*command, "--help")
+    assert outcome.code == 0
+    assert "usage" in outcome.out.lower()
+
+
+def test_train_help_documents_every_setting():
+    out = call("train", "--help").out
+    for record in (rpo_jax.TrainConfig, rpo_jax.Hyperparams):
+        for name in record.__dataclass_fields__:
+            assert f"--{name.replace('_', '-')}" in out
+
+
+def test_the_module_runs_as_a_program(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "rpo_jax", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    shown, refused = run("--help"), run("train", "gymnax/Pendulum")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "evaluate" in shown.stdout
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# What cannot be used
+
+
+@pytest.fixture
+def nothing_happens(tmp_path, monkeypatch):
+    """Fails if a folder is made in the current directory, or anything is trained."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rpo_jax, "fit", None)
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
+def assert_refused(outcome: Outcome, *words: str) -> None:
+    """Exit code 2, one line on stderr with these words, and nothing else."""
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.fits == []
+    assert outcome.err.startswith("rpo-jax: error: ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.endswith("\n")
+    assert [word for word in words if word not in outcome.err] == []
+
+
+PENDULUM = "gymnax/Pendulum-v1"
+BAD = {
+    "train gymnax/Pendulum": ["gymnax/Pendulum'", PENDULUM],
+    "train brax/hoper": ["brax/hopper"],
+    "train pendulum-v1": [PENDULUM],
+    "train --variant rppo": ["'rppo'", "rpo"],
+    "train --preset papr": ["'papr'", "paper"],
+    "train --num-env 4": ["--num-env", "--num-envs"],
+    "train --num_env=4": ["--num-envs"],
+    "train --rpo-alfa 0.1": ["--rpo-alpha"],
+    "train --zzzz": ["--zzzz"],
+    "train --head norml": ["'norml'", "normal"],
+    "train --time-limit terminat": ["'terminat'", "terminate"],
+    "train gymnax/CartPole-v1": ["discrete", "Pendulum-v1"],
+    "train --backend spring": ["backend", "brax"],
+    "train brax/ant --backend sprng": ["sprng", "spring"],
+    "train --preset paper --num-minibatches 30": ["num_minibatches=30", "2048", "16 and 32"],
+    "train --preset paper --num-steps 100 --num-minibatches 7": ["7", "100", "5 and 10"],
+    "train --num-envs 48 --shuffle environments --num-minibatches 10": ["10", "48", "8 and 12"],
+    "train --preset paper --total-timesteps 2047": ["2047", "2048"],
+    "train --total-timesteps 0": ["total_timesteps=0", "1 or more"],
+    "train --num-epochs -3": ["num_epochs=-3"],
+    "train --hidden-sizes 64 0": ["hidden_sizes=0"],
+    "train --policy-observation-scale 1 1": ["policy_observation_scale", "2", "3"],
+    "train --value-observation-scale 1 1 1 1": ["value_observation_scale", "4", "3"],
+    "train --value-observation-scale 1 0 1": ["value_observation_scale=0"],
+    "train --learning-rate -1e-3": ["learning_rate=-0.001", "0 or more"],
+    "train --learning-rate nan": ["learning_rate=nan", "finite"],
+    "train --learning-rate inf": ["learning_rate=inf", "finite"],
+    "train --learning-rate 1e39": ["learning_rate"],
+    "train --entropy-coefficient -inf": ["entropy_coefficient=-inf"],
+    "train --rpo-alpha 0.1 nan": ["rpo_alpha=nan"],
+    "train --rpo-alpha 0.1 -0.5": ["rpo_alpha=-0.5"],
+    "train --rpo-alpha": ["rpo_alpha"],
+    "train --gamma 1.5": ["gamma=1.5", "1 or less"],
+    "train --clip-epsilon 0": ["clip_epsilon=0", "above 0"],
+    "train --max-grad-norm nan": ["max_grad_norm=nan"],
+    "train --variant ppo --rpo-alpha 0.1": ["rpo_alpha", "ppo"],
+    "train --num-seeds 0": ["0", "1 or more"],
+    "train --first-seed -1": ["-1"],
+    "train --first-seed 4294967295": ["4294967295"],
+    "train brax/fast --preset seed-notes": ["policy_observation_scale", "brax/fast", "3", "2"],
+    "compare --variants rpo rpo": ["rpo rpo", "once"],
+    "compare --variants": ["--variants"],
+    "compare --variants rpo sac": ["'sac'"],
+    "compare --gamma -1": ["gamma=-1"],
+    "compare gymnax/Pendulum": [PENDULUM],
+    "evaluate missing": ["missing", "holds no run"],
+    "evaluate . --num-episodes 0": ["num_episodes=0"],
+    "evaluate . --seed -1": ["-1"],
+    "evaluate . --num-episode 3": ["--num-episodes"],
+}
+
+
+@pytest.mark.usefixtures("nothing_happens")
+@pytest.mark.parametrize("arguments", BAD)
+def test_what_cannot_be_used_is_refused_in_one_line(arguments):
+    assert_refused(call(*arguments.split()), *BAD[arguments])
+
+
+UNPARSABLE = [
+    "",
+    "trian",
+    "train --num-envs many",
+    "train --num-envs 1.5",
+    "train --gamma high",
+    "train --shuffle cards",
+    "train --clip-value-loss maybe",
+    "train --num-seeds",
+    "train one two",
+    "evaluate",
+]
+
+
+@pytest.mark.usefixtures("nothing_happens")
+@pytest.mark.parametrize("arguments", UNPARSABLE)
+def test_what_does_not_parse_ends_with_code_2(arguments):
+    outcome = call(*arguments.split())
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err
+
+
+@pytest.mark.parametrize("option", ["--no-compilation-cache", "--compilation-cache"])
+def test_a_folder_that_holds_a_run_is_refused(option, sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *args, **options: str(tmp_path / "cache"))
+    before = {path.name: path.read_bytes() for path in sweep.path.iterdir()}
+    kept = cache_dir()
+    try:
+        outcome = call("train", *TINY, "--out", str(sweep.path), option)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", kept)
+    assert_refused(outcome, str(sweep.path), "--out")
+    assert {path.name: path.read_bytes() for path in sweep.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
+def test_a_folder_that_cannot_be_made_is_refused(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_refused(call("train", *TINY, "--out", str(tmp_path / name)), "--out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["file", "x" * 300])
+def test_a_folder_that_cannot_be_read_is_refused(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_refused(call("evaluate", str(tmp_path / name)))
+
+
+def flip_in_the_middle(content: bytes) -> bytes:
+    return content[:1500] + bytes(x ^ 255 for x in content[1500:1600]) + content[1600:]
+
+
+DAMAGE = {
+    "truncated settings": ("settings.json", lambda content: content[:200]),
+    "settings of a list": ("settings.json", lambda content: b"[1, 2, 3]"),
+    "wrong kind": ("settings.json", lambda content: content.replace(b'"num_envs": 1', b'"num_envs": "1"')),
+    "unknown setting": ("settings.json", lambda content: content.replace(b'"num_envs"', b'"num_env"')),
+    "unknown environment": ("settings.json", lambda content: content.replace(b"Pendulum-v1", b"Pendulum-v9")),
+    "another format": ("settings.json", lambda content: content.replace(b'"format": 1', b'"format": 2')),
+    "other sizes": ("settings.json", lambda content: re.sub(rb"8,\s+8\s", b"8, 9", content)),
+    "truncated policies": ("policies.npz", lambda content: content[: len(content) // 2]),
+    "flipped bytes": ("policies.npz", flip_in_the_middle),
+    "no policies": ("policies.npz", lambda content: b""),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_folder_is_refused_in_one_line(kind, sweep, tmp_path):
+    name, damage = DAMAGE[kind]
+    path = shutil.copytree(sweep.path, tmp_path / "copy")
+    content = (path / name).read_bytes()
+    assert damage(content) != content
+    (path / name).write_bytes(damage(content))
+    assert_refused(call("evaluate", str(path), "--num-episodes", "1"))
+
+
+def test_a_run_without_policies_cannot_be_evaluated(sweep, tmp_path):
+    path = shutil.copytree(sweep.path, tmp_path / "copy")
+    (path / "policies.npz").unlink()
+    assert_refused(call("evaluate", str(path)), "did not finish")
+
+
+# Interrupts
+
+
+def test_an_interrupt_keeps_what_was_done(tmp_path, monkeypatch):
+    def interrupt(self, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "__call__", interrupt)
+    path = tmp_path / "run"
+    outcome = call("train", *TINY, "--out", str(path))
+    assert outcome.code == 130
+    assert "interrupted" in outcome.out
+    summary = strict_json(path / "summary.json")
+    assert summary["interrupted"] is True
+    assert summary["total_timesteps"] == 512
+    assert pd.read_csv(path / "metrics.csv")["update"].tolist() == [1] * S
+    assert is_picture(path / "curves.png")
+    assert (outcome.fits[0].state.update == 1).all()
+    assert call("evaluate", str(path), "--num-episodes", "1").code == 0
+
+
+def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
+    def interrupt(self, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "__call__", interrupt)
+    path = tmp_path / "both"
+    outcome = call("compare", *TINY, "--out", str(path))
+    assert (outcome.code, len(outcome.fits)) == (130, 1)
+    assert not (path / "ppo").exists()
+    assert is_picture(path / "curves.png")
+
+
+def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rpo_jax, "fit", interrupt)
+    outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "rpo-jax: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *args, **options: str(tmp_path / "cache"))
+    monkeypatch.setattr(rpo_jax, "fit", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    kept = cache_dir()
+    used = []
+    try:
+        for option in ("--no-compilation-cache", "--compilation-cache"):
+            call("train", *TINY, option, "--out", str(tmp_path / option))
+            used.append(cache_dir())
+    finally:
+        jax.config.update("jax_compilation_cache_dir", kept)
+    assert used == [kept, str(tmp_path / "cache")]
