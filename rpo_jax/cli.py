@@ -142,14 +142,16 @@ def _check_option_names(arguments: list[str]) -> None:
 def _train(options: Train) -> int:
     from rich.console import Console
 
+    from rpo_jax.runs.folder import check_free
     from rpo_jax.runs.launch import run_to_folder
     from rpo_jax.runs.progress import results_table
     from rpo_jax.runs.spec import setting_labels
 
     spec = _spec(options, options.variant)
+    path = options.out or _default_folder(spec.env, options.variant)
+    check_free(path)
     console = Console(stderr=True)
     _prepare(options, console)
-    path = options.out or _default_folder(spec.env, options.variant)
     summary, _ = run_to_folder(spec, path, console)
     _report([summary], [setting_labels(spec)], path, results_table)
     return 130 if summary["interrupted"] else 0
@@ -158,7 +160,7 @@ def _train(options: Train) -> int:
 def _compare(options: Compare) -> int:
     from rich.console import Console
 
-    from rpo_jax.runs.launch import compare_to_folder
+    from rpo_jax.runs.launch import check_free, compare_to_folder
     from rpo_jax.runs.progress import results_table
     from rpo_jax.runs.spec import setting_labels
 
@@ -167,9 +169,10 @@ def _compare(options: Compare) -> int:
     specs = [
         _spec(options, variant, ignored=("rpo_alpha",) if variant == "ppo" else ()) for variant in options.variants
     ]
+    path = options.out or _default_folder(options.env, "compare")
+    check_free(specs, path)
     console = Console(stderr=True)
     _prepare(options, console)
-    path = options.out or _default_folder(options.env, "compare")
     summaries = compare_to_folder(specs, path, console)
     labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
     _report(summaries, labels, path, results_table)

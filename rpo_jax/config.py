@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import jax
@@ -63,10 +63,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_fields(self)
-        if self.round_timesteps % self.num_minibatches:
-            _raise_indivisible("num_minibatches", self.num_minibatches, "num_steps * num_envs", self.round_timesteps)
-        if self.shuffle == "environments" and self.num_envs % self.num_minibatches:
-            _raise_indivisible("num_minibatches", self.num_minibatches, "num_envs", self.num_envs)
+        if self.shuffle == "environments":
+            _check_divides("num_minibatches", self.num_minibatches, "num_envs", self.num_envs)
+        else:
+            _check_divides("num_minibatches", self.num_minibatches, "num_steps * num_envs", self.round_timesteps)
         if self.total_timesteps < self.round_timesteps:
             raise SettingsError(
                 f"total_timesteps={self.total_timesteps} is less than one round of num_steps * num_envs = "
@@ -84,7 +84,7 @@ class TrainConfig:
         return self.total_timesteps // self.round_timesteps
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class Hyperparams:
     """The numbers of the algorithm: a pytree of scalars, each of which can be traced, swept under vmap and annealed.
@@ -116,8 +116,19 @@ class Hyperparams:
     reward_clip: Scalar = _setting(10.0, "normalised rewards are clipped to +- this", above=0, finite=False)
 
     def __post_init__(self) -> None:
-        # jax rebuilds this record from tracers and placeholders too: only plain numbers are checked here.
-        _check_fields(self, kinds=(numbers.Real, str))
+        check_hyperparams(self)
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], None]:
+        """For jax: the fields in order, with their names."""
+        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in field_names(self)], None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, values: Iterable[Any]) -> "Hyperparams":
+        """For jax, which also puts axes and placeholders where the numbers were: nothing is checked."""
+        rebuilt = object.__new__(cls)
+        for name, value in zip(field_names(cls), values, strict=True):
+            object.__setattr__(rebuilt, name, value)
+        return rebuilt
 
 
 def field_names(record: Any) -> list[str]:
@@ -126,34 +137,42 @@ def field_names(record: Any) -> list[str]:
 
 
 def check_hyperparams(hyperparams: Hyperparams) -> None:
-    """Checks every entry of a concrete `Hyperparams`, arrays of settings included.
+    """Checks the numbers and NumPy arrays of a `Hyperparams`; what jax holds may be traced, and is left.
 
     Raises:
         SettingsError: if a value is out of range or not a number.
     """
     for field in dataclasses.fields(hyperparams):
         value = getattr(hyperparams, field.name)
-        if value is not None:
-            _check_numbers(field, np.ravel(np.asarray(value)).tolist())
+        if isinstance(value, np.ndarray):
+            check_numbers(field.name, value.ravel().tolist())
+        elif not isinstance(value, jax.Array) and not (value is None and field.default is None):
+            check_numbers(field.name, [value])
 
 
-def _check_fields(record: Any, kinds: tuple[type, ...] = (object,)) -> None:
+def check_numbers(name: str, values: Iterable[Any]) -> None:
+    """Checks values for the hyperparameter of that name.
+
+    Raises:
+        SettingsError: if one is out of range or not a number.
+    """
+    field = next(field for field in dataclasses.fields(Hyperparams) if field.name == name)
+    _check_numbers(field, values)
+
+
+def _check_fields(record: TrainConfig) -> None:
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
-        if not isinstance(value, kinds):
-            continue
         if get_origin(field.type) is Literal:
             _check_choice(field.name, value, get_args(field.type))
         elif field.type is bool:
             _check_choice(field.name, value, (True, False))
-        elif field.type is int:
-            _check_numbers(field, [value], whole=True)
         elif get_origin(field.type) is tuple:
             if not isinstance(value, tuple):
                 raise SettingsError(f"{field.name}={value!r} is not a tuple of numbers, such as (64, 64)")
             _check_numbers(field, value, whole=get_args(field.type)[0] is int)
         else:
-            _check_numbers(field, [value])
+            _check_numbers(field, [value], whole=True)
 
 
 def _check_choice(name: str, value: Any, choices: tuple) -> None:
@@ -161,17 +180,18 @@ def _check_choice(name: str, value: Any, choices: tuple) -> None:
         raise SettingsError(f"{name}={value!r} is not one of {', '.join(map(str, choices))}")
 
 
-def _check_numbers(field: dataclasses.Field, values: Any, whole: bool = False) -> None:
+def _check_numbers(field: dataclasses.Field, values: Iterable[Any], whole: bool = False) -> None:
     kind = numbers.Integral if whole else numbers.Real
     for value in values:
         if isinstance(value, bool) or not isinstance(value, kind):
             raise SettingsError(f"{field.name}={value!r} is not a {'whole number' if whole else 'number'}")
         for complaint in _complaints(value, field.metadata):
-            raise SettingsError(f"{field.name}={value:g} is out of range: it must be {complaint}")
+            raise SettingsError(f"{field.name}={value} is out of range: it must be {complaint}")
 
 
-def _complaints(value: Any, bounds: Any) -> Iterator[str]:
-    if math.isnan(value) or (math.isinf(value) and bounds.get("finite", True)):
+def _complaints(value: Any, bounds: Mapping[str, Any]) -> Iterator[str]:
+    number = _as_float(value)
+    if math.isnan(number) or (math.isinf(number) and bounds.get("finite", True)):
         yield "a finite number"
     if "low" in bounds and value < bounds["low"]:
         yield f"{bounds['low']} or more"
@@ -181,7 +201,16 @@ def _complaints(value: Any, bounds: Any) -> Iterator[str]:
         yield f"{bounds['high']} or less"
 
 
-def _raise_indivisible(name: str, divisor: int, of: str, total: int) -> None:
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _check_divides(name: str, divisor: int, of: str, total: int) -> None:
+    if total % divisor == 0:
+        return
     divisors = _divisors(total)
     below = max((d for d in divisors if d < divisor), default=1)
     above = min((d for d in divisors if d > divisor), default=total)

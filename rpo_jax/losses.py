@@ -8,6 +8,9 @@ from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams, Scalar
 from rpo_jax.types import Batch, Params
 
+# Beyond it the ratio is far outside any clipping interval, and its gradient would overflow.
+MAX_LOG_RATIO = 30.0
+
 
 def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -> jax.Array:
     """`-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7); ratio, advantage: [B]."""
@@ -56,7 +59,7 @@ def rpo_loss(
     loc, log_scale = agent.act(params, batch.obs)
     log_prob = agent.head.log_prob(loc + offsets, log_scale, batch.action, agent.half_range)
     log_ratio = log_prob - batch.log_prob
-    ratio = jnp.exp(log_ratio)
+    ratio = jnp.exp(jnp.minimum(log_ratio, MAX_LOG_RATIO))
     advantage = batch.advantage
     if agent.config.normalize_advantages == "minibatch":
         advantage = standardize(advantage)

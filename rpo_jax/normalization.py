@@ -61,7 +61,7 @@ def discounted_returns(
 ) -> tuple[jax.Array, jax.Array]:
     """The backward-looking return `R_t = gamma * R_{t-1} + r_t` whose deviation scales the rewards.
 
-    It starts again at 0 after the end of an episode, as in Gymnasium's `NormalizeReward`.
+    It starts again at 0 after the end of an episode, whatever ended it, as in Gym's `NormalizeReward`.
 
     Args:
         before: R of the step before the first, 0 where that one ended an episode [N].

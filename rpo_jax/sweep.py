@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.agent import Agent
-from rpo_jax.config import Hyperparams, check_hyperparams, field_names
+from rpo_jax.config import Hyperparams, check_hyperparams, check_numbers, field_names
 from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.metrics import Metrics
 from rpo_jax.rpo import train
@@ -52,19 +52,33 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
     for name in values:
         if name not in field_names(base):
             raise unknown_name("hyperparameter", name, field_names(base))
-    lists = [np.atleast_1d(np.asarray(value, dtype=np.float32)) for value in values.values()]
-    combinations = np.asarray(list(itertools.product(*lists)), np.float32)  # [H, number of names]
-    if not len(combinations):
-        raise SettingsError(f"no value is given for one of {', '.join(values)}")
-    named = dict(zip(values, combinations.T, strict=True))
-    settings = dataclasses.replace(base, **named)
-    check_hyperparams(settings)
-    return jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (len(combinations),)), settings)
+    for name in field_names(base):
+        if np.ndim(getattr(base, name)):
+            raise SettingsError(f"the base of a grid is a single setting, but its {name} holds several values")
+    lists = [_distinct_numbers(name, value) for name, value in values.items()]
+    combinations = list(itertools.product(*lists))  # H tuples
+    columns = {name: np.asarray(column) for name, column in zip(values, zip(*combinations, strict=True), strict=True)}
+    settings = dataclasses.replace(base, **columns)
+    with np.errstate(over="ignore"):
+        settings = jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (len(combinations),)), settings)
+    check_hyperparams(settings)  # once more: what float32 cannot hold has become 0 or infinite
+    return settings
+
+
+def _distinct_numbers(name: str, value: Sequence[float] | float) -> list[float]:
+    items: Any = value.tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
+    items = list(items) if isinstance(items, Sequence) and not isinstance(items, str) else [items]
+    check_numbers(name, items)
+    with np.errstate(over="ignore"):
+        different = {np.float32(str(item)) for item in items}
+    if not items or len(different) < len(items):
+        raise SettingsError(f"{name}={items} needs one value, or several that differ")
+    return items
 
 
 def num_settings(hyperparams: Hyperparams) -> int:
     """H of a grid."""
-    return len(np.asarray(hyperparams.learning_rate))
+    return np.size(hyperparams.learning_rate)
 
 
 def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
@@ -78,6 +92,8 @@ def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
 
 def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> tuple[Hyperparams, jax.Array]:
     """Settings [H] times keys [S] as runs [H*S], the seed varying fastest."""
+    if {np.shape(leaf) for leaf in jax.tree.leaves(hyperparams)} != {(num_settings(hyperparams),)}:
+        raise SettingsError("the settings do not all have the same shape [H]; make them with grid")
     runs = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), len(keys)), hyperparams)
     return runs, jnp.tile(keys, num_settings(hyperparams))
 

@@ -87,7 +87,9 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
 
 def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> dict[str, Scalar]:
     """The rates of this round, for each part of the parameters."""
-    left = 1.0 - state.update / config.num_updates if config.learning_rate_schedule == "linear" else 1.0
+    left = (
+        jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
+    )
     policy = hyperparams.learning_rate * left
     own = hyperparams.value_learning_rate
     return {"policy": policy, "log_scale": policy, "value": policy if own is None else own * left}

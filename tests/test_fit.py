@@ -25,7 +25,9 @@ def test_segments_train_as_one_sweep_does() -> None:
     assert not result.interrupted
     for name, values in metrics.items():
         np.testing.assert_allclose(result.metrics[name], values, rtol=2e-4, atol=2e-5, err_msg=name)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5), result.state.policy, states.policy)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5), result.state.policy, states.policy
+    )
     np.testing.assert_array_equal(jax.random.key_data(result.state.key), jax.random.key_data(states.key))
 
 
@@ -33,7 +35,9 @@ def test_progress_tells_every_update_once() -> None:
     reports: list[Progress] = []
     result = fit(make_agent(), SETTINGS, seeds(0, 1), reports.append)
     assert reports[-1].updates == UPDATES
-    assert [report.updates for report in reports] == np.cumsum([r.metrics["entropy"].shape[-1] for r in reports]).tolist()
+    assert [report.updates for report in reports] == np.cumsum(
+        [r.metrics["entropy"].shape[-1] for r in reports]
+    ).tolist()
     rows = np.concatenate([report.metrics["entropy"] for report in reports], axis=-1)
     np.testing.assert_array_equal(rows, result.metrics["entropy"])
 

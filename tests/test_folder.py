@@ -212,7 +212,7 @@ def test_settings_that_are_something_else_are_damaged(path, content):
 @settings(deadline=None, max_examples=25)
 def test_truncated_settings_are_damaged(position, keep_brace):
     text = written_text()
-    cut = text[: position % (len(text) - 2)] + ("}" if keep_brace else "")
+    cut = text[: position % (len(text) - 3)] + ("}" if keep_brace else "")
     with_folder(lambda path: (path / "settings.json").write_text(cut), "settings.json is damaged")
 
 

@@ -98,7 +98,8 @@ def test_samples_follow_the_family(name: str) -> None:
         assert stats.kstest(sample, family(0.4, 1.7).cdf).pvalue > 1e-3
         np.testing.assert_allclose(sample.mean(), family(0.4, 1.7).mean(), atol=0.15)
         np.testing.assert_allclose(sample.std(), family(0.4, 1.7).std(), rtol=0.08)
-    assert stats.pearsonr(*noise.T)[0] ** 2 < 0.004
+    correlations = np.asarray(np.corrcoef(noise.T))
+    assert abs(correlations[0, 1]) < 0.06
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -14,7 +14,6 @@ import importlib.metadata
 import json
 import math
 import platform
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,18 +22,19 @@ import numpy as np
 from flax import traverse_util
 
 from rpo_jax.agent import Agent
-from rpo_jax.config import Hyperparams, TrainConfig
+from rpo_jax.config import Hyperparams, TrainConfig, field_names
 from rpo_jax.errors import SettingsError
 from rpo_jax.metrics import METRICS
 from rpo_jax.normalization import Moments
 from rpo_jax.rpo import init
 from rpo_jax.runs.fit import Fit
 from rpo_jax.runs.spec import RunSpec
-from rpo_jax.sweep import settings_list
+from rpo_jax.sweep import check_seeds, num_settings, settings_list
 from rpo_jax.types import Policy
 
 FORMAT = 1
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
+COMPARISON = "comparison.json"
 PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "numpy")
 
 
@@ -46,14 +46,23 @@ class LoadedRun(NamedTuple):
     policy: Policy
 
 
+def check_free(folder: Path) -> None:
+    """Raises a SettingsError if the folder already holds a run, or a comparison of runs."""
+    try:
+        taken = (folder / SETTINGS).exists() or (folder / COMPARISON).exists()
+    except OSError as error:
+        raise SettingsError(f"cannot use the folder {folder}: {error.strerror}; choose another --out") from None
+    if taken:
+        raise SettingsError(f"{folder} already holds a run; choose another --out, or move it away")
+
+
 def claim(folder: Path) -> None:
     """Makes the folder of a new run.
 
     Raises:
         SettingsError: if it already holds a run, or cannot be made.
     """
-    if (folder / SETTINGS).exists():
-        raise SettingsError(f"{folder} already holds a run; choose another --out, or move it away")
+    check_free(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,7 +80,7 @@ def write_settings(folder: Path, spec: RunSpec) -> None:
     """Writes settings.json."""
     described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
-    _write_json(folder / SETTINGS, {"format": FORMAT, "version": _version("rpo_jax"), **described})
+    write_json(folder / SETTINGS, {"format": FORMAT, "version": _version("rpo_jax"), **described})
 
 
 def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
     leaves = {"/".join(path): np.asarray(leaf) for path, leaf in _flatten(result.state.policy).items()}
     np.savez(folder / POLICIES, allow_pickle=False, **leaves)
     summary = summarize(spec, result)
-    _write_json(folder / SUMMARY, summary)
+    write_json(folder / SUMMARY, summary)
     return summary
 
 
@@ -135,30 +144,23 @@ def load_run(folder: Path) -> LoadedRun:
     """
     described = _read_settings(folder)
     try:
-        hyperparams = _stack_settings(described["hyperparams"])
-        tuples = {name: tuple(x) for name, x in described["config"].items() if isinstance(x, list)}
-        config = TrainConfig(**{**described["config"], **tuples})
-        names = ("env", "variant", "preset", "head", "time_limit", "backend")
-        spec = RunSpec(
-            **{name: described[name] for name in names},
-            config=config,
-            hyperparams=hyperparams,
-            seeds=list(described["seeds"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        spec = _parse_spec(described)
+        agent = spec.agent()
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
-    agent = spec.agent()
     return LoadedRun(spec, agent, _read_policy(folder, spec, agent))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
-    if not path.is_file():
-        raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it")
     try:
+        if not path.is_file():
+            raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it")
         described = json.loads(path.read_text())
         written = described["format"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except SettingsError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise SettingsError(f"{path} is damaged: it is not what rpo-jax train writes") from None
     if written != FORMAT:
         raise SettingsError(
@@ -167,10 +169,33 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     return described
 
 
+def _parse_spec(described: dict[str, Any]) -> RunSpec:
+    texts = {name: described[name] for name in ("env", "variant", "preset", "head", "time_limit")}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise SettingsError(f"{', '.join(texts)} are not all text")
+    seeds = described["seeds"]
+    if not all(type(seed) is int for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+        raise SettingsError(f"its seeds {seeds} are not whole numbers in a row")
+    check_seeds(seeds[0], len(seeds))
+    config: dict[str, Any] = {
+        name: tuple(x) if isinstance(x, list) else x for name, x in dict(described["config"]).items()
+    }
+    return RunSpec(
+        **texts,
+        backend=described["backend"],
+        config=TrainConfig(**config),
+        hyperparams=_stack_settings(described["hyperparams"]),
+        seeds=seeds,
+    )
+
+
 def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
+    names = field_names(Hyperparams)
+    if not settings or any(set(row) != set(names) for row in settings):
+        raise SettingsError("its hyperparams are not rows of the numbers that this version knows")
     columns: dict[str, Any] = {
         name: None if settings[0][name] is None else np.asarray([float(row[name]) for row in settings], np.float32)
-        for name in settings[0]
+        for name in names
     }
     return Hyperparams(**columns)
 
@@ -179,14 +204,15 @@ def _read_policy(folder: Path, spec: RunSpec, agent: Agent) -> Policy:
     path = folder / POLICIES
     if not path.is_file():
         raise SettingsError(f"{folder} holds no trained policy: there is no {POLICIES} in it; the run did not finish")
-    runs = (len(settings_list(spec.hyperparams)), len(spec.seeds))
+    runs = (num_settings(spec.hyperparams), len(spec.seeds))
     expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             leaves = {tuple(name.split("/")): stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, NotImplementedError):
+    except Exception:  # a damaged archive fails in as many ways as there are bytes, and never runs code
         raise SettingsError(f"{path} is damaged: it cannot be read") from None
-    if {name: leaf.shape for name, leaf in leaves.items()} != {n: runs + x.shape for n, x in expected.items()}:
+    found = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+    if found != {name: (runs + leaf.shape, leaf.dtype) for name, leaf in expected.items()}:
         raise SettingsError(f"{path} is damaged: its arrays are not those of {SETTINGS}")
     tree = traverse_util.unflatten_dict(leaves)
     return Policy(tree["params"], Moments(**tree["obs_moments"]))
@@ -207,12 +233,14 @@ def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) ->
                 writer.writerow([setting, spec.seeds[run], update, update * spec.config.round_timesteps, *numbers])
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON; "inf" and null stand for infinity and NaN, which it does not have."""
     path.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def _plain(x: Any) -> Any:
-    """JSON has no infinity and no NaN: "inf" and null stand for them."""
+    if isinstance(x, np.generic):
+        x = x.item()
     if isinstance(x, dict):
         return {name: _plain(value) for name, value in x.items()}
     if isinstance(x, list | tuple):

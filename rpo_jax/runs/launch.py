@@ -1,6 +1,5 @@
 """One run from settings to a filled folder, and several on one picture."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ def run_to_folder(spec: RunSpec, path: Path, console: Console) -> tuple[dict[str
 
 def compare_to_folder(specs: list[RunSpec], path: Path, console: Console) -> list[dict[str, Any]]:
     """Trains several runs into subfolders named by variant, and draws them in one picture."""
+    check_free(specs, path)
     folder.claim(path)
     summaries, curves = [], {}
     for spec in specs:
@@ -47,10 +47,16 @@ def compare_to_folder(specs: list[RunSpec], path: Path, console: Console) -> lis
         summaries.append(summary)
         curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
         draw_curves(curves, f"{specs[0].env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)
-        (path / "comparison.json").write_text(json.dumps(summaries, indent=2) + "\n")
+        folder.write_json(path / folder.COMPARISON, summaries)
         if summary["interrupted"]:
             break
     return summaries
+
+
+def check_free(specs: list[RunSpec], path: Path) -> None:
+    """Raises a SettingsError if a comparison there would meet a run; nothing has been trained then."""
+    for taken in (path, *(path / spec.variant for spec in specs)):
+        folder.check_free(taken)
 
 
 def curves_of(spec: RunSpec, result: Fit) -> dict[str, Curves]:

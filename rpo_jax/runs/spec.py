@@ -101,4 +101,4 @@ def setting_labels(spec: RunSpec) -> list[str]:
     """What tells the settings of a sweep apart, such as "rpo_alpha=0.1"; empty for a single one."""
     settings = settings_list(spec.hyperparams)
     swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
-    return [", ".join(f"{name}={row[name]:g}" for name in swept) for row in settings]
+    return [", ".join(f"{name}={row[name]:.9g}" for name in swept) for row in settings]
