@@ -13,7 +13,9 @@ HEADER = """# Benchmarks
 
 Each script asks one question and leaves its answer in `results/`; a study that was cut goes on with the same command.
 This page is written by `python benchmarks/report.py`. Returns are means over the last 5% of updates, of episodes played
-with the sampled action while training, unless said otherwise.
+with the sampled action while training, unless said otherwise. The studies of learning shared the machine with each other
+and with other work, so their times are upper bounds; "How long does a new user wait?" and "What does a sweep cost?" ran
+alone.
 """
 
 

@@ -1,5 +1,7 @@
 """The actor-critic and its initialisation."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +35,9 @@ def test_a_member_of_a_batch_is_initialised_as_it_is_alone() -> None:
 
 def test_outputs_are_those_of_the_layers_written_out() -> None:
     network = ActorCritic(2, (8, 4), "relu")
-    params = network.init(jax.random.key(0), OBS)
-    loc, log_scale, value = network.apply(params, OBS)
+    params: Any = network.init(jax.random.key(0), OBS)
+    outputs: Any = network.apply(params, OBS)
+    loc, log_scale, value = outputs
 
     def forward(part: str) -> np.ndarray:
         x = np.asarray(OBS)
@@ -49,7 +52,7 @@ def test_outputs_are_those_of_the_layers_written_out() -> None:
 
 
 def test_uniform_weights_and_biases_fill_the_interval_of_the_fan_in() -> None:
-    params = ActorCritic(2, (512,), weight_init="uniform").init(jax.random.key(0), OBS)["params"]["policy"]
+    params: Any = ActorCritic(2, (512,), weight_init="uniform").init(jax.random.key(0), OBS)["params"]["policy"]
     for name, fan_in in (("Dense_0", 3), ("Dense_1", 512)):
         bound = 1.0 / np.sqrt(fan_in)
         assert np.abs(params[name]["kernel"]).max() == pytest.approx(bound, rel=0.02)
