@@ -146,6 +146,7 @@ def brax_fast(runs: list[dict[str, Any]]) -> str:
     rows = []
     for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
         curves = np.asarray(run["curves"]["episode_return"], float)[0]
+        known = ~np.isnan(curves).any(0)
         _draw(axes, np.asarray(run["steps"]), curves, "C0", None)
         axes.set_title(run["label"])
         axes.set_xlabel("steps")
@@ -153,7 +154,7 @@ def brax_fast(runs: list[dict[str, Any]]) -> str:
             [
                 run["label"],
                 f"{run['summary']['total_timesteps']:,}",
-                f"{np.nanmean(curves[:, :3]):.0f}",
+                f"{np.mean(curves[:, known][:, :3]):.0f}",
                 f"{np.mean(run['summary']['final_return'][0]):.0f}",
                 ", ".join(f"{value:.0f}" for value in run["summary"]["final_return"][0]),
                 f"{run['summary']['settings'][0]['rpo_alpha']:g}",
