@@ -1,7 +1,10 @@
 """Does PPO fail on Pendulum, as the paper says, and what does the treatment of time limits do to that?
 
-Preset `paper`, 1M steps, 5 seeds: PPO and RPO, three heads, time limits as terminations and bootstrapped.
+Preset `paper`, 1M steps, 5 seeds: PPO and RPO, time limits as terminations and bootstrapped, three heads or those named
+on the command line.
 """
+
+import sys
 
 from rpo_jax.runs.spec import make_spec
 from study import run_study
@@ -16,7 +19,7 @@ SPECS = {
         time_limit=time_limit,
         total_timesteps=1_000_000,
     )
-    for head in ("normal", "laplace", "gumbel")
+    for head in sys.argv[1:] or ("normal", "laplace", "gumbel")
     for time_limit in ("terminate", "bootstrap")
     for variant in ("ppo", "rpo")
 }

@@ -1,5 +1,6 @@
 """Studies of learning: trains a list of runs, keeps what is done, and can go on where it was cut."""
 
+import dataclasses
 import json
 import math
 import os
@@ -14,9 +15,10 @@ import numpy as np
 from rich.console import Console
 
 from rpo_jax import fit, seeds
-from rpo_jax.runs.folder import final_values, summarize
+from rpo_jax.runs.folder import final_values, plain, summarize
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import RunSpec, setting_labels
+from rpo_jax.sweep import settings_list
 
 RESULTS = Path(__file__).parent / "results"
 POINTS = 60  # of each recorded curve
@@ -30,6 +32,7 @@ def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
     """
     path = RESULTS / f"{name}.json"
     records = json.loads(path.read_text())["runs"] if path.exists() else []
+    records = [record for record in records if record["label"] not in specs or _is_of(record, specs[record["label"]])]
     done = {record["label"] for record in records}
     for label, spec in specs.items():
         if label in done:
@@ -42,6 +45,16 @@ def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({"command": command(), "machine": machine(), "runs": records}, indent=1) + "\n")
     return [record for record in records if record["label"] in specs]
+
+
+def _is_of(record: dict[str, Any], spec: RunSpec) -> bool:
+    """Whether a record is of these settings; where they have changed since, it is trained again."""
+    wanted = {
+        **{name: getattr(spec, name) for name in ("env", "variant", "head", "time_limit", "seeds")},
+        "settings": plain(settings_list(spec.hyperparams)),
+        "config": plain(dataclasses.asdict(spec.config)),
+    }
+    return all(record["summary"].get(name) == value for name, value in wanted.items())
 
 
 def command() -> str:
@@ -65,7 +78,7 @@ def _record(label: str, spec: RunSpec, result: Any) -> dict[str, Any]:
         "first_entropy": _rounded(result.metrics["entropy"][..., 0]),
         "first_round_reward": _rounded(result.metrics["round_reward"][..., 0]),
         "final_round_reward": _rounded(final_values(result.metrics["round_reward"], updates)),
-        "summary": summarize(spec, result),
+        "summary": plain(summarize(spec, result)),
         "steps": ((points + 1) * spec.config.round_timesteps).tolist(),
         "curves": {
             name: _rounded(_windowed(result.metrics[name], points))

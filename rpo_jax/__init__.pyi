@@ -23,6 +23,8 @@ from .rpo import train as train
 from .rpo import train_iteration as train_iteration
 from .runs.fit import Fit as Fit
 from .runs.fit import fit as fit
+from .runs.folder import load_run as load_run
+from .runs.spec import make_spec as make_spec
 from .sweep import grid as grid
 from .sweep import seeds as seeds
 from .sweep import sweep as sweep

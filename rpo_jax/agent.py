@@ -4,12 +4,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rpo_jax.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.envs import Environment, record_episodes
 from rpo_jax.errors import SettingsError
-from rpo_jax.heads import HEADS, Head
+from rpo_jax.heads import HEADS, Head, squash_to_bounds
 from rpo_jax.networks import ActorCritic
 from rpo_jax.normalization import Moments, normalize
 from rpo_jax.perturbation import no_perturbation
@@ -80,7 +81,7 @@ def make_agent(
         SettingsError: if the configuration or the head does not fit the environment.
     """
     config = config or TrainConfig()
-    if head.squashed and not (jnp.isfinite(env.low).all() and jnp.isfinite(env.high).all()):
+    if head.to_env is squash_to_bounds and not np.isfinite([env.low, env.high]).all():
         raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
     scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
     for name, scale in scales.items():

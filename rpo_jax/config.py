@@ -109,7 +109,10 @@ class Hyperparams:
     )
     rpo_alpha: Scalar = _setting(0.5, "half-width of the uniform perturbation of the mean, in raw action units", low=0)
     target_kl: Scalar = _setting(
-        math.inf, "end a round's epochs once the KL exceeds this; inf: never", above=0, finite=False
+        math.inf,
+        "end a round's epochs once the KL, perturbation included, exceeds this; inf: never",
+        above=0,
+        finite=False,
     )
     adam_epsilon: Scalar = _setting(1e-5, "Adam's epsilon", above=0)
     observation_clip: Scalar = _setting(10.0, "normalised observations are clipped to +- this", above=0, finite=False)

@@ -1,6 +1,7 @@
 """Whole episodes with a learned policy, its normalisation frozen."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ class Trajectory(NamedTuple):
     ended: jax.Array
 
 
+@partial(jax.jit, static_argnames=("agent", "num_episodes", "sample"))
 def evaluate(
     agent: Agent,
     state: TrainingState | Policy,
@@ -64,6 +66,7 @@ def evaluate(
     return jax.lax.while_loop(goes_on, play, start)[3]
 
 
+@partial(jax.jit, static_argnames=("agent", "num_steps", "sample"))
 def record(
     agent: Agent,
     state: TrainingState | Policy,
@@ -74,11 +77,12 @@ def record(
     observation_clip: Scalar = 10.0,
 ) -> Trajectory:
     """Plays `num_steps` steps of one environment, to look at; arguments as of `evaluate`."""
-    key_reset, key_noise, key_env = jax.random.split(key, 3)
+    key_reset, key_noise, key_env, key_refresh = jax.random.split(key, 4)
     act = _actor(agent, state, key_noise, sample, observation_clip)
 
     def play(carry, step):
         env_state, obs = carry
+        env_state = agent.env.refresh(jax.random.fold_in(key_refresh, step), env_state)
         action = act(obs, step)
         env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step), env_state, action)
         return (env_state, timestep.obs), Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0])

@@ -89,10 +89,18 @@ def _gauss_hermite(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
 
 _GAUSS_HERMITE = _gauss_hermite(32)
 
+
+class _Gumbel(distrax.Gumbel):
+    """Gumbel whose density stays finite, and so its gradient, far below the location: `exp(-z)` overflows there."""
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        return jnp.asarray(super().log_prob(jnp.maximum(value, self.loc - 60.0 * self.scale)))
+
+
 HEADS = {
     "normal": Head(distrax.Normal),
     "laplace": Head(distrax.Laplace),
-    "gumbel": Head(distrax.Gumbel),
+    "gumbel": Head(_Gumbel),
     "tanh-normal": Head(distrax.Normal, squash_to_bounds, squashed=True),
     # The seed notes' own: the squash is part of the environment, density and entropy are taken before it.
     "normal-then-tanh": Head(distrax.Normal, squash_to_bounds),

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
+from rpo_jax.envs.protocol import STEPS_PER_REFRESH
 from rpo_jax.types import TrainingState, Transition
-
-MAX_STEPS_BETWEEN_REFRESHES = 32
 
 
 def collect_rollout(
@@ -64,5 +63,5 @@ def collect_rollout(
 
 
 def _num_windows(num_steps: int) -> int:
-    fewest = -(-num_steps // MAX_STEPS_BETWEEN_REFRESHES)
+    fewest = -(-num_steps // STEPS_PER_REFRESH)
     return next(windows for windows in range(fewest, num_steps + 1) if num_steps % windows == 0)

@@ -91,7 +91,10 @@ def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
 
 
 def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> tuple[Hyperparams, jax.Array]:
-    """Settings [H] times keys [S] as runs [H*S], the seed varying fastest."""
+    """Settings [H], or a single one, times keys [S] as runs [H*S], the seed varying fastest."""
+    check_hyperparams(hyperparams)
+    if np.ndim(hyperparams.learning_rate) == 0:
+        hyperparams = grid(hyperparams)
     if {np.shape(leaf) for leaf in jax.tree.leaves(hyperparams)} != {(num_settings(hyperparams),)}:
         raise SettingsError("the settings do not all have the same shape [H]; make them with grid")
     runs = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), len(keys)), hyperparams)
@@ -116,9 +119,6 @@ def sweep(agent: Agent, hyperparams: Hyperparams, keys: jax.Array) -> tuple[Trai
     Returns:
         States and metrics with leaves [H, S, ...] and {name: [H, S, U]}.
     """
-    check_hyperparams(hyperparams)
-    if np.ndim(hyperparams.learning_rate) == 0:
-        hyperparams = grid(hyperparams)
     return by_setting_and_seed(_train_runs(agent, *as_runs(hyperparams, keys)), len(keys))
 
 

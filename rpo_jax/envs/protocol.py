@@ -97,45 +97,58 @@ class Environment(NamedTuple):
         return len(self.low)
 
 
+STEPS_PER_REFRESH = 32
+
+
 class BatchState(NamedTuple):
-    """State of N environments, and for each a fresh initial state and observation in reserve."""
+    """State of N environments, and initial states in reserve.
+
+    Attributes:
+        current: states [N, ...].
+        reserve: initial states and observations [N + 31, ...].
+        steps: since the reserve was drawn [].
+    """
 
     current: Any
     reserve: Any
+    steps: jax.Array
 
 
 def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
     """Makes an Environment of single dynamics: vmap, and automatic reset from a reserve.
 
-    Initial states: every environment holds one initial state in reserve, drawn by `init` itself, and an episode that
-    ends goes on from it. `refresh` draws all reserves anew; the rollout calls it every 32 steps or less. So each
-    episode starts from an exact, independent draw of the suite's own initial distribution, as after a full reset; only
-    an environment that ends twice between two refreshes starts twice from the same draw. That leaves the distribution
-    of initial states as it is, and costs 1/32 of a full reset per step instead of a whole one. (Brax's own wrapper
-    keeps one initial state per environment for ever.)
+    Initial states: `refresh` draws a reserve of N + 31 by `init` itself, and an episode of environment i that ends t
+    steps later goes on from number i + t of them. The rollout refreshes every 32 steps or less, so an environment never
+    meets a draw twice, and when an episode ends does not depend on the draw that follows it: each episode starts from
+    the suite's own initial distribution, as after a full reset. Neighbours may start from the same draw at different
+    times, and so may an environment that is stepped on without a refresh. A step costs (N + 31) / 32N of a full reset,
+    about 1/32 where there are many environments. (Brax's own wrapper keeps one initial state per environment for ever.)
 
     Args:
         dynamics: one environment.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
 
-    def draw(key: jax.Array, num_envs: int) -> tuple[Any, jax.Array]:
-        return jax.tree.map(_strongly_typed, jax.vmap(dynamics.init)(jax.random.split(key, num_envs)))
+    def draw(key: jax.Array, count: int) -> tuple[Any, jax.Array]:
+        return jax.tree.map(_strongly_typed, jax.vmap(dynamics.init)(jax.random.split(key, count)))
 
     def reset(key: jax.Array, num_envs: int) -> tuple[BatchState, jax.Array]:
-        first = draw(key, num_envs)
-        return BatchState(first[0], reserve=first), first[1]
+        reserve = draw(key, num_envs + STEPS_PER_REFRESH - 1)
+        state, obs = jax.tree.map(lambda x: x[:num_envs], reserve)
+        return BatchState(state, reserve, jnp.zeros((), jnp.int32)), obs
 
     def refresh(key: jax.Array, state: BatchState) -> BatchState:
-        return state._replace(reserve=draw(key, state.reserve[1].shape[0]))
+        return state._replace(reserve=draw(key, len(state.reserve[1])), steps=jnp.zeros((), jnp.int32))
 
     def step(key: jax.Array, state: BatchState, action: jax.Array) -> tuple[BatchState, Timestep]:
         # Dynamics that draw nothing leave their keys unused, and XLA drops the split.
-        keys = jax.random.split(key, action.shape[0])
+        keys = jax.random.split(key, len(action))
         current, (obs, reward, terminated, truncated) = jax.vmap(dynamics.step)(keys, state.current, action)
         current = jax.tree.map(_strongly_typed, current)
-        current, next_obs = where(terminated | truncated, state.reserve, (current, obs))
-        return state._replace(current=current), Timestep(next_obs, reward, terminated, truncated, final_obs=obs)
+        first = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, state.steps, len(action)), state.reserve)
+        current, next_obs = where(terminated | truncated, first, (current, obs))
+        state = BatchState(current, state.reserve, state.steps + 1)
+        return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs)
 
     return Environment(reset=reset, refresh=refresh, step=step, **attributes)
 

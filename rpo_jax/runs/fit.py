@@ -13,7 +13,7 @@ from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
 from rpo_jax.metrics import METRICS
 from rpo_jax.rpo import init, train_iteration
-from rpo_jax.sweep import as_runs, by_setting_and_seed, num_settings
+from rpo_jax.sweep import as_runs, by_setting_and_seed
 from rpo_jax.types import TrainingState
 
 MAX_SEGMENT = 128  # updates
@@ -64,7 +64,7 @@ def fit(
 
     Args:
         agent: the static part.
-        hyperparams: settings with leaves [H], from `grid`.
+        hyperparams: settings with leaves [H], from `grid`, or a single one (H = 1).
         keys: [S], from `seeds`.
         on_progress: called after each segment.
     """
@@ -90,7 +90,7 @@ def fit(
             count = max(1, min(wanted, 2 * count, MAX_SEGMENT, agent.config.num_updates - updates))
     except KeyboardInterrupt:
         interrupted = True
-    empty = np.zeros((num_settings(hyperparams), len(keys), 0), np.float32)
+    empty = np.zeros((len(run_keys) // len(keys), len(keys), 0), np.float32)
     metrics = {name: np.concatenate([empty] + [row[name] for row in rows], axis=-1) for name in METRICS}
     state = by_setting_and_seed(jax.block_until_ready(state), len(keys))
     return Fit(state, metrics, compile_seconds, time.perf_counter() - began, interrupted)

@@ -86,18 +86,20 @@ def write_settings(folder: Path, spec: RunSpec) -> None:
 def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
     """Writes metrics, policies and, last, the summary, which it returns."""
     _write_metrics(folder / METRICS_TABLE, spec, result.metrics)
-    leaves = {"/".join(path): np.asarray(leaf) for path, leaf in _flatten(result.state.policy).items()}
-    np.savez(folder / POLICIES, allow_pickle=False, **leaves)
+    leaves: dict[str, Any] = {"/".join(path): np.asarray(leaf) for path, leaf in _flatten(result.state.policy).items()}
+    np.savez(folder / POLICIES, **leaves)
     summary = summarize(spec, result)
     write_json(folder / SUMMARY, summary)
     return summary
 
 
 def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
-    """The numbers of summary.json; lists of lists are [setting][seed]."""
+    """The numbers of summary.json; lists of lists are [setting][seed]; the return of a run that diverged is NaN."""
     updates = result.metrics["entropy"].shape[-1]
     timesteps = updates * spec.config.round_timesteps
     runs = len(spec.seeds) * result.metrics["entropy"].shape[0]
+    diverged = np.isnan(result.metrics["policy_loss"][..., -1:]).any(-1)
+    final_return = np.where(diverged, np.nan, final_values(result.metrics["episode_return"], updates))
     return {
         "env": spec.env,
         "variant": spec.variant,
@@ -106,7 +108,8 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "time_limit": spec.time_limit,
         "seeds": spec.seeds,
         "settings": settings_list(spec.hyperparams),
-        "final_return": final_values(result.metrics["episode_return"], updates).tolist(),
+        "config": dataclasses.asdict(spec.config),
+        "final_return": final_return.tolist(),
         "final_entropy": final_values(result.metrics["entropy"], updates).tolist(),
         "total_timesteps": timesteps,
         "compile_seconds": round(result.compile_seconds, 3),
@@ -121,8 +124,8 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
 def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
     """Mean over the last 5% of updates: rows [H, S, U] to [H, S].
 
-    Rows without an episode are NaN and do not count: where environments end their episodes together, the last rows
-    with one are taken.
+    Rows without an episode are NaN and do not count: where environments end their episodes together, and none of the
+    last 5% has one, the last row that has one is taken.
     """
 
     def final(row: np.ndarray) -> float:
@@ -235,16 +238,17 @@ def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) ->
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON; "inf" and null stand for infinity and NaN, which it does not have."""
-    path.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    path.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
-def _plain(x: Any) -> Any:
+def plain(x: Any) -> Any:
+    """As JSON holds it: lists for tuples, "inf" and null for infinity and NaN."""
     if isinstance(x, np.generic):
         x = x.item()
     if isinstance(x, dict):
-        return {name: _plain(value) for name, value in x.items()}
+        return {name: plain(value) for name, value in x.items()}
     if isinstance(x, list | tuple):
-        return [_plain(value) for value in x]
+        return [plain(value) for value in x]
     if isinstance(x, float) and not math.isfinite(x):
         return None if math.isnan(x) else str(x)
     return x

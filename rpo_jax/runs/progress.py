@@ -71,7 +71,7 @@ def results_table(summaries: list[dict[str, Any]], labels: list[list[str]]) -> T
         table.add_column(column, justify="left" if column in ("variant", "setting") else "right")
     for summary, names in zip(summaries, labels, strict=True):
         for name, returns, entropies in zip(names, summary["final_return"], summary["final_entropy"], strict=True):
-            numbers = (np.mean(returns), np.min(returns), np.max(returns))
+            numbers = (np.mean(returns), np.min(returns), np.max(returns))  # nan if one diverged
             cells = [f"{number:,.1f}" for number in numbers] + [f"{np.mean(entropies):.2f}"]
             table.add_row(summary["variant"], name, str(len(returns)), *cells)
     return table

@@ -11,6 +11,8 @@ from rpo_jax.runs.folder import LoadedRun, load_run
 from rpo_jax.runs.spec import setting_labels
 from rpo_jax.sweep import seeds
 
+EVALUATION = 0xE7A1
+
 
 def evaluate_folder(folder: Path, num_episodes: int, sample: bool, seed: int) -> tuple[LoadedRun, np.ndarray]:
     """Returns [H, S, num_episodes] of every policy in a folder; all play the same episodes.
@@ -18,7 +20,7 @@ def evaluate_folder(folder: Path, num_episodes: int, sample: bool, seed: int) ->
     Raises:
         SettingsError: if the folder cannot be read, or the seed is out of range.
     """
-    key = seeds(seed, 1)[0]
+    key = jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)  # not the key that trained the seed of that number
     run = load_run(folder)
 
     def play(policy, observation_clip):

@@ -8,9 +8,10 @@ from rpo_jax.config import Hyperparams, TrainConfig, field_names
 from rpo_jax.envs import make_env
 from rpo_jax.errors import SettingsError
 from rpo_jax.heads import get_head
+from rpo_jax.perturbation import no_perturbation
 from rpo_jax.presets import get_preset, override
 from rpo_jax.sweep import check_seeds, grid, settings_list
-from rpo_jax.variants import PPO, get_variant
+from rpo_jax.variants import get_variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,10 @@ def make_spec(
         SettingsError: if anything about it cannot be used; nothing has been compiled then.
     """
     numbers = {name: settings.pop(name) for name in field_names(Hyperparams) if name in settings}
-    if get_variant(variant) is PPO and "rpo_alpha" in numbers:
-        raise SettingsError("rpo_alpha has no effect on variant ppo, which perturbs nothing; leave it out")
+    if get_variant(variant).perturb is no_perturbation:
+        if "rpo_alpha" in numbers:
+            raise SettingsError(f"rpo_alpha has no effect on variant {variant}, which perturbs nothing; leave it out")
+        numbers["rpo_alpha"] = 0.0
     base = override(get_preset(preset, env), settings)
     check_seeds(first_seed, num_seeds)
     spec = RunSpec(
