@@ -25,6 +25,7 @@ from rpo_jax.runs import launch
 from rpo_jax.runs.fit import Fit
 from rpo_jax.runs.folder import load_run
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.replay import EVALUATION
 
 TINY = shlex.split(
     "gymnax/Pendulum-v1 --preset paper --num-seeds 2 --total-timesteps 4096 --num-steps 512 --num-epochs 2 "
@@ -226,7 +227,9 @@ def test_evaluate_prints_what_the_policies_in_memory_earn(sweep, sample):
     outcome = call("evaluate", str(sweep.path), "--num-episodes", "5", "--seed", "3", *(["--sample"] if sample else []))
     assert (outcome.code, outcome.err) == (0, "")
     agent, policy = load_run(sweep.path).agent, sweep.outcome.fits[0].state.policy
-    play = functools.partial(evaluate, agent, key=seeds(3, 1)[0], num_episodes=5, sample=sample)
+    play = functools.partial(
+        evaluate, agent, key=jax.random.fold_in(seeds(3, 1)[0], EVALUATION), num_episodes=5, sample=sample
+    )
     returns = np.asarray(jax.jit(jax.vmap(jax.vmap(play)))(policy))
     assert returns.shape == (H, S, 5)
     rows = [line for line in outcome.out.splitlines() if "rpo_alpha=" in line]

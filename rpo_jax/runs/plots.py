@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+FEW_POINTS = 20
+
 
 class Curves(NamedTuple):
     """What one setting of one variant did.
@@ -48,8 +50,9 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
 
 def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: str) -> None:
     known = [~np.isnan(row) for row in rows]
-    for row, finite in zip(rows, known, strict=True):
-        axes.plot(steps[finite], row[finite], color=color, linewidth=0.8, alpha=0.4)
+    marker = "o" if max((ok.sum() for ok in known), default=0) < FEW_POINTS else ""
+    for row, ok in zip(rows, known, strict=True):
+        axes.plot(steps[ok], row[ok], color=color, linewidth=0.8, alpha=0.4, marker=marker, markersize=4)
     filled = [np.interp(steps, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True) if ok.any()]
     if filled:
         begin = min(np.argmax(ok) for ok in known if ok.any())
