@@ -124,7 +124,7 @@ FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "rpo_alpha": 0.1,
     },
-    "brax/inverted_pendulum": {"rpo_alpha": 0.01, "gamma": 0.97},
+    "brax/inverted_pendulum": {"rpo_alpha": 0.01},
 }
 
 PRESETS = {"paper": PAPER, "seed-notes": SEED_NOTES, "fast": FAST}
