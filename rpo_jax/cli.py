@@ -144,7 +144,6 @@ def _train(options: Train) -> int:
 
     from rpo_jax.runs.folder import check_free
     from rpo_jax.runs.launch import run_to_folder
-    from rpo_jax.runs.progress import results_table
     from rpo_jax.runs.spec import setting_labels
 
     spec = _spec(options, options.variant)
@@ -153,7 +152,7 @@ def _train(options: Train) -> int:
     console = Console(stderr=True)
     _prepare(options, console)
     summary, _ = run_to_folder(spec, path, console)
-    _report([summary], [setting_labels(spec)], path, results_table)
+    _report([summary], [setting_labels(spec)], path)
     return 130 if summary["interrupted"] else 0
 
 
@@ -161,7 +160,6 @@ def _compare(options: Compare) -> int:
     from rich.console import Console
 
     from rpo_jax.runs.launch import check_free, compare_to_folder
-    from rpo_jax.runs.progress import results_table
     from rpo_jax.runs.spec import setting_labels
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
@@ -175,7 +173,7 @@ def _compare(options: Compare) -> int:
     _prepare(options, console)
     summaries = compare_to_folder(specs, path, console)
     labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
-    _report(summaries, labels, path, results_table)
+    _report(summaries, labels, path)
     return 130 if any(summary["interrupted"] for summary in summaries) else 0
 
 
@@ -230,8 +228,10 @@ def _default_folder(env: str, name: str) -> Path:
     return Path("runs") / f"{env.replace('/', '-')}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, results_table: Any) -> None:
+def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path) -> None:
     from rich.console import Console
+
+    from rpo_jax.runs.progress import results_table
 
     console = Console()
     console.print(results_table(summaries, labels))
