@@ -44,7 +44,7 @@ class Agent:
         """Location [..., A] and log-scale [A] for normalised observations [..., O]."""
         return self.network.apply(params, obs, method="act")  # pyright: ignore[reportReturnType]
 
-    def evaluate(self, params: Params, obs: jax.Array) -> jax.Array:
+    def value(self, params: Params, obs: jax.Array) -> jax.Array:
         """Value [...] of normalised observations [..., O]."""
         return self.network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
 

@@ -1,16 +1,20 @@
 """The command `rpo-jax`: train, compare, evaluate, envs."""
 
+import contextlib
 import dataclasses
 import difflib
+import io
+import itertools
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any
 
 import tyro
 
-from rpo_jax.config import Hyperparams, TrainConfig
-from rpo_jax.errors import SettingsError
+from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.options import given_settings, make_settings_options
 
 DEFAULT_ENV = "gymnax/Pendulum-v1"
 
@@ -19,32 +23,7 @@ def _help(text: str, metavar: str | None = None) -> Any:
     return tyro.conf.arg(help=text, metavar=metavar)
 
 
-def _setting_options() -> type:
-    """A record with an option for every field of both kinds of settings; None leaves it to the preset."""
-    options: list[tuple[str, Any, str]] = [
-        (field.name, field.type, field.metadata["doc"]) for field in dataclasses.fields(TrainConfig)
-    ]
-    options += [
-        (field.name, tuple[float, ...], f"{field.metadata['doc']}; several values make a sweep")
-        for field in dataclasses.fields(Hyperparams)
-    ]
-    return dataclasses.make_dataclass(
-        "Settings",
-        [
-            (name, Annotated[kind | None, tyro.conf.arg(help=doc, metavar=_metavar(kind), help_behavior_hint="")], None)
-            for name, kind, doc in options
-        ],
-    )
-
-
-def _metavar(kind: Any) -> str | None:
-    if get_origin(kind) is tuple:
-        return f"{_metavar(get_args(kind)[0])} ..."
-    names = {int: "INT", float: "NUMBER", bool: "True|False"}
-    return names.get(kind) or "|".join(map(str, get_args(kind)))
-
-
-Settings = _setting_options()
+Settings = make_settings_options()
 
 
 @dataclasses.dataclass
@@ -108,26 +87,46 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads the output has seen enough, as in `rpo-jax envs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def parse(arguments: list[str]) -> Any:
     """The record of a command that the arguments describe.
 
     Raises:
-        SettingsError: if an option does not exist.
-        SystemExit: for --help (code 0), and for a value of the wrong type (code 2).
+        SettingsError: if they cannot be understood.
+        SystemExit: for --help.
     """
-    _check_option_names(arguments)
-    return tyro.cli(
-        tyro.conf.OmitArgPrefixes[Train | Compare | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
-        prog="rpo-jax",
-        description="Robust Policy Optimization for continuous control, in JAX.",
-        args=arguments,
-    )
+    _check_names(arguments)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                tyro.conf.OmitArgPrefixes[Train | Compare | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
+                prog="rpo-jax",
+                description="Robust Policy Optimization for continuous control, in JAX.",
+                args=arguments,
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise SettingsError(_first_paragraph(complaint.getvalue())) from None
 
 
-def _check_option_names(arguments: list[str]) -> None:
-    """One line for an option that does not exist, in place of a page of usage."""
+def _first_paragraph(box: str) -> str:
+    """What a framed message of tyro says before its rule, as one line."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    paragraph = itertools.takewhile(lambda line: line and not line.startswith(("─", "╰")), lines)
+    return f"{' '.join(paragraph).rstrip('.')}; see --help"
+
+
+def _check_names(arguments: list[str]) -> None:
+    """Names the nearest ones for a command or an option that does not exist."""
+    commands = [command.__name__.lower() for command in COMMANDS]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        raise unknown_name("command", arguments[0], commands)
     known = {"help"}
     for options in (Train, Compare, Evaluate, Settings):
         known |= {field.name.replace("_", "-") for field in dataclasses.fields(options)}
@@ -207,7 +206,7 @@ def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> A
     from rpo_jax.runs.spec import make_spec
 
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
-    given = {name: value for name, value in vars(shared.pop("settings")).items() if value is not None}
+    given = given_settings(shared.pop("settings"))
     for name in ("out", "compilation_cache"):
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})

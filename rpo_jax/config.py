@@ -67,6 +67,11 @@ class TrainConfig:
             _check_divides("num_minibatches", self.num_minibatches, "num_envs", self.num_envs)
         else:
             _check_divides("num_minibatches", self.num_minibatches, "num_steps * num_envs", self.round_timesteps)
+        if self.normalize_advantages == "minibatch" and self.num_minibatches == self.round_timesteps:
+            raise SettingsError(
+                f"num_minibatches={self.num_minibatches} leaves one sample to a minibatch, whose advantage would be "
+                "normalised to 0; ask for fewer, or for normalize_advantages='round' or 'none'"
+            )
         if self.total_timesteps < self.round_timesteps:
             raise SettingsError(
                 f"total_timesteps={self.total_timesteps} is less than one round of num_steps * num_envs = "

@@ -65,7 +65,7 @@ def rpo_loss(
         advantage = standardize(advantage)
     policy_loss = clipped_surrogate(ratio, advantage, hyperparams.clip_epsilon)
 
-    value = agent.evaluate(params, batch.obs)
+    value = agent.value(params, batch.obs)
     if agent.config.clip_value_loss:
         value_loss = clipped_squared_error(value, batch.value, batch.target, hyperparams.clip_epsilon)
     else:

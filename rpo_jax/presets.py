@@ -117,6 +117,7 @@ FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {
         "gamma": 0.98,
         "gae_lambda": 0.9,
     },
+    "gymnax/MountainCarContinuous-v0": {"total_timesteps": 2_097_152},  # two episodes of each environment
     "brax": {
         "total_timesteps": 5_128_192,  # 5008 steps of each environment: five whole episodes
         "num_steps": 16,

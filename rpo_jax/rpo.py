@@ -75,11 +75,11 @@ def estimate_advantages(
         agent.normalize(state.obs_moments, x, hyperparams.observation_clip) for x in (rollout.obs, rollout.final_obs)
     )
     state, rewards = _normalized_rewards(agent, state, rollout, hyperparams)
-    values = agent.evaluate(state.params, obs)
+    values = agent.value(state.params, obs)
     advantages, targets = generalized_advantage_estimation(
         rewards,
         values,
-        next_values=agent.evaluate(state.params, final_obs),
+        next_values=agent.value(state.params, final_obs),
         terminated=rollout.terminated,
         ended=rollout.ended,
         gamma=hyperparams.gamma,

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
+from typing import Any
 
 import hypothesis.strategies as st
 import jax
@@ -58,6 +59,18 @@ def is_refused(make) -> bool:
 # TrainConfig
 
 
+def sized(num_steps: int, num_envs: int, num_minibatches: int, shuffle: Any, total: int | None = None) -> TrainConfig:
+    """A config of these sizes, whose minibatches may hold a single sample."""
+    return TrainConfig(
+        total or num_steps * num_envs,
+        num_envs,
+        num_steps,
+        num_minibatches=num_minibatches,
+        shuffle=shuffle,
+        normalize_advantages="round",
+    )
+
+
 @tried
 @given(sizes, sizes, st.integers(1, 40), st.integers(0, 10**6), st.sampled_from(["samples", "environments"]))
 def test_a_config_keeps_its_promises_or_is_refused(num_steps, num_envs, num_minibatches, extra, shuffle):
@@ -65,7 +78,7 @@ def test_a_config_keeps_its_promises_or_is_refused(num_steps, num_envs, num_mini
     fits = (num_envs if shuffle == "environments" else num_steps * num_envs) % num_minibatches == 0
 
     def make():
-        return TrainConfig(total, num_envs, num_steps, num_minibatches=num_minibatches, shuffle=shuffle)
+        return sized(num_steps, num_envs, num_minibatches, shuffle, total)
 
     assert is_refused(make) == (not fits)
     if fits:
@@ -80,9 +93,8 @@ def test_a_config_keeps_its_promises_or_is_refused(num_steps, num_envs, num_mini
 
 def suggestion(num_steps: int, num_envs: int, num_minibatches: int, shuffle: str) -> tuple[int, list[int]]:
     """What the message says does not divide, and the divisors that it names."""
-    total = num_steps * num_envs * 10
     with pytest.raises(SettingsError) as caught:
-        TrainConfig(total, num_envs, num_steps, num_minibatches=num_minibatches, shuffle=shuffle)  # pyright: ignore
+        sized(num_steps, num_envs, num_minibatches, shuffle)
     found = re.fullmatch(
         r"num_minibatches=(\d+) does not divide [\w* ]+ = (\d+); the nearest that do are (\d+)(?: and (\d+))?",
         str(caught.value),
@@ -111,7 +123,7 @@ def test_the_suggested_minibatches_are_accepted_by_either_shuffle(num_steps, num
     for shuffle, total in (("samples", num_steps * num_envs), ("environments", num_envs)):
         if total % num_minibatches:
             for number in suggestion(num_steps, num_envs, num_minibatches, shuffle)[1]:
-                TrainConfig(num_steps * num_envs, num_envs, num_steps, num_minibatches=number, shuffle=shuffle)  # pyright: ignore
+                sized(num_steps, num_envs, number, shuffle)
 
 
 @tried
@@ -120,7 +132,7 @@ def test_less_than_one_round_is_refused_with_the_number_needed(num_steps, num_en
     assume(num_steps * num_envs > 1)
     total = data.draw(st.integers(1, num_steps * num_envs - 1))
     with pytest.raises(SettingsError, match=rf"total_timesteps={total} .* {num_steps * num_envs};"):
-        TrainConfig(total, num_envs, num_steps, num_minibatches=1)
+        TrainConfig(total, num_envs, num_steps, num_minibatches=1, normalize_advantages="round")
 
 
 NO_WHOLE_NUMBERS = [0, -1, -(10**9), 1.0, 2.5, "8", "", True, False, None, [8], (8,), math.nan, math.inf, 1j]
@@ -371,3 +383,9 @@ def test_impossible_seeds_are_refused(first, count):
 def test_results_are_by_setting_and_seed():
     runs = np.arange(6)  # the seed varies fastest
     np.testing.assert_array_equal(by_setting_and_seed(runs, 3), [[0, 1, 2], [3, 4, 5]])
+
+
+def test_minibatches_of_one_sample_cannot_be_normalised():
+    with pytest.raises(SettingsError, match="num_minibatches=8 leaves one sample"):
+        TrainConfig(8, num_envs=4, num_steps=2, num_minibatches=8)
+    assert TrainConfig(8, num_envs=4, num_steps=2, num_minibatches=8, normalize_advantages="none").num_updates == 1

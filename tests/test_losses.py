@@ -24,7 +24,7 @@ def case(where: str = "minibatch", clip: bool = True, perturbed: bool = True) ->
     offsets = jnp.asarray(np.random.default_rng(2).uniform(-0.5, 0.5, (64, 3)) * perturbed, jnp.float32)
     params = toys.random_params(agent, scale=0.3)
     # Old values near the new: some within the clip, some outside.
-    values = agent.evaluate(params, batch.obs)
+    values = agent.value(params, batch.obs)
     return agent, params, batch._replace(value=values + 0.2 * batch.value), offsets
 
 

@@ -52,7 +52,7 @@ def learn_values(env: Environment, gae_lambdas: np.ndarray, *obs: float) -> np.n
 
     def run(gae_lambda: jax.Array) -> jax.Array:
         state, _ = train(agent, numbers(gae_lambda=gae_lambda), jax.random.key(0))
-        return agent.evaluate(state.params, jnp.asarray(obs)[:, None])
+        return agent.value(state.params, jnp.asarray(obs)[:, None])
 
     return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(gae_lambdas, jnp.float32)))
 
@@ -86,7 +86,7 @@ def one_step_results() -> Any:
         params = train(agent, numbers(rpo_alpha=alpha), jax.random.key(0))[0].params
         obs = jnp.asarray(SIGNS, jnp.float32)[:, None]
         loc, log_scale = agent.act(params, obs)
-        return loc[:, 0], jnp.exp(2 * log_scale), agent.evaluate(params, obs)
+        return loc[:, 0], jnp.exp(2 * log_scale), agent.value(params, obs)
 
     tasks, alphas = jnp.asarray([*ONE_STEP.values()]), jnp.asarray([0.0, 0.2])
     both = jax.vmap(jax.vmap(run, (None, 0)), (0, None))

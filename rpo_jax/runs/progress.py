@@ -57,7 +57,8 @@ class ProgressBar:
         steps = progress.updates * self._spec.config.round_timesteps * self._runs
         speed = steps / progress.seconds
         entropy = progress.metrics["entropy"][..., -1].mean()
-        numbers = f"{speed:,.0f} steps/s  return {self._return:,.1f}  entropy {entropy:.2f}"
+        seen = "-" if np.isnan(self._return) else f"{self._return:,.1f}"  # no episode has ended yet
+        numbers = f"{speed:,.0f} steps/s  return {seen}  entropy {entropy:.2f}"
         self._bar.update(self._task, completed=steps, description=self._spec.variant, numbers=numbers)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
