@@ -168,8 +168,8 @@ def brax_fast(runs: list[dict[str, Any]]) -> str:
     header = ["task", "steps a seed", "return: start", "end: mean", "each seed", "alpha", "steps/s", "compilation"]
     return f"""## Brax
 
-Preset `fast`, backend `spring`, RPO, 3 seeds. The greatest return of inverted_pendulum is 1000. Episodes last up to 1000 steps
-and environments start together, so long episodes are seen to end at few points.
+Preset `fast`, backend `spring`, RPO, 3 seeds. The greatest return of inverted_pendulum is 1000. Episodes last up to
+1000 steps and environments start together, so long episodes are seen to end at few points.
 
 ![curves](results/brax_fast.png)
 

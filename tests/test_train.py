@@ -279,12 +279,13 @@ def test_rpo_learns_pendulum() -> None:
     hyperparams = Hyperparams(learning_rate=5e-3, gamma=0.95, gae_lambda=0.9)
 
     @jax.jit
+    @jax.vmap
     def returns(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         def play(state: TrainingState) -> jax.Array:
             return evaluate(agent, state, jax.random.key(1), num_episodes=64).mean()
 
         return play(init(agent, hyperparams, key)), play(train(agent, hyperparams, key)[0])
 
-    untrained, trained = returns(jax.random.key(0))
-    assert untrained < -900
-    assert trained > -300
+    untrained, trained = returns(seeds(0, 3))
+    assert (untrained < -900).all()
+    assert np.median(trained) > -250
