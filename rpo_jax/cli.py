@@ -6,6 +6,7 @@ import difflib
 import io
 import itertools
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -80,9 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = parse(arguments)
-        return COMMANDS[type(command)](command)
+        code = COMMANDS[type(command)](command)
+        sys.stdout.flush()
+        return code
     except SettingsError as error:
-        print(f"rpo-jax: error: {error}", file=sys.stderr)
+        print("rpo-jax: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
@@ -116,26 +119,40 @@ def parse(arguments: list[str]) -> Any:
 
 
 def _first_paragraph(box: str) -> str:
-    """What a framed message of tyro says before its rule, as one line."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    paragraph = itertools.takewhile(lambda line: line and not line.startswith(("─", "╰")), lines)
+    """What a framed message of tyro says before its rule, as one line; colours and frame depend on the terminal."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│ ") for line in plain.splitlines()][1:]  # after its title
+
+    def is_rule(line: str) -> bool:
+        return not line.strip("─╰╯-")
+
+    paragraph = itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines))
     return f"{' '.join(paragraph).rstrip('.')}; see --help"
 
 
 def _check_names(arguments: list[str]) -> None:
     """Names the nearest ones for a command or an option that does not exist."""
-    commands = [command.__name__.lower() for command in COMMANDS]
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+    commands = {command.__name__.lower(): command for command in COMMANDS}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return
+    if arguments[0].startswith("-"):
+        raise SettingsError(f"the command comes before its options: rpo-jax {'|'.join(commands)} [OPTIONS]")
+    if arguments[0] not in commands:
         raise unknown_name("command", arguments[0], commands)
-    known = {"help"}
-    for options in (Train, Compare, Evaluate, Settings):
-        known |= {field.name.replace("_", "-") for field in dataclasses.fields(options)}
-    known |= {"no-compilation-cache", "no-sample"}
-    for argument in arguments:
+    known = _option_names(commands[arguments[0]])
+    for argument in arguments[1:]:
         name = argument.partition("=")[0].removeprefix("--").replace("_", "-")
         if argument.startswith("--") and name not in known:
             near = difflib.get_close_matches(name, known, n=3) or ["help"]
             raise SettingsError(f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}?")
+
+
+def _option_names(command: type) -> set[str]:
+    names = {field.name for field in dataclasses.fields(command)}
+    if "settings" in names:
+        names |= {field.name for field in dataclasses.fields(Settings)}
+    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample"}}
+    return {name.replace("_", "-") for name in names | flags | {"help"}}
 
 
 def _train(options: Train) -> int:

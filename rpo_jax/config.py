@@ -63,20 +63,24 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        most = self.round_timesteps - 1 if self.normalize_advantages == "minibatch" else self.round_timesteps
         if self.shuffle == "environments":
-            _check_divides("num_minibatches", self.num_minibatches, "num_envs", self.num_envs)
+            _check_divides("num_minibatches", self.num_minibatches, "num_envs", self.num_envs, most)
         else:
-            _check_divides("num_minibatches", self.num_minibatches, "num_steps * num_envs", self.round_timesteps)
-        if self.normalize_advantages == "minibatch" and self.num_minibatches == self.round_timesteps:
+            _check_divides("num_minibatches", self.num_minibatches, "num_steps * num_envs", self.round_timesteps, most)
+        normalized = {"minibatch": self.round_timesteps // self.num_minibatches, "round": self.round_timesteps}
+        if normalized.get(self.normalize_advantages) == 1:
             raise SettingsError(
-                f"num_minibatches={self.num_minibatches} leaves one sample to a minibatch, whose advantage would be "
-                "normalised to 0; ask for fewer, or for normalize_advantages='round' or 'none'"
+                f"normalize_advantages={self.normalize_advantages!r} would make the advantage of a single sample 0; "
+                "ask for larger minibatches, or for 'none'"
             )
         if self.total_timesteps < self.round_timesteps:
             raise SettingsError(
                 f"total_timesteps={self.total_timesteps} is less than one round of num_steps * num_envs = "
                 f"{self.round_timesteps}; ask for at least that many, or make num_steps or num_envs smaller"
             )
+        if self.num_updates >= 2**31:
+            raise SettingsError(f"total_timesteps={self.total_timesteps} is more than 2^31 - 1 rounds of it can hold")
 
     @property
     def round_timesteps(self) -> int:
@@ -216,15 +220,13 @@ def _as_float(value: Any) -> float:
         return math.inf
 
 
-def _check_divides(name: str, divisor: int, of: str, total: int) -> None:
+def _check_divides(name: str, divisor: int, of: str, total: int, most: int) -> None:
     if total % divisor == 0:
         return
-    divisors = _divisors(total)
-    below = max((d for d in divisors if d < divisor), default=1)
-    above = min((d for d in divisors if d > divisor), default=total)
+    divisors = [d for d in _divisors(total) if d <= max(1, most)]
+    near = [*[d for d in divisors if d < divisor][-1:], *[d for d in divisors if d > divisor][:1]]
     raise SettingsError(
-        f"{name}={divisor} does not divide {of} = {total}; the nearest that do are "
-        f"{' and '.join(str(d) for d in dict.fromkeys((below, above)))}"
+        f"{name}={divisor} does not divide {of} = {total}; the nearest that do are {' and '.join(map(str, near))}"
     )
 
 

@@ -1,6 +1,7 @@
 """Options of the command, made from the settings themselves: every field has one, by its own name."""
 
 import dataclasses
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, get_args, get_origin
 
 import tyro
@@ -55,19 +56,16 @@ def _parse(name: str, kind: Any, text: Any) -> Any:
     parse, expected = _PARSERS[kind]
     try:
         return parse(text)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, InvalidOperation):
         raise SettingsError(f"{name}={text!r} is not {expected}") from None
 
 
 def _whole_number(text: str) -> int:
     """Also of "1e6"."""
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-        if not number.is_integer():
-            raise
-        return int(number)
+    number = Decimal(text)
+    if not number.is_finite() or number.adjusted() > 30 or number != number.to_integral_value():
+        raise ValueError(text)
+    return int(number)
 
 
 def _truth(text: str) -> bool:

@@ -17,6 +17,8 @@ from rpo_jax.metrics import Metrics
 from rpo_jax.rpo import train
 from rpo_jax.types import TrainingState
 
+MAX_SEEDS = 1_000_000
+
 
 def seeds(first: int, count: int) -> jax.Array:
     """Keys [count] of the seeds `first ... first + count - 1`, each the same as `jax.random.key(seed)`.
@@ -34,6 +36,8 @@ def check_seeds(first: int, count: int) -> None:
     """Raises a SettingsError unless these are seeds."""
     if count < 1:
         raise SettingsError(f"the number of seeds is {count}; it must be 1 or more")
+    if count > MAX_SEEDS:
+        raise SettingsError(f"the number of seeds is {count}; it must be {MAX_SEEDS} or less")
     if first < 0 or first + count > 2**32:
         raise SettingsError(f"seeds {first} ... {first + count - 1} are out of range: 0 ... {2**32 - 1}")
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -19,7 +20,7 @@ import pytest
 
 import rpo_jax
 from rpo_jax import environment_names, evaluate, seeds
-from rpo_jax.cli import main
+from rpo_jax.cli import _first_paragraph, main
 from rpo_jax.metrics import METRICS
 from rpo_jax.runs import launch
 from rpo_jax.runs.fit import Fit
@@ -305,6 +306,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert outcome.err.startswith("rpo-jax: error: ")
     assert outcome.err.count("\n") == 1
     assert outcome.err.endswith("\n")
+    assert not re.search("\x1b|[│─╭]|---|see.*see", outcome.err)
     assert [word for word in words if word not in outcome.err] == []
 
 
@@ -373,6 +375,13 @@ BAD = {
     "train --num-seeds": ["--num-seeds"],
     "train one two": ["two"],
     "evaluate": ["DIR"],
+    "evaluate . --gamma 3": ["--gamma"],
+    "compare --variant rpo": ["--variants"],
+    "--num-envs 3": ["before its options"],
+    "train --num-seeds 999999999": ["999999999"],
+    "train --total-timesteps 1e30": ["2^31"],
+    "train --total-timesteps 9007199254740993.5": ["whole number"],
+    "train --preset paper --num-minibatches 2048": ["single sample"],
 }
 
 
@@ -380,6 +389,38 @@ BAD = {
 @pytest.mark.parametrize("arguments", BAD)
 def test_what_cannot_be_used_is_refused_in_one_line(arguments):
     assert_refused(call(*arguments.split()), *BAD[arguments])
+
+
+BOX = """\
+\x1b[31m╭─\x1b[0m\x1b[31m Value error \x1b[0m\x1b[31m─────╮\x1b[0m
+\x1b[31m│\x1b[0m Error parsing \x1b[1m--seed\x1b[0m: \x1b[31m│\x1b[0m
+\x1b[31m│\x1b[0m no number.           \x1b[31m│\x1b[0m
+\x1b[31m│\x1b[0m ──────────────────── \x1b[31m│\x1b[0m
+\x1b[31m│\x1b[0m For full helptext    \x1b[31m│\x1b[0m
+\x1b[31m╰────────────────────╯\x1b[0m
+"""
+
+
+FRAMELESS = """\
+ Value error
+ --------------------
+  Error parsing --seed:
+  no number.
+ --------------------
+  For full helptext
+"""
+
+
+@pytest.mark.parametrize("box", [BOX, re.sub("\x1b.*?m", "", BOX), FRAMELESS])
+def test_a_complaint_of_the_parser_is_one_plain_line_on_any_terminal(box):
+    assert _first_paragraph(box) == "Error parsing --seed: no number; see --help"
+
+
+def test_a_reader_that_stops_reading_gets_no_complaint():
+    command = f"{sys.executable} -m rpo_jax envs | true"
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("option", ["--no-compilation-cache", "--compilation-cache"])

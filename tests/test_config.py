@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
+from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
@@ -67,7 +68,7 @@ def sized(num_steps: int, num_envs: int, num_minibatches: int, shuffle: Any, tot
         num_steps,
         num_minibatches=num_minibatches,
         shuffle=shuffle,
-        normalize_advantages="round",
+        normalize_advantages="none",
     )
 
 
@@ -132,7 +133,7 @@ def test_less_than_one_round_is_refused_with_the_number_needed(num_steps, num_en
     assume(num_steps * num_envs > 1)
     total = data.draw(st.integers(1, num_steps * num_envs - 1))
     with pytest.raises(SettingsError, match=rf"total_timesteps={total} .* {num_steps * num_envs};"):
-        TrainConfig(total, num_envs, num_steps, num_minibatches=1, normalize_advantages="round")
+        TrainConfig(total, num_envs, num_steps, num_minibatches=1, normalize_advantages="none")
 
 
 NO_WHOLE_NUMBERS = [0, -1, -(10**9), 1.0, 2.5, "8", "", True, False, None, [8], (8,), math.nan, math.inf, 1j]
@@ -385,7 +386,21 @@ def test_results_are_by_setting_and_seed():
     np.testing.assert_array_equal(by_setting_and_seed(runs, 3), [[0, 1, 2], [3, 4, 5]])
 
 
-def test_minibatches_of_one_sample_cannot_be_normalised():
-    with pytest.raises(SettingsError, match="num_minibatches=8 leaves one sample"):
-        TrainConfig(8, num_envs=4, num_steps=2, num_minibatches=8)
-    assert TrainConfig(8, num_envs=4, num_steps=2, num_minibatches=8, normalize_advantages="none").num_updates == 1
+@pytest.mark.parametrize("sizes", [(8, 4, 2, 8, "minibatch"), (1, 1, 1, 1, "minibatch"), (1, 1, 1, 1, "round")])
+def test_single_samples_cannot_be_normalised(sizes):
+    total, num_envs, num_steps, num_minibatches, how = sizes
+    make = partial(TrainConfig, total, num_envs, num_steps, num_minibatches=num_minibatches)
+    with pytest.raises(SettingsError, match=f"'{how}' would make the advantage of a single sample 0"):
+        make(normalize_advantages=how)
+    assert make(normalize_advantages="none").num_updates == 1
+
+
+def test_what_is_suggested_is_accepted_where_minibatches_are_normalised():
+    with pytest.raises(SettingsError, match=r"nearest that do are 24$"):
+        TrainConfig(48, 4, 12, num_minibatches=40)
+    assert TrainConfig(48, 4, 12, num_minibatches=24)
+
+
+def test_a_run_of_more_rounds_than_its_counter_holds_is_refused():
+    with pytest.raises(SettingsError, match="2\\^31"):
+        TrainConfig(10**30)
