@@ -306,7 +306,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert outcome.err.startswith("rpo-jax: error: ")
     assert outcome.err.count("\n") == 1
     assert outcome.err.endswith("\n")
-    assert not re.search("\x1b|[│─╭]|---|see.*see", outcome.err)
+    assert not re.search("\x1b|[│─╭]|---|\\bsee\\b.*\\bsee\\b", outcome.err)
     assert [word for word in words if word not in outcome.err] == []
 
 
