@@ -2,6 +2,7 @@ from .agent import Agent as Agent
 from .agent import make_agent as make_agent
 from .config import Hyperparams as Hyperparams
 from .config import TrainConfig as TrainConfig
+from .devices import use_cpu_cores as use_cpu_cores
 from .envs import Dynamics as Dynamics
 from .envs import Environment as Environment
 from .envs import Successor as Successor

@@ -1,11 +1,13 @@
 """The agent: an environment, a network, an action head, a variant and a configuration, put together once."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from rpo_jax.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.envs import Environment, record_episodes
@@ -14,6 +16,7 @@ from rpo_jax.heads import HEADS, Head, squash_to_bounds
 from rpo_jax.networks import ActorCritic
 from rpo_jax.normalization import Moments, normalize
 from rpo_jax.perturbation import no_perturbation
+from rpo_jax.sharing import WHOLE, Share
 from rpo_jax.types import Params
 from rpo_jax.variants import RPO, Variant
 
@@ -27,7 +30,8 @@ class Agent:
         network: the actor-critic.
         head: the family of action distributions.
         variant: the method.
-        config: static settings.
+        config: static settings; sizes are those of whole runs.
+        share: what this device has of a run's environments: all of them, unless several devices share a run.
     """
 
     env: Environment
@@ -35,6 +39,7 @@ class Agent:
     head: Head
     variant: Variant
     config: TrainConfig
+    share: Share = WHOLE
 
     def normalize(self, moments: Moments, obs: jax.Array, clip: Scalar) -> jax.Array:
         """The observation [..., O] that the network sees."""
@@ -51,6 +56,10 @@ class Agent:
     def to_env(self, action: jax.Array) -> jax.Array:
         """What the environment gets for a stored action [..., A]."""
         return self.head.to_env(action, jnp.asarray(self.env.low), jnp.asarray(self.env.high))
+
+    def keys(self, key: jax.Array, more: int = 0) -> jax.Array:
+        """A key for each environment that this device has [N], and for `more` after them."""
+        return self.share.part(jax.random.split(key, self.config.num_envs + more), overlap=more)
 
     @property
     def half_range(self) -> jax.Array:
@@ -93,8 +102,16 @@ def make_agent(
     return Agent(record_episodes(env), network, head, variant, config)
 
 
+def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:
+    """All parameters as one vector, and the way back: one operation of the optimiser in place of one per array."""
+    return ravel_pytree(params)
+
+
 def make_optimizer(hyperparams: Hyperparams) -> optax.GradientTransformation:
-    """Global norm clipping and Adam. The learning rate stays outside, so that it can be annealed and vmapped."""
+    """Global norm clipping and Adam, for flattened parameters.
+
+    The learning rate stays outside, so that it can be annealed and vmapped.
+    """
     return optax.chain(
         optax.clip_by_global_norm(hyperparams.max_grad_norm),
         optax.scale_by_adam(eps=hyperparams.adam_epsilon),

@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = parse(arguments)
+        _use_all_cores()
         code = COMMANDS[type(command)](command)
         sys.stdout.flush()
         return code
@@ -238,6 +239,14 @@ def _prepare(options: RunOptions, console: Any) -> None:
         cache = platformdirs.user_cache_dir("rpo_jax", appauthor=False)
         jax.config.update("jax_compilation_cache_dir", cache)
         console.print(f"compiled programs are kept in {cache} (--no-compilation-cache: not)", style="dim")
+
+
+def _use_all_cores() -> None:
+    """One XLA device per core, unless JAX has started already, as where a program calls `main`."""
+    from rpo_jax.devices import use_cpu_cores
+
+    with contextlib.suppress(SettingsError):
+        use_cpu_cores()
 
 
 def _default_folder(env: str, name: str) -> Path:

@@ -57,11 +57,14 @@ def evaluate(
 
     def play(carry):
         step, env_state, obs, returns, playing = carry
-        env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step), env_state, act(obs, step))
+        keys = jax.random.split(jax.random.fold_in(key_env, step), num_episodes)
+        env_state, timestep = agent.env.step(keys, env_state, act(obs, step), initial)
         returns = jnp.where(playing, timestep.episode_return, returns)
         return step + 1, env_state, timestep.obs, returns, playing & ~timestep.ended
 
-    env_state, obs = agent.env.reset(key_reset, num_episodes)
+    keys = jax.random.split(key_reset, num_episodes)
+    env_state, obs = agent.env.reset(keys)
+    initial = agent.env.draw(keys)  # what follows the episodes is not looked at
     start = (jnp.zeros((), jnp.int32), env_state, obs, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
     return jax.lax.while_loop(goes_on, play, start)[3]
 
@@ -77,17 +80,17 @@ def record(
     observation_clip: Scalar = 10.0,
 ) -> Trajectory:
     """Plays `num_steps` steps of one environment, to look at; arguments as of `evaluate`."""
-    key_reset, key_noise, key_env, key_refresh = jax.random.split(key, 4)
+    key_reset, key_noise, key_env, key_draw = jax.random.split(key, 4)
     act = _actor(agent, state, key_noise, sample, observation_clip)
 
     def play(carry, step):
         env_state, obs = carry
-        env_state = agent.env.refresh(jax.random.fold_in(key_refresh, step), env_state)
+        initial = agent.env.draw(jax.random.fold_in(key_draw, step)[None])
         action = act(obs, step)
-        env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step), env_state, action)
+        env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
         return (env_state, timestep.obs), Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0])
 
-    return jax.lax.scan(play, agent.env.reset(key_reset, 1), jnp.arange(num_steps))[1]
+    return jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))[1]
 
 
 def _actor(

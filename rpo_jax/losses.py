@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams, Scalar
+from rpo_jax.sharing import WHOLE, Share
 from rpo_jax.types import Batch, Params
 
 # Beyond it the ratio is far outside any clipping interval, and its gradient would overflow.
@@ -32,9 +33,10 @@ def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, c
     return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)).mean()
 
 
-def standardize(x: jax.Array) -> jax.Array:
-    """Zero mean and unit deviation over all entries."""
-    return (x - x.mean()) / (x.std() + 1e-8)
+def standardize(x: jax.Array, share: Share = WHOLE, axis: int | None = None) -> jax.Array:
+    """Zero mean and unit deviation over all entries, or along an axis; those of other devices included."""
+    x = x - share.mean(x.mean(axis, keepdims=True))
+    return x / (jnp.sqrt(share.mean(jnp.square(x).mean(axis, keepdims=True))) + 1e-8)
 
 
 def rpo_loss(
@@ -60,10 +62,7 @@ def rpo_loss(
     log_prob = agent.head.log_prob(loc + offsets, log_scale, batch.action, agent.half_range)
     log_ratio = log_prob - batch.log_prob
     ratio = jnp.exp(jnp.minimum(log_ratio, MAX_LOG_RATIO))
-    advantage = batch.advantage
-    if agent.config.normalize_advantages == "minibatch":
-        advantage = standardize(advantage)
-    policy_loss = clipped_surrogate(ratio, advantage, hyperparams.clip_epsilon)
+    policy_loss = clipped_surrogate(ratio, batch.advantage, hyperparams.clip_epsilon)
 
     value = agent.value(params, batch.obs)
     if agent.config.clip_value_loss:

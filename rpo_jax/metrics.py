@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from rpo_jax.sharing import WHOLE, Share
 from rpo_jax.types import Batch, Transition
 
 Metrics = dict[str, jax.Array]
@@ -25,14 +26,24 @@ LOSS_METRICS = {
 METRICS = {**ROLLOUT_METRICS, **LOSS_METRICS, "epochs": "epochs done before the target KL stopped them"}
 
 
-def rollout_metrics(rollout: Transition, batch: Batch) -> Metrics:
+def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> Metrics:
     """`ROLLOUT_METRICS` [] of a round's acting."""
     ended = rollout.ended
-    episodes = ended.sum().astype(jnp.float32)
+    error = batch.target - batch.value
+    mean_target, mean_error = share.mean((batch.target.mean(), error.mean()))
+    means = {
+        "ended": ended.mean(),
+        "return": jnp.where(ended, rollout.episode_return, 0.0).mean(),
+        "length": jnp.where(ended, rollout.episode_length, 0).mean(),
+        "reward": rollout.reward.mean(),
+        "variance": jnp.square(batch.target - mean_target).mean(),
+        "unexplained": jnp.square(error - mean_error).mean(),
+    }
+    means = share.mean(means)
     return {
-        "episodes": episodes,
-        "episode_return": jnp.where(ended, rollout.episode_return, 0.0).sum() / episodes,
-        "episode_length": jnp.where(ended, rollout.episode_length, 0).sum() / episodes,
-        "round_reward": rollout.reward.sum(0).mean(),
-        "explained_variance": 1.0 - (batch.target - batch.value).var() / batch.target.var(),
+        "episodes": jnp.round(means["ended"] * ended.size * share.count),
+        "episode_return": means["return"] / means["ended"],
+        "episode_length": means["length"] / means["ended"],
+        "round_reward": means["reward"] * len(ended),
+        "explained_variance": 1.0 - means["unexplained"] / means["variance"],
     }

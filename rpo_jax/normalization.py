@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rpo_jax.config import Scalar
+from rpo_jax.sharing import WHOLE, Share
 
 _EPSILON = 1e-8
 
@@ -29,11 +30,11 @@ def initial_moments(shape: tuple[int, ...] = ()) -> Moments:
     return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.zeros(()))
 
 
-def update_moments(moments: Moments, samples: jax.Array) -> Moments:
+def update_moments(moments: Moments, samples: jax.Array, share: Share = WHOLE) -> Moments:
     """Merges samples [T, N, ...] into the moments (Chan, Golub & LeVeque 1983)."""
-    count = samples.shape[0] * samples.shape[1]
-    mean = samples.mean((0, 1))
-    variance = jnp.square(samples - mean).mean((0, 1))
+    count = samples.shape[0] * samples.shape[1] * share.count
+    mean = share.mean(samples.mean((0, 1)))
+    variance = share.mean(jnp.square(samples - mean).mean((0, 1)))
     total = moments.num_samples + count
     delta = mean - moments.mean
     fraction = count / total

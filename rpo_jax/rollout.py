@@ -1,12 +1,18 @@
 """Acting: a scan over T steps of N environments."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
-from rpo_jax.envs.protocol import STEPS_PER_REFRESH
+from rpo_jax.envs.protocol import Timestep
 from rpo_jax.types import TrainingState, Transition
+
+MAX_WINDOW = 32  # steps
 
 
 def collect_rollout(
@@ -14,39 +20,27 @@ def collect_rollout(
 ) -> tuple[TrainingState, Transition]:
     """Acts for T steps: `a ~ pi(s)`, with the plain policy unless `config.perturb_rollout`.
 
-    All noise is drawn before the scan, and what needs no step of the environment is computed after it. Between two
-    refreshes of the initial states lie at most 32 steps: the rollout is cut into equal windows, so a prime T over 32
-    refreshes at every step.
+    All noise is drawn before the scan, and what needs no step of the environment is computed after it.
+
+    Initial states: the rollout is cut into equal windows of W steps, 32 or less (a prime T over 32 makes windows of
+    one step). For each, N + W - 1 initial states are drawn from the suite's own distribution, and an episode of
+    environment i that ends at step t of the window goes on from number i + t. So an environment never meets a draw
+    twice, and when an episode ends does not depend on the draw that follows it: each starts as after a full reset.
+    Neighbours may start from the same draw at different times. A step costs (N + W - 1) / (W N) of a full reset.
+    (Brax's own wrapper keeps one initial state per environment for ever.)
 
     Returns:
         The state with environments moved on, and transitions [T, N, ...].
     """
-    config, env, head = agent.config, agent.env, agent.head
-    key_noise, key_offsets, key_refresh, key_env = jax.random.split(key, 4)
-    shape = (config.num_steps, config.num_envs, env.action_size)
-    noise = head.noise(key_noise, shape)
-    offsets = agent.rollout_perturbation(key_offsets, shape, hyperparams.rpo_alpha)
+    config, head, share = agent.config, agent.head, agent.share
+    key_noise, key_offsets, *keys = jax.random.split(key, 4)
+    shape = (config.num_steps, config.num_envs, agent.env.action_size)
+    noise = share.part(head.noise(key_noise, shape), axis=1)
+    offsets = share.part(agent.rollout_perturbation(key_offsets, shape, hyperparams.rpo_alpha), axis=1)
 
-    def step(carry, inputs):
-        env_state, obs = carry
-        noise, offset, key_step = inputs
-        loc, log_scale = agent.act(state.params, agent.normalize(state.obs_moments, obs, hyperparams.observation_clip))
-        loc = loc + offset
-        action = loc + jnp.exp(log_scale) * noise
-        env_state, timestep = env.step(key_step, env_state, agent.to_env(action))
-        return (env_state, timestep.obs), (obs, action, loc, timestep)
-
-    def window(carry, inputs):
-        key_window, steps = inputs
-        env_state, obs = carry
-        return jax.lax.scan(step, (env.refresh(key_window, env_state), obs), steps)
-
-    windows = _num_windows(config.num_steps)
-    steps = jax.tree.map(
-        lambda x: x.reshape((windows, -1, *x.shape[1:])), (noise, offsets, jax.random.split(key_env, config.num_steps))
-    )
-    carry, outputs = jax.lax.scan(window, (state.env_state, state.obs), (jax.random.split(key_refresh, windows), steps))
-    obs, action, loc, timestep = jax.tree.map(lambda x: x.reshape((config.num_steps, *x.shape[2:])), outputs)
+    play = partial(_play, agent, state, hyperparams, keys)
+    start = (state.env_state, state.obs)
+    end, (obs, action, loc, timestep) = _in_blocks(play, share.num_blocks(state.env_state), start, (noise, offsets))
     _, log_scale = agent.act(state.params, obs[0])
     transition = Transition(
         obs=obs,
@@ -59,9 +53,67 @@ def collect_rollout(
         episode_return=timestep.episode_return,
         episode_length=timestep.episode_length,
     )
-    return state.replace(env_state=carry[0], obs=carry[1]), transition
+    return state.replace(env_state=end[0], obs=end[1]), transition
+
+
+def _play(
+    agent: Agent, state: TrainingState, hyperparams: Hyperparams, keys: Any, first: jax.Array, start: Any, noises: Any
+) -> tuple[Any, tuple[jax.Array, jax.Array, jax.Array, Timestep]]:
+    """T steps of the environments from number `first` on: where they end up, and what happened [T, ...]."""
+    env, num_steps, num_envs = agent.env, agent.config.num_steps, len(start[1])
+    num_windows = _num_windows(num_steps)
+    window_length = num_steps // num_windows
+
+    def own_keys(key, more=0):
+        return jax.lax.dynamic_slice_in_dim(agent.keys(key, more), first, num_envs + more)
+
+    def window(carry, inputs):
+        key_draw, *steps = inputs
+        reserve = env.draw(own_keys(key_draw, more=window_length - 1))
+
+        def step(carry, inputs):
+            env_state, obs = carry
+            index, key_step, noise, offset = inputs
+            seen = agent.normalize(state.obs_moments, obs, hyperparams.observation_clip)
+            loc, log_scale = agent.act(state.params, seen)
+            loc = loc + offset
+            action = loc + jnp.exp(log_scale) * noise
+            initial = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, index, num_envs), reserve)
+            # An environment that draws nothing leaves its keys unused, and XLA drops the split.
+            env_state, timestep = env.step(own_keys(key_step), env_state, agent.to_env(action), initial)
+            return (env_state, timestep.obs), (obs, action, loc, timestep)
+
+        return jax.lax.scan(step, carry, (jnp.arange(window_length), *steps))
+
+    key_draw, key_env = keys
+    steps = [
+        x.reshape((num_windows, window_length, *x.shape[1:])) for x in (jax.random.split(key_env, num_steps), *noises)
+    ]
+    end, outputs = jax.lax.scan(window, start, (jax.random.split(key_draw, num_windows), *steps))
+    return end, jax.tree.map(lambda x: x.reshape((num_steps, *x.shape[2:])), outputs)
 
 
 def _num_windows(num_steps: int) -> int:
-    fewest = -(-num_steps // STEPS_PER_REFRESH)
+    fewest = -(-num_steps // MAX_WINDOW)
     return next(windows for windows in range(fewest, num_steps + 1) if num_steps % windows == 0)
+
+
+def _in_blocks(play: Callable[..., Any], num_blocks: int, start: Any, noises: Any) -> Any:
+    """`play(first, start [N, ...], noises [T, N, ...])`, one block of environments after another."""
+    if num_blocks == 1:
+        return play(jnp.zeros((), jnp.int32), start, noises)
+    num_envs = len(start[1])
+    size = num_envs // num_blocks
+
+    def cut(axis, x):
+        x = x.reshape((*x.shape[:axis], num_blocks, size, *x.shape[axis + 1 :]))
+        return jnp.moveaxis(x, axis, 0)
+
+    def join(axis, x):
+        x = jnp.moveaxis(x, 0, axis)
+        return x.reshape((*x.shape[:axis], num_envs, *x.shape[axis + 2 :]))
+
+    first = size * jnp.arange(num_blocks)
+    inputs = (first, jax.tree.map(partial(cut, 0), start), jax.tree.map(partial(cut, 1), noises))
+    end, outputs = jax.lax.map(lambda block: play(*block), inputs)
+    return jax.tree.map(partial(join, 0), end), jax.tree.map(partial(join, 1), outputs)

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from rpo_jax.advantages import generalized_advantage_estimation
-from rpo_jax.agent import Agent, make_optimizer
+from rpo_jax.agent import Agent, flatten, make_optimizer
 from rpo_jax.config import Hyperparams
 from rpo_jax.losses import standardize
 from rpo_jax.metrics import Metrics, rollout_metrics
 from rpo_jax.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
 from rpo_jax.rollout import collect_rollout
+from rpo_jax.sparsity import where_any
 from rpo_jax.types import Batch, TrainingState, Transition
 from rpo_jax.update import update_policy
 
@@ -38,14 +39,14 @@ def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[Train
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
     """The state before the first round."""
     key, key_params, key_env = jax.random.split(key, 3)
-    env_state, obs = agent.env.reset(key_env, agent.config.num_envs)
+    env_state, obs = agent.env.reset(agent.keys(key_env))
     params = agent.network.init(key_params, obs)
     return TrainingState(
         params=params,
-        opt_state=make_optimizer(hyperparams).init(params),
+        opt_state=make_optimizer(hyperparams).init(flatten(params)[0]),
         obs_moments=initial_moments(obs.shape[1:]),
         return_moments=initial_moments(),
-        discounted_return=jnp.zeros(agent.config.num_envs),
+        discounted_return=jnp.zeros(len(obs)),
         env_state=env_state,
         obs=obs,
         update=jnp.zeros((), jnp.int32),
@@ -61,7 +62,7 @@ def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
     state, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]
     state, metrics = update_policy(agent, state, batch, key_learn, hyperparams)
-    return state.replace(key=key), metrics | rollout_metrics(rollout, batch)
+    return state.replace(key=key), metrics | rollout_metrics(rollout, batch, agent.share)
 
 
 def estimate_advantages(
@@ -71,31 +72,43 @@ def estimate_advantages(
 
     Observations are normalised by the moments the policy acted with, rewards by moments that include this round.
     """
-    obs, final_obs = (
-        agent.normalize(state.obs_moments, x, hyperparams.observation_clip) for x in (rollout.obs, rollout.final_obs)
-    )
+    obs = agent.normalize(state.obs_moments, rollout.obs, hyperparams.observation_clip)
     state, rewards = _normalized_rewards(agent, state, rollout, hyperparams)
     values = agent.value(state.params, obs)
     advantages, targets = generalized_advantage_estimation(
         rewards,
         values,
-        next_values=agent.value(state.params, final_obs),
+        next_values=_successor_values(agent, state, rollout, values, hyperparams),
         terminated=rollout.terminated,
         ended=rollout.ended,
         gamma=hyperparams.gamma,
         gae_lambda=hyperparams.gae_lambda,
     )
     if agent.config.normalize_advantages == "round":
-        advantages = standardize(advantages)
+        advantages = standardize(advantages, agent.share)
     if agent.config.normalize_observations:
-        state = state.replace(obs_moments=update_moments(state.obs_moments, rollout.obs))
+        state = state.replace(obs_moments=update_moments(state.obs_moments, rollout.obs, agent.share))
     return state, Batch(obs, rollout.action, rollout.log_prob, advantages, targets, values)
 
 
 def begin_episodes(agent: Agent, state: TrainingState, key: jax.Array) -> TrainingState:
     """Drops the episodes under way and begins new ones."""
-    env_state, obs = agent.env.reset(key, agent.config.num_envs)
+    env_state, obs = agent.env.reset(agent.keys(key))
     return state.replace(env_state=env_state, obs=obs, discounted_return=jnp.zeros_like(state.discounted_return))
+
+
+def _successor_values(
+    agent: Agent, state: TrainingState, rollout: Transition, values: jax.Array, hyperparams: Hyperparams
+) -> jax.Array:
+    """V of the true successors [T, N]: mostly that of the next observation; of the last one where time cut it short."""
+
+    def value(params, moments, clip, obs):
+        return agent.value(params, agent.normalize(moments, obs, clip))
+
+    seen_by = (state.params, state.obs_moments, hyperparams.observation_clip)
+    next_values = jnp.concatenate([values[1:], value(*seen_by, state.obs)[None]])
+    at_the_cut = where_any(value, rollout.truncated, *seen_by, rollout.final_obs)
+    return jnp.where(rollout.truncated, at_the_cut, next_values)
 
 
 def _normalized_rewards(
@@ -104,6 +117,6 @@ def _normalized_rewards(
     if not agent.config.normalize_rewards:
         return state, rollout.reward
     carry, returns = discounted_returns(state.discounted_return, rollout.reward, rollout.ended, hyperparams.gamma)
-    moments = update_moments(state.return_moments, returns)
+    moments = update_moments(state.return_moments, returns, agent.share)
     state = state.replace(discounted_return=carry, return_moments=moments)
     return state, scale_rewards(moments, rollout.reward, hyperparams.reward_clip)

@@ -12,6 +12,7 @@ import numpy as np
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams, check_hyperparams, check_numbers, field_names
+from rpo_jax.devices import BY_DEVICE, BY_RUN, Spread, spread_runs
 from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.metrics import Metrics
 from rpo_jax.rpo import train
@@ -110,22 +111,30 @@ def by_setting_and_seed(tree: Any, num_seeds: int) -> Any:
     return jax.tree.map(lambda x: x.reshape((-1, num_seeds, *x.shape[1:])), tree)
 
 
-def sweep(agent: Agent, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:
+def sweep(
+    agent: Agent, hyperparams: Hyperparams, keys: jax.Array, devices: Sequence[Any] | None = None
+) -> tuple[TrainingState, Metrics]:
     """Trains every setting with every seed in one compiled call.
 
-    A run's random stream depends on its key alone, however many others share the call.
+    A run's random stream depends on its key alone, however many others share the call, and however many devices.
 
     Args:
         agent: the static part, from `make_agent`.
         hyperparams: settings with leaves [H], from `grid`; or a single setting, which gives H = 1.
         keys: [S], from `seeds`.
+        devices: over which runs are spread; all of the default platform if None.
 
     Returns:
         States and metrics with leaves [H, S, ...] and {name: [H, S, U]}.
     """
-    return by_setting_and_seed(_train_runs(agent, *as_runs(hyperparams, keys)), len(keys))
+    runs, run_keys = as_runs(hyperparams, keys)
+    spread = spread_runs(agent, len(run_keys), None if devices is None else tuple(devices))
+    return _train_runs(spread, *spread.place((runs, run_keys)), len(keys))
 
 
-@partial(jax.jit, static_argnums=0)
-def _train_runs(agent: Agent, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:
-    return jax.vmap(partial(train, agent))(hyperparams, keys)
+@partial(jax.jit, static_argnums=(0, 3))
+def _train_runs(
+    spread: Spread, hyperparams: Hyperparams, keys: jax.Array, num_seeds: int
+) -> tuple[TrainingState, Metrics]:
+    states, metrics = spread.map(partial(train, spread.agent), (BY_RUN, BY_RUN), (BY_DEVICE, BY_RUN))(hyperparams, keys)
+    return by_setting_and_seed((spread.states(states), spread.runs(metrics)), num_seeds)

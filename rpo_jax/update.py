@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rpo_jax.agent import Agent, make_optimizer
-from rpo_jax.config import Hyperparams, Scalar, TrainConfig
-from rpo_jax.losses import rpo_loss
+from rpo_jax.agent import Agent, flatten, make_optimizer
+from rpo_jax.config import Hyperparams, TrainConfig
+from rpo_jax.losses import rpo_loss, standardize
 from rpo_jax.metrics import LOSS_METRICS, Metrics
+from rpo_jax.sharing import WHOLE, Share
 from rpo_jax.types import Batch, Params, TrainingState
 
 
@@ -28,20 +29,30 @@ def update_policy(
     Returns:
         The state with new parameters, and metrics [], each a mean over the minibatches done.
     """
-    config = agent.config
+    config, share = agent.config, agent.share
+    batch = share.whole(batch, axis=1)
+    weights, as_params = flatten(state.params)
     rates = _learning_rates(config, state, hyperparams)
+    optimizer = make_optimizer(hyperparams)
+
+    def loss(weights, batch, offsets):
+        return rpo_loss(as_params(weights), agent, batch, offsets, hyperparams)
 
     def minibatch(carry, inputs):
-        params, opt_state = carry
-        grads, metrics = jax.grad(rpo_loss, has_aux=True)(params, agent, *inputs, hyperparams)
+        weights, opt_state = carry
+        grads, metrics = share.mean(jax.grad(loss, has_aux=True)(weights, *inputs))
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return _descend(params, opt_state, grads, rates, hyperparams), metrics
+        direction: Any
+        direction, opt_state = optimizer.update(grads, opt_state)
+        return (weights - rates * direction, opt_state), metrics
 
     def epoch(carry):
         index, learner, sums, _ = carry
         key_shuffle, key_offsets = jax.random.split(jax.random.fold_in(key, index))
-        minibatches = shuffle(key_shuffle, batch, config)
-        offsets = agent.variant.perturb(key_offsets, minibatches.action.shape, hyperparams.rpo_alpha)
+        minibatches = shuffle(key_shuffle, batch, config, share)
+        if config.normalize_advantages == "minibatch":
+            minibatches = minibatches._replace(advantage=standardize(minibatches.advantage, share, axis=-1))
+        offsets = _perturbations(agent, key_offsets, hyperparams)
         learner, metrics = jax.lax.scan(minibatch, learner, (minibatches, offsets))
         means = {name: values.mean() for name, values in metrics.items()}
         sums = {name: sums[name] + value for name, value in means.items()}
@@ -52,32 +63,31 @@ def update_policy(
         return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
 
     zeros = {name: jnp.zeros(()) for name in LOSS_METRICS}
-    start = (jnp.zeros((), jnp.int32), (state.params, state.opt_state), zeros, jnp.full((), -jnp.inf))
-    epochs, (params, opt_state), sums, _ = jax.lax.while_loop(goes_on, epoch, start)
+    start = (jnp.zeros((), jnp.int32), (weights, state.opt_state), zeros, jnp.full((), -jnp.inf))
+    epochs, (weights, opt_state), sums, _ = jax.lax.while_loop(goes_on, epoch, start)
     metrics = {name: value / epochs for name, value in sums.items()}
     metrics["epochs"] = epochs.astype(jnp.float32)
-    return state.replace(params=params, opt_state=opt_state, update=state.update + 1), metrics
+    return state.replace(params=as_params(weights), opt_state=opt_state, update=state.update + 1), metrics
 
 
-def shuffle(key: jax.Array, batch: Batch, config: TrainConfig) -> Batch:
-    """Cuts a round [T, N, ...] into shuffled minibatches [M, B, ...].
+def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WHOLE) -> Batch:
+    """Cuts a round [T, N, ...] into shuffled minibatches [M, B, ...]; of each, this device's share.
 
     "samples" permutes all T*N samples. "environments" permutes the N environments, and a minibatch holds all T steps
     of N/M of them: whole columns move, which is faster, and samples of one minibatch are more alike.
     """
 
     def by_samples(x):
-        return x.reshape((-1, *x.shape[2:]))[order].reshape((config.num_minibatches, -1, *x.shape[2:]))
+        return x.reshape((-1, *x.shape[2:]))[order]
 
     def by_environments(x):
-        columns = x[:, order].reshape((x.shape[0], config.num_minibatches, -1, *x.shape[2:]))
-        return jnp.moveaxis(columns, 1, 0).reshape((config.num_minibatches, -1, *x.shape[2:]))
+        columns = jnp.moveaxis(x[:, order], 0, 1)  # [M, T, N/M, ...]
+        return columns.reshape((config.num_minibatches, -1, *x.shape[2:]))
 
-    if config.shuffle == "environments":
-        order = permutation(key, config.num_envs)
-        return jax.tree.map(by_environments, batch)
-    order = permutation(key, config.round_timesteps)
-    return jax.tree.map(by_samples, batch)
+    by = by_environments if config.shuffle == "environments" else by_samples
+    size = config.num_envs if config.shuffle == "environments" else config.round_timesteps
+    order = share.part(permutation(key, size).reshape((config.num_minibatches, -1)), axis=1)
+    return jax.tree.map(by, batch)
 
 
 def permutation(key: jax.Array, size: int) -> jax.Array:
@@ -85,23 +95,26 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
     return jax.lax.sort_key_val(jax.random.bits(key, (size,)), jnp.arange(size))[1]
 
 
-def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> dict[str, Scalar]:
-    """The rates of this round, for each part of the parameters."""
+def _perturbations(agent: Agent, key: jax.Array, hyperparams: Hyperparams) -> jax.Array:
+    """Offsets [M, B, A] of an epoch's samples, in the order in which `shuffle` leaves them."""
+    config = agent.config
+    rows = config.num_steps if config.shuffle == "environments" else 1
+    columns = config.round_timesteps // config.num_minibatches // rows
+    shape = (config.num_minibatches, rows, columns, agent.env.action_size)
+    offsets = agent.share.part(agent.variant.perturb(key, shape, hyperparams.rpo_alpha), axis=2)
+    return offsets.reshape((config.num_minibatches, -1, agent.env.action_size))
+
+
+def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> jax.Array:
+    """The rate of each parameter in this round, in the order of the flattened parameters."""
     left = (
         jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
     )
-    policy = hyperparams.learning_rate * left
     own = hyperparams.value_learning_rate
-    return {"policy": policy, "log_scale": policy, "value": policy if own is None else own * left}
+    rates = {"value": hyperparams.learning_rate if own is None else own}
 
+    def rate(path: Any, leaf: jax.Array) -> jax.Array:
+        return jnp.full(leaf.shape, left * rates.get(path[1].key, hyperparams.learning_rate))
 
-def _descend(
-    params: Params, opt_state: Any, grads: Params, rates: dict[str, Scalar], hyperparams: Hyperparams
-) -> tuple[Params, Any]:
-    updates: Any
-    updates, opt_state = make_optimizer(hyperparams).update(grads, opt_state)
-    steps = {
-        part: jax.tree.map(lambda p, u, rate=rate: p - rate * u, params["params"][part], updates["params"][part])
-        for part, rate in rates.items()
-    }
-    return {"params": steps}, opt_state
+    params: Params = jax.tree_util.tree_map_with_path(rate, state.params)
+    return flatten(params)[0]

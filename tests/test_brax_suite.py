@@ -36,24 +36,28 @@ jit = functools.partial(
 
 
 @functools.cache
-def start(name: str, backend: str | None = None):
-    """Our adapter's state and observation [N, O] after a reset."""
+def starts(name: str, backend: str | None = None):
+    """A compiled `seed -> (state, obs [N, O])` of our adapter: a reset, or initial states drawn for later."""
     env = make_env(f"brax/{name}", backend=backend)
-    return jit(lambda: env.reset(jax.random.key(0), N))()
+    return jit(lambda seed: env.draw(jax.random.split(jax.random.key(seed), N)))
 
 
 @functools.cache
 def adapter(name: str, backend: str | None = None):
-    """A compiled `state, actions [T, N, A] -> timesteps [T, N, ...]` of our adapter."""
+    """A compiled `state, actions [T, N, A], initial -> timesteps [T, N, ...]` of our adapter."""
     env = make_env(f"brax/{name}", backend=backend)
-    step = functools.partial(env.step, jax.random.key(2))
-    return jit(lambda state, actions: jax.lax.scan(step, state, actions)[1])
+    keys = jax.random.split(jax.random.key(2), N)
+
+    def run(state, actions, initial):
+        return jax.lax.scan(lambda state, action: env.step(keys, state, action, initial), state, actions)[1]
+
+    return jit(run)
 
 
-def play(name: str, actions, backend: str | None = None):
+def play(name: str, actions, backend: str | None = None, seed_of_the_next: int = 3):
     """First observation and timesteps [T, N, ...] of our adapter."""
-    state, first = start(name, backend)
-    return first, adapter(name, backend)(state, actions)
+    state, first = starts(name, backend)(0)
+    return first, adapter(name, backend)(state, actions, starts(name, backend)(seed_of_the_next))
 
 
 @functools.cache
@@ -145,7 +149,7 @@ def test_a_fall_terminates_where_brax_says_so(name, push):
     actions = jnp.full_like(random_actions(name), push)
     _, obs, reward, done = brax_itself(name, "spring")(actions)
     _, timestep = play(name, actions)
-    reserve = np.asarray(start(name)[0].reserve[1])
+    begins = np.asarray(starts(name)(3)[1])
     for n in range(N):
         assert done[:, n].any()
         end = int(np.argmax(done[:, n]))
@@ -154,7 +158,7 @@ def test_a_fall_terminates_where_brax_says_so(name, push):
         assert not timestep.truncated[end, n]
         np.testing.assert_allclose(timestep.final_obs[: end + 1, n], obs[: end + 1, n], rtol=1e-2, atol=1e-2)
         np.testing.assert_allclose(timestep.reward[: end + 1, n], reward[: end + 1, n], rtol=1e-2, atol=1e-2)
-        begin = reserve[min(end, 31) + n]
+        begin = begins[n]
         np.testing.assert_allclose(timestep.obs[end, n], begin, atol=1e-6)
         assert not np.allclose(timestep.final_obs[end, n], begin, atol=1e-2)
 
@@ -169,21 +173,18 @@ def test_an_episode_is_truncated_after_1000_steps():
     np.testing.assert_array_equal(timestep.reward[1000:2000], timestep.reward[:1000])
 
 
-def test_a_refresh_changes_where_the_next_episode_starts():
+def test_the_next_episode_starts_where_it_is_told_to():
     fall = jnp.ones((T, N, 1))
-    state, first = start("inverted_pendulum")
-    refresh = jit(make_env("brax/inverted_pendulum").refresh)
+    _, first = starts("inverted_pendulum")(0)
 
-    def next_start(state):
-        timestep = adapter("inverted_pendulum")(state, fall)
+    def next_start(seed):
+        _, timestep = play("inverted_pendulum", fall, seed_of_the_next=seed)
         assert timestep.terminated.any(0).all()
         return np.asarray(timestep.obs)[np.argmax(timestep.terminated, axis=0), np.arange(N)]
 
-    same, again, fifth, sixth = map(
-        next_start, (state, state, *(refresh(jax.random.key(seed), state) for seed in (5, 6)))
-    )
-    np.testing.assert_array_equal(same, again)
-    for one, other in ((fifth, first), (sixth, first), (fifth, sixth), (same, fifth)):
+    fifth, again, sixth = map(next_start, (5, 5, 6))
+    np.testing.assert_array_equal(fifth, again)
+    for one, other in ((fifth, first), (fifth, sixth)):
         assert (one != other).all()
     assert (np.abs(fifth) <= 0.01 + 1e-6).all()
 

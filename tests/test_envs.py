@@ -35,14 +35,18 @@ def make_walk():
     )
 
 
-def rollout(env, actions, refresh_before=()):
-    """Timesteps of `actions` [T, N], as a list, and the first observation."""
-    state, first = env.reset(jax.random.key(0), actions.shape[1])
+def keys(seed, num_envs):
+    return jax.random.split(jax.random.key(seed), num_envs)
+
+
+def rollout(env, actions):
+    """First observation, and timesteps of `actions` [T, N] as a list; step t is handed the draw of seed 100 + t."""
+    num_envs = actions.shape[1]
+    state, first = env.reset(keys(0, num_envs))
     timesteps = []
     for t, action in enumerate(actions):
-        if t in refresh_before:
-            state = env.refresh(jax.random.key(100 + t), state)
-        state, timestep = env.step(jax.random.key(t), state, jnp.asarray(action)[:, None])
+        initial = env.draw(keys(100 + t, num_envs))
+        state, timestep = env.step(keys(t, num_envs), state, jnp.asarray(action)[:, None], initial)
         timesteps.append(timestep)
     return first, timesteps
 
@@ -55,8 +59,9 @@ def test_step_gives_the_true_successor_and_goes_on_from_a_new_episode():
     first, steps = rollout(make_walk(), ACTIONS)
     first = np.asarray(first)
     np.testing.assert_allclose(steps[1].final_obs[1], np.array([first[1, 0] + 5, 2]), rtol=1e-6)
-    np.testing.assert_allclose(steps[1].obs[1], first[2])  # draw number 1 + 1 of the reserve
-    np.testing.assert_allclose(steps[2].final_obs[1], np.array([first[2, 0] + 0.1, 1]), rtol=1e-6)
+    start = np.asarray(steps[1].obs[1])
+    np.testing.assert_array_equal(start, make_walk().draw(keys(101, 3))[1][1])
+    np.testing.assert_allclose(steps[2].final_obs[1], np.array([start[0] + 0.1, 1]), rtol=1e-6)
     np.testing.assert_allclose(steps[3].final_obs[0], np.array([first[0, 0] + 2, 4]), rtol=1e-6)
     start = np.asarray(steps[3].obs[0])
     np.testing.assert_allclose(steps[4].final_obs[0], np.array([start[0] + 0.5, 1]), rtol=1e-6)
@@ -81,26 +86,23 @@ def test_rewards_and_observations_pass_through_where_nothing_ends():
         np.testing.assert_array_equal(step.obs[goes_on], step.final_obs[goes_on])
 
 
-def test_a_refresh_gives_every_environment_a_new_start_and_moves_none():
-    env = make_walk()
-    state, first = env.reset(jax.random.key(0), 5)
-    refreshed = env.refresh(jax.random.key(1), state)
-    for before, after in zip(state.current, refreshed.current, strict=True):
-        np.testing.assert_array_equal(before, after)
-    starts = np.asarray(refreshed.reserve[1][:, 0])
-    assert not np.isin(starts, first[:, 0]).any()
-    assert len(np.unique(starts)) == len(starts) == 5 + 31
-    for steps in range(32):  # every environment goes on from a draw that it has not met
-        refreshed, timestep = env.step(jax.random.key(2), refreshed, jnp.full((5, 1), 9.0))
-        np.testing.assert_array_equal(timestep.obs[:, 0], starts[steps : steps + 5])
-
-
 def test_starts_are_draws_of_init_itself():
     env = make_walk()
-    expected = jax.vmap(jax.random.uniform)(jax.random.split(jax.random.key(7), 4))
-    state, _ = env.reset(jax.random.key(0), 4)
-    np.testing.assert_array_equal(env.refresh(jax.random.key(7), state).reserve[1][:4, 0], expected)
-    np.testing.assert_array_equal(env.reset(jax.random.key(7), 4)[1][:, 0], expected)
+    expected = jax.vmap(jax.random.uniform)(keys(7, 4))
+    np.testing.assert_array_equal(env.draw(keys(7, 4))[1][:, 0], expected)
+    np.testing.assert_array_equal(env.reset(keys(7, 4))[1][:, 0], expected)
+
+
+def test_a_part_of_a_batch_does_as_in_the_whole():
+    env = record_episodes(make_walk())
+
+    def play(part):
+        state, obs = env.reset(keys(0, 6)[part])
+        state, timestep = env.step(keys(1, 6)[part], state, jnp.ones((6, 1))[part], env.draw(keys(2, 6)[part]))
+        return obs, timestep
+
+    whole, part = play(slice(None)), play(slice(2, 4))
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[2:4], y), whole, part)
 
 
 def test_every_environment_steps_with_a_key_of_its_own():
@@ -111,8 +113,8 @@ def test_every_environment_steps_with_a_key_of_its_own():
     bound = np.ones(1, np.float32)
     dynamics = Dynamics(lambda key: (jnp.zeros(()), jnp.zeros(1)), step)
     env = vectorize(dynamics, name="toy/noise", observation_size=1, low=-bound, high=bound)
-    state, _ = env.reset(jax.random.key(0), 6)
-    one, other = (env.step(jax.random.key(seed), state, jnp.zeros((6, 1)))[1].reward for seed in (1, 2))
+    initial = env.reset(keys(0, 6))
+    one, other = (env.step(keys(seed, 6), initial[0], jnp.zeros((6, 1)), initial)[1].reward for seed in (1, 2))
     assert len(np.unique(np.concatenate([one, other]))) == 12
 
 
@@ -124,11 +126,11 @@ def test_weakly_typed_states_survive_a_scan():
     env = vectorize(
         Dynamics(lambda key: (0, jnp.zeros(1)), step), name="toy/weak", observation_size=1, low=-bound, high=bound
     )
-    state, _ = env.reset(jax.random.key(0), 2)
-    step_once = lambda state, _: env.step(jax.random.key(0), state, jnp.zeros((2, 1)))  # noqa: E731
-    state, timestep = jax.lax.scan(step_once, state, length=7)
+    initial = env.reset(keys(0, 2))
+    step_once = lambda state, _: env.step(keys(0, 2), state, jnp.zeros((2, 1)), initial)  # noqa: E731
+    state, timestep = jax.lax.scan(step_once, initial[0], length=7)
     np.testing.assert_array_equal(timestep.reward, np.ones((7, 2)))
-    np.testing.assert_array_equal(state.current, [0, 0])
+    np.testing.assert_array_equal(state, [0, 0])
 
 
 def test_time_limits_can_count_as_terminations():
@@ -144,7 +146,7 @@ def test_time_limits_can_count_as_terminations():
 
 
 def test_episode_statistics_are_sums_within_an_episode():
-    _, steps = rollout(record_episodes(make_walk()), ACTIONS, refresh_before=(2, 3))
+    _, steps = rollout(record_episodes(make_walk()), ACTIONS)
     np.testing.assert_array_equal(
         [step.episode_length for step in steps], [[1, 1, 1], [2, 2, 2], [3, 1, 3], [4, 2, 4], [1, 3, 1]]
     )
@@ -175,11 +177,11 @@ def test_make_env_leaves_the_time_limit_or_makes_it_terminate():
     for time_limit, flags in (("bootstrap", (False, True)), ("terminate", (True, False))):
         env = make_env("gymnax/Pendulum-v1", time_limit=time_limit)
 
-        def last(state, env=env):
-            step = lambda state, a: env.step(jax.random.key(0), state, a[:, None])  # noqa: E731
-            return jax.tree.map(lambda x: x[-1], jax.lax.scan(step, state, actions)[1])
+        def last(initial, env=env):
+            step = lambda state, a: env.step(keys(0, 1), state, a[:, None], initial)  # noqa: E731
+            return jax.tree.map(lambda x: x[-1], jax.lax.scan(step, initial[0], actions)[1])
 
-        timestep = jax.jit(last)(env.reset(jax.random.key(0), 1)[0])
+        timestep = jax.jit(last)(env.reset(keys(0, 1)))
         assert (bool(timestep.terminated[0]), bool(timestep.truncated[0])) == flags
 
 

@@ -15,6 +15,15 @@ LIMITS = {IDS[0]: 999, IDS[1]: 200, IDS[2]: 100, IDS[3]: 100, IDS[4]: 500}
 N = 3
 
 
+def keys(key, num_envs: int = N):
+    return jax.random.split(key, num_envs)
+
+
+def drawn(env, t):
+    """The initial states that `play` hands to step t."""
+    return env.draw(keys(jax.random.fold_in(jax.random.key(3), t)))
+
+
 def play(env_id: str, num_steps: int, policy):
     """Our adapter: first state and observation, and the timesteps [T, N, ...] under `policy(t, obs)`."""
     env = record_episodes(make_env(f"gymnax/{env_id}"))
@@ -22,10 +31,11 @@ def play(env_id: str, num_steps: int, policy):
     def step(carry, t):
         state, obs = carry
         action = policy(t, obs)
-        state, timestep = env.step(jax.random.fold_in(jax.random.key(1), t), state, action)
+        initial = drawn(env, t)
+        state, timestep = env.step(keys(jax.random.fold_in(jax.random.key(1), t)), state, action, initial)
         return (state, timestep.obs), (timestep, action)
 
-    start = env.reset(jax.random.key(0), N)
+    start = env.reset(keys(jax.random.key(0)))
     return start, *jax.jit(lambda start: jax.lax.scan(step, start, jnp.arange(num_steps)))(start)[1]
 
 
@@ -73,7 +83,7 @@ def test_all_continuous_environments_of_gymnax_are_there():
 
 @pytest.mark.parametrize(("env_id", "limit"), list(LIMITS.items()))
 def test_a_whole_episode_is_gymnaxs_own(env_id, limit):
-    ((batch, *_), first), timestep, actions = play(env_id, limit + 1, random_policy(env_id))
+    (_, first), timestep, actions = play(env_id, limit + 1, random_policy(env_id))
     first_expected, obs, reward, terminated, truncated = play_gymnax(env_id, actions[:limit])
     np.testing.assert_array_equal(first, first_expected)
     assert not terminated.any()
@@ -82,9 +92,9 @@ def test_a_whole_episode_is_gymnaxs_own(env_id, limit):
     np.testing.assert_array_equal(timestep.terminated[:limit], terminated)
     np.testing.assert_array_equal(timestep.truncated[:limit], truncated)
     np.testing.assert_allclose(timestep.episode_return[limit - 1], reward.sum(0), rtol=1e-3, atol=1e-3)
-    # Then a new episode: from the reserve, which no refresh has changed, and untouched by the step's true successor.
+    # Then a new episode: from the initial states handed to the step, and untouched by its true successor.
     np.testing.assert_allclose(timestep.obs[: limit - 1], timestep.final_obs[: limit - 1], rtol=1e-5, atol=1e-5)
-    start = batch.reserve[1][31 : 31 + N]  # the last of the reserve, for want of a refresh
+    start = drawn(make_env(f"gymnax/{env_id}"), limit - 1)[1]
     np.testing.assert_array_equal(timestep.obs[limit - 1], start)
     assert not np.allclose(timestep.final_obs[limit - 1], start)
 
@@ -103,7 +113,7 @@ def test_the_time_limit_is_gymnaxs_and_truncates(env_id, limit):
 
 
 def test_mountain_car_reaches_its_goal_and_terminates():
-    ((batch, *_), _), timestep, actions = play("MountainCarContinuous-v0", 300, with_the_velocity)
+    _, timestep, actions = play("MountainCarContinuous-v0", 300, with_the_velocity)
     _, obs, reward, terminated, _ = play_gymnax("MountainCarContinuous-v0", actions)
     for n in range(N):
         end = int(np.argmax(terminated[:, n]))
@@ -115,7 +125,8 @@ def test_mountain_car_reaches_its_goal_and_terminates():
         assert timestep.final_obs[end, n, 0] >= 0.45
         np.testing.assert_allclose(timestep.final_obs[: end + 1, n], obs[: end + 1, n], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(timestep.reward[: end + 1, n], reward[: end + 1, n], rtol=1e-4, atol=1e-5)
-        np.testing.assert_array_equal(timestep.obs[end, n], batch.reserve[1][31 + n])
+        start = drawn(make_env("gymnax/MountainCarContinuous-v0"), end)[1][n]
+        np.testing.assert_array_equal(timestep.obs[end, n], start)
         assert timestep.episode_length[end, n] == end + 1
         assert timestep.episode_length[end + 1, n] == 1
 
@@ -130,7 +141,7 @@ def test_bounds_and_sizes_are_those_of_gymnaxs_spaces(env_id):
     assert (ours.action_size,) == action.shape == ours.low.shape == ours.high.shape
     np.testing.assert_array_equal(ours.low, np.broadcast_to(action.low, action.shape))
     np.testing.assert_array_equal(ours.high, np.broadcast_to(action.high, action.shape))
-    assert ours.reset(jax.random.key(0), 2)[1].shape == (2, *observation.shape)
+    assert ours.reset(keys(jax.random.key(0), 2))[1].shape == (2, *observation.shape)
 
 
 def test_pendulum_and_mountain_car_have_the_known_bounds():
@@ -159,11 +170,11 @@ DRAWS = {
 @pytest.mark.parametrize("env_id", IDS)
 def test_episodes_start_from_gymnaxs_distribution(env_id):
     env = make_env(f"gymnax/{env_id}")
-    state, obs = env.reset(jax.random.key(3), 2000)
-    refreshed = env.refresh(jax.random.key(4), state)
-    for initial in (state.current, jax.tree.map(lambda x: x[:2000], refreshed.reserve[0])):
+    state, obs = env.reset(keys(jax.random.key(3), 2000))
+    drawn, drawn_obs = env.draw(keys(jax.random.key(4), 2000))
+    for initial in (state, drawn):
         for values, low, high in DRAWS[env_id](initial):
             values = np.asarray(values)
             assert low <= values.min() < values.max() <= high
             assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-3
-    assert not np.isclose(obs, refreshed.reserve[1][:2000]).all(-1).any()
+    assert not np.isclose(obs, drawn_obs).all(-1).any()

@@ -188,9 +188,9 @@ def shared_agent() -> Agent:
     """An agent whose environment notes each trace of its reset."""
     env = toys.reaching_env()
 
-    def reset(key: jax.Array, num_envs: int) -> Any:
-        traces.append(num_envs)
-        return env.reset(key, num_envs)
+    def reset(keys: jax.Array) -> Any:
+        traces.append(len(keys))
+        return env.reset(keys)
 
     return toys.tiny_agent(RPO, env._replace(reset=reset), updates=3)
 

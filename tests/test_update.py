@@ -14,7 +14,7 @@ import toys
 from scipy import stats
 
 from rpo_jax import PPO, RPO, Hyperparams, TrainingState, update
-from rpo_jax.agent import Agent, make_optimizer
+from rpo_jax.agent import Agent, flatten, make_optimizer
 from rpo_jax.normalization import initial_moments
 from rpo_jax.types import Batch
 from rpo_jax.update import permutation, shuffle, update_policy
@@ -33,7 +33,7 @@ def start(agent: Agent, hyperparams: Hyperparams, done: int = 0) -> TrainingStat
     params = toys.random_params(agent)
     state = TrainingState(
         params=params,
-        opt_state=make_optimizer(hyperparams).init(params),
+        opt_state=make_optimizer(hyperparams).init(flatten(params)[0]),
         obs_moments=initial_moments((2,)),
         return_moments=initial_moments(),
         discounted_return=jnp.zeros(agent.config.num_envs),
@@ -74,6 +74,21 @@ def test_a_minibatch_of_environments_holds_all_their_steps() -> None:
         envs, times = minibatch % 6, minibatch // 6
         assert len(np.unique(envs)) == 2
         assert sorted(times) == sorted([*range(5)] * 2)
+
+
+@pytest.mark.parametrize(("how", "same"), [("minibatch", True), ("none", False)])
+def test_normalised_minibatches_do_not_see_the_scale_of_advantages(how: str, same: bool) -> None:
+    agent = toys.tiny_agent(num_minibatches=4, normalize_advantages=how)
+    batch = toys.random_batch((8, 4))
+    step = jax.jit(partial(update_policy, agent))
+    params = [
+        step(start(agent, Hyperparams()), batch._replace(advantage=advantage), jax.random.key(0), Hyperparams())[
+            0
+        ].params
+        for advantage in (batch.advantage, 3 * batch.advantage + 7)
+    ]
+    close = jax.tree.map(lambda x, y: np.allclose(x, y, atol=1e-5), *params)
+    assert all(jax.tree.leaves(close)) == same
 
 
 def test_a_permutation_is_one_and_each_order_is_as_likely() -> None:

@@ -1,4 +1,4 @@
-"""What the algorithm asks of an environment: reset, refresh and step of a whole batch.
+"""What the algorithm asks of an environment: reset, draw and step of a whole batch.
 
 A JAX simulator enters as `Dynamics`, two pure functions of a single environment that know nothing of batches or
 resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host can be an `Environment`
@@ -71,14 +71,16 @@ class Timestep(NamedTuple):
 class Environment(NamedTuple):
     """A batch of environments as pure functions; wrappers map an Environment to an Environment.
 
+    Each environment has a key of its own, so that a part of a batch does as it would in the whole.
+
     Attributes:
         name: suite and id, such as "gymnax/Pendulum-v1".
         observation_size: O.
         low: least action [A].
         high: greatest action [A].
-        reset: `(key, N) -> (state, obs [N, O])`.
-        refresh: `(key, state) -> state`; draws the initial states that `step` resets to. Called every few steps.
-        step: `(key, state, action [N, A]) -> (state, Timestep)`; resets those that end.
+        reset: `keys [N] -> (state, obs [N, O])`.
+        draw: `keys [K] -> initial`, leaves [K, ...]: initial states, for `step` to go on from where episodes end.
+        step: `(keys [N], state, action [N, A], initial [N, ...]) -> (state, Timestep)`; resets those that end.
         time_limit: steps after which an episode is truncated; None if it may go on for ever.
     """
 
@@ -86,9 +88,9 @@ class Environment(NamedTuple):
     observation_size: int
     low: np.ndarray
     high: np.ndarray
-    reset: Callable[[jax.Array, int], tuple[Any, jax.Array]]
-    refresh: Callable[[jax.Array, Any], Any]
-    step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Timestep]]
+    reset: Callable[[jax.Array], tuple[Any, jax.Array]]
+    draw: Callable[[jax.Array], Any]
+    step: Callable[[jax.Array, Any, jax.Array, Any], tuple[Any, Timestep]]
     time_limit: int | None = None
 
     @property
@@ -97,60 +99,24 @@ class Environment(NamedTuple):
         return len(self.low)
 
 
-STEPS_PER_REFRESH = 32
-
-
-class BatchState(NamedTuple):
-    """State of N environments, and initial states in reserve.
-
-    Attributes:
-        current: states [N, ...].
-        reserve: initial states and observations [N + 31, ...].
-        steps: since the reserve was drawn [].
-    """
-
-    current: Any
-    reserve: Any
-    steps: jax.Array
-
-
 def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
-    """Makes an Environment of single dynamics: vmap, and automatic reset from a reserve.
-
-    Initial states: `refresh` draws a reserve of N + 31 by `init` itself, and an episode of environment i that ends t
-    steps later goes on from number i + t of them. The rollout refreshes every 32 steps or less, so an environment never
-    meets a draw twice, and when an episode ends does not depend on the draw that follows it: each episode starts from
-    the suite's own initial distribution, as after a full reset. Neighbours may start from the same draw at different
-    times, and so may an environment that is stepped on without a refresh. A step costs (N + 31) / 32N of a full reset,
-    about 1/32 where there are many environments. (Brax's own wrapper keeps one initial state per environment for ever.)
+    """Makes an Environment of single dynamics: vmap, and automatic reset to initial states drawn beforehand.
 
     Args:
         dynamics: one environment.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
 
-    def draw(key: jax.Array, count: int) -> tuple[Any, jax.Array]:
-        return jax.tree.map(_strongly_typed, jax.vmap(dynamics.init)(jax.random.split(key, count)))
+    def draw(keys: jax.Array) -> tuple[Any, jax.Array]:
+        return jax.tree.map(_strongly_typed, jax.vmap(dynamics.init)(keys))
 
-    def reset(key: jax.Array, num_envs: int) -> tuple[BatchState, jax.Array]:
-        reserve = draw(key, num_envs + STEPS_PER_REFRESH - 1)
-        state, obs = jax.tree.map(lambda x: x[:num_envs], reserve)
-        return BatchState(state, reserve, jnp.zeros((), jnp.int32)), obs
-
-    def refresh(key: jax.Array, state: BatchState) -> BatchState:
-        return state._replace(reserve=draw(key, len(state.reserve[1])), steps=jnp.zeros((), jnp.int32))
-
-    def step(key: jax.Array, state: BatchState, action: jax.Array) -> tuple[BatchState, Timestep]:
-        # Dynamics that draw nothing leave their keys unused, and XLA drops the split.
-        keys = jax.random.split(key, len(action))
-        current, (obs, reward, terminated, truncated) = jax.vmap(dynamics.step)(keys, state.current, action)
-        current = jax.tree.map(_strongly_typed, current)
-        first = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, state.steps, len(action)), state.reserve)
-        current, next_obs = where(terminated | truncated, first, (current, obs))
-        state = BatchState(current, state.reserve, state.steps + 1)
+    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
+        state, (obs, reward, terminated, truncated) = jax.vmap(dynamics.step)(keys, state, action)
+        state = jax.tree.map(_strongly_typed, state)
+        state, next_obs = where(terminated | truncated, initial, (state, obs))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs)
 
-    return Environment(reset=reset, refresh=refresh, step=step, **attributes)
+    return Environment(reset=draw, draw=draw, step=step, **attributes)
 
 
 def where(condition: jax.Array, then: Any, otherwise: Any) -> Any:

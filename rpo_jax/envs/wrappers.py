@@ -11,8 +11,8 @@ from rpo_jax.envs.protocol import Environment, Timestep
 def terminate_at_time_limit(env: Environment) -> Environment:
     """Treats a time limit as a termination, as the paper's published code does: nothing is bootstrapped there."""
 
-    def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Timestep]:
-        state, timestep = env.step(key, state, action)
+    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
+        state, timestep = env.step(keys, state, action, initial)
         return state, timestep._replace(terminated=timestep.ended, truncated=jnp.zeros_like(timestep.truncated))
 
     return env._replace(step=step)
@@ -21,18 +21,15 @@ def terminate_at_time_limit(env: Environment) -> Environment:
 def record_episodes(env: Environment) -> Environment:
     """Fills `episode_return` and `episode_length`; the state becomes `(state, return [N], length [N])`."""
 
-    def reset(key: jax.Array, num_envs: int) -> tuple[Any, jax.Array]:
-        state, obs = env.reset(key, num_envs)
-        return (state, jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32)), obs
+    def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
+        state, obs = env.reset(keys)
+        return (state, jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)), obs
 
-    def refresh(key: jax.Array, state: Any) -> Any:
-        return (env.refresh(key, state[0]), *state[1:])
-
-    def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Timestep]:
+    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
         inner, total, length = state
-        inner, timestep = env.step(key, inner, action)
+        inner, timestep = env.step(keys, inner, action, initial)
         total, length = total + timestep.reward, length + 1
         state = (inner, jnp.where(timestep.ended, 0.0, total), jnp.where(timestep.ended, 0, length))
         return state, timestep._replace(episode_return=total, episode_length=length)
 
-    return env._replace(reset=reset, refresh=refresh, step=step)
+    return env._replace(reset=reset, step=step)

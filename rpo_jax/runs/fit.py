@@ -1,7 +1,7 @@
 """The host's loop around jitted segments of training."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
+from rpo_jax.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, spread_runs
 from rpo_jax.metrics import METRICS
 from rpo_jax.rpo import init, train_iteration
 from rpo_jax.sweep import as_runs, by_setting_and_seed
@@ -57,6 +58,7 @@ def fit(
     hyperparams: Hyperparams,
     keys: jax.Array,
     on_progress: Callable[[Progress], Any] = lambda progress: None,
+    devices: Sequence[Any] | None = None,
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
 
@@ -67,11 +69,14 @@ def fit(
         hyperparams: settings with leaves [H], from `grid`, or a single one (H = 1).
         keys: [S], from `seeds`.
         on_progress: called after each segment.
+        devices: over which runs are spread; all of the default platform if None.
     """
     runs, run_keys = as_runs(hyperparams, keys)
+    spread = spread_runs(agent, len(run_keys), None if devices is None else tuple(devices))
     began = time.perf_counter()
-    state = _init_runs(agent, runs, run_keys)
-    advance = _advance_runs.lower(agent, runs, state, 0).compile()
+    runs = spread.place(runs)
+    state = _init_runs(spread, runs, spread.place(run_keys))
+    advance = _advance_runs.lower(spread, runs, state, 0).compile()
     compile_seconds = time.perf_counter() - began
 
     rows: list[dict[str, np.ndarray]] = []
@@ -81,7 +86,9 @@ def fit(
         while updates < agent.config.num_updates:
             segment_began = time.perf_counter()
             following, metrics = advance(runs, state, count)
-            rows.append({name: by_setting_and_seed(np.asarray(x)[:, :count], len(keys)) for name, x in metrics.items()})
+            rows.append(
+                by_setting_and_seed({k: spread.runs(np.asarray(x)[:, :count]) for k, x in metrics.items()}, len(keys))
+            )
             state = following  # only with its metrics in hand, so that an interrupt leaves both at the same update
             updates += count
             now = time.perf_counter()
@@ -92,25 +99,30 @@ def fit(
         interrupted = True
     empty = np.zeros((len(run_keys) // len(keys), len(keys), 0), np.float32)
     metrics = {name: np.concatenate([empty] + [row[name] for row in rows], axis=-1) for name in METRICS}
-    state = by_setting_and_seed(jax.block_until_ready(state), len(keys))
+    state = jax.block_until_ready(_collect(spread, state, len(keys)))
     return Fit(state, metrics, compile_seconds, time.perf_counter() - began, interrupted)
 
 
 @partial(jax.jit, static_argnums=0)
-def _init_runs(agent: Agent, runs: Hyperparams, keys: jax.Array) -> TrainingState:
-    return jax.vmap(partial(init, agent))(runs, keys)
+def _init_runs(spread: Spread, runs: Hyperparams, keys: jax.Array) -> TrainingState:
+    return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN), BY_DEVICE)(runs, keys)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _collect(spread: Spread, state: TrainingState, num_seeds: int) -> TrainingState:
+    return by_setting_and_seed(spread.states(state), num_seeds)
 
 
 @partial(jax.jit, static_argnums=0)
-def _advance_runs(agent: Agent, runs: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Any]:
+def _advance_runs(spread: Spread, runs: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Any]:
     """`count` rounds of every run; a traced number, so that one program serves segments of any length."""
 
-    def advance(hyperparams: Hyperparams, state: TrainingState):
+    def advance(hyperparams: Hyperparams, state: TrainingState, count: int):
         def body(index, carry):
             state, rows = carry
-            state, metrics = train_iteration(agent, hyperparams, state)
+            state, metrics = train_iteration(spread.agent, hyperparams, state)
             return state, {name: rows[name].at[index].set(metrics[name]) for name in METRICS}
 
         return jax.lax.fori_loop(0, count, body, (state, {name: jnp.zeros(MAX_SEGMENT) for name in METRICS}))
 
-    return jax.vmap(advance)(runs, state)
+    return spread.map(advance, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(runs, state, count)

@@ -1,0 +1,147 @@
+"""Where work lies: runs over devices first, since they never talk; where they are too few, their environments too."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rpo_jax.agent import Agent
+from rpo_jax.config import TrainConfig
+from rpo_jax.errors import SettingsError
+from rpo_jax.sharing import AXIS, Share
+from rpo_jax.types import TrainingState
+
+RUNS = "runs"
+CACHE_BYTES = 2**18  # a quarter of a core's usual cache: a step's intermediate results need the rest
+ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
+BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
+
+
+def use_cpu_cores(count: int | None = None) -> None:
+    """Gives a CPU one XLA device per core, over which runs are spread; call it before JAX starts.
+
+    Args:
+        count: devices; the cores that this process may use if None.
+
+    Raises:
+        SettingsError: if JAX has started already.
+    """
+    count = count or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        raise SettingsError(
+            "use_cpu_cores comes too late: JAX has started; call it before anything is computed"
+        ) from None
+
+
+class Layout(NamedTuple):
+    """How runs lie on devices: `groups` of devices with different runs, and in each `shares` of their environments."""
+
+    groups: int
+    shares: int
+
+
+def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
+    """As many groups as there are runs; devices left over share environments, in shares of equal size."""
+    groups = min(num_runs, num_devices)
+    divisible = config.num_envs // config.num_minibatches
+    if config.shuffle == "samples":
+        divisible = np.gcd(config.num_envs, config.round_timesteps // config.num_minibatches)
+    shares = next(share for share in range(num_devices // groups, 0, -1) if divisible % share == 0)
+    return Layout(groups, shares)
+
+
+def _runs_at_once(config: TrainConfig) -> int:
+    return -(-ROWS * config.num_minibatches // config.round_timesteps)
+
+
+class Spread:
+    """Runs [R, ...] spread over devices.
+
+    Each device holds K runs, or its share of their environments, and takes `batch_size` of them at once. Spread leaves
+    are `[groups * K, ...]` for what is of a run, and `[groups * shares * K, ...]` for what is of a device; the last
+    runs are repeated where the groups hold more than R.
+    """
+
+    def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Any] | None = None):
+        devices = jax.devices() if devices is None else devices
+        on_cpu = devices[0].platform == "cpu"
+        self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
+        self.agent = dataclasses.replace(agent, share=Share(shares, CACHE_BYTES if on_cpu else None))
+        self.num_runs = num_runs
+        of_device = -(-num_runs // groups)
+        batches = -(-of_device // (_runs_at_once(agent.config) if on_cpu else of_device))
+        self.batch_size = -(-of_device // batches)
+        self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
+        self._mesh = Mesh(np.asarray(devices[: groups * shares]).reshape(groups, shares), (RUNS, AXIS))
+
+    def place(self, tree: Any) -> Any:
+        """Leaves [R, ...] of what is of a run, spread."""
+        spread = jax.tree.map(lambda x: jnp.asarray(x)[self._slots], tree)
+        return jax.device_put(spread, NamedSharding(self._mesh, BY_RUN))
+
+    def runs(self, tree: Any) -> Any:
+        """The inverse of `place`."""
+        return jax.tree.map(lambda x: x[: self.num_runs], tree)
+
+    def states(self, state: TrainingState) -> TrainingState:
+        """The runs' states [R, ...]: the environments of the shares put together, the rest of the first share."""
+        groups, shares = self.layout
+
+        def first(x):
+            return x.reshape((groups, shares, -1, *x.shape[1:]))[:, 0].reshape((-1, *x.shape[1:]))
+
+        def together(x):
+            x = jnp.moveaxis(
+                x.reshape((groups, shares, -1, *x.shape[1:])), 1, 2
+            )  # [groups, K, shares, N / shares, ...]
+            return x.reshape((-1, shares * x.shape[3], *x.shape[4:]))
+
+        if shares > 1:
+            of_environments = ("env_state", "obs", "discounted_return")
+            parts = {name: jax.tree.map(together, getattr(state, name)) for name in of_environments}
+            state = jax.tree.map(first, state).replace(**parts)
+        return self.runs(state)
+
+    def map(self, program: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> Callable[..., Any]:
+        """`program` of single runs, over all of them.
+
+        Args:
+            program: of one run.
+            inputs: `BY_RUN`, `BY_DEVICE` or `EVERYWHERE` (the same for all runs) for each argument.
+            outputs: likewise, for what it gives.
+        """
+
+        def over_runs(*args):
+            shared = {i: arg for i, (arg, spec) in enumerate(zip(args, inputs, strict=True)) if spec is EVERYWHERE}
+            own = {i: arg for i, arg in enumerate(args) if i not in shared}
+
+            def one(own):
+                return program(*(({**shared, **own})[i] for i in range(len(args))))
+
+            return map_in_batches(one, own, self.batch_size)
+
+        return jax.shard_map(over_runs, mesh=self._mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=False)
+
+
+def map_in_batches(function: Callable[[Any], Any], xs: Any, batch_size: int) -> Any:
+    """`function` over the first axis of the leaves: `batch_size` at once by vmap, one batch after another."""
+    size = len(jax.tree.leaves(xs)[0])
+    if batch_size == 1 and size == 1:
+        return jax.tree.map(lambda x: x[None], function(jax.tree.map(lambda x: x[0], xs)))
+    if batch_size == size:
+        return jax.vmap(function)(xs)
+    return jax.lax.map(function, xs, batch_size=batch_size if batch_size > 1 else None)
+
+
+@lru_cache(maxsize=64)
+def spread_runs(agent: Agent, num_runs: int, devices: tuple[Any, ...] | None = None) -> Spread:
+    """The same `Spread` for the same arguments, so that what was compiled for it is found again."""
+    return Spread(agent, num_runs, devices)

@@ -1,0 +1,62 @@
+"""A run whose environments are shared by several devices: what each device has, how it steps them, what they average.
+
+Random numbers are drawn for all the environments of a run, and each device takes its part of them: how many devices
+share a run changes nothing but the order in which sums are taken.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.flatten_util import ravel_pytree
+
+AXIS = "environments"
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """One of `count` equal shares of a run's environments; inside a mapped axis `AXIS` where there are several.
+
+    Attributes:
+        count: shares.
+        cache_bytes: environments are stepped in blocks whose states fill no more than this, so that they stay in the
+            core's cache; all at once if None.
+    """
+
+    count: int = 1
+    cache_bytes: int | None = None
+
+    def num_blocks(self, env_state: Any) -> int:
+        """The blocks in which to step environments with this state, leaves [N, ...]."""
+        num_envs = len(jax.tree.leaves(env_state)[0])
+        if self.cache_bytes is None:
+            return 1
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state))
+        fewest = min(-(-size // self.cache_bytes), num_envs)
+        return next(blocks for blocks in range(fewest, num_envs + 1) if num_envs % blocks == 0)
+
+    def part(self, x: Any, axis: int = 0, overlap: int = 0) -> Any:
+        """This device's part of arrays that hold all environments along an axis, and `overlap` entries after it."""
+        if self.count == 1:
+            return x
+
+        def cut(leaf):
+            size = (leaf.shape[axis] - overlap) // self.count
+            start = jax.lax.axis_index(AXIS) * size
+            return jax.lax.dynamic_slice_in_dim(leaf, start, size + overlap, axis)
+
+        return jax.tree.map(cut, x)
+
+    def whole(self, x: Any, axis: int = 0) -> Any:
+        """The devices' parts put together along an axis."""
+        return x if self.count == 1 else jax.lax.all_gather(x, AXIS, axis=axis, tiled=True)
+
+    def mean(self, x: Any) -> Any:
+        """The mean over devices of what each has found in its part: one exchange for all the arrays of a tree."""
+        if self.count == 1:
+            return x
+        flat, as_tree = ravel_pytree(x)
+        return as_tree(jax.lax.pmean(flat, AXIS))
+
+
+WHOLE = Share()

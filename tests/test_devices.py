@@ -1,0 +1,94 @@
+"""Where work lies changes no result: one, two and eight devices, with more runs than devices and with fewer."""
+
+import dataclasses
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import toys
+
+import rpo_jax
+from rpo_jax import SettingsError
+from rpo_jax.devices import Layout, lay_out, map_in_batches
+from rpo_jax.rollout import collect_rollout
+from rpo_jax.sharing import Share
+
+CASES = [("samples", 3), ("environments", 1), ("samples", 1)]
+SCRIPT = Path(__file__).parent / "on_eight_devices.py"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    path = tmp_path_factory.mktemp("devices") / "results.npz"
+    done = subprocess.run([sys.executable, str(SCRIPT), str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize(("shuffle", "runs"), CASES)
+def test_a_run_does_not_depend_on_how_runs_lie_on_devices(results, shuffle, runs, count):
+    names = {name.rpartition("/")[2] for name in results}
+    for name in names:
+        one, many = (results[f"{shuffle}/{runs}/{n}/{name}"] for n in (1, count))
+        assert one.shape[:2] == (1, runs) or one.shape[0] == runs
+        np.testing.assert_allclose(many, one, rtol=2e-3, atol=2e-5, err_msg=name)
+
+
+def test_runs_differ_from_each_other(results):
+    params = results["samples/3/8/params"]
+    assert len(np.unique(params[:, 0])) == 3
+
+
+@pytest.mark.parametrize(
+    ("runs", "devices", "sizes", "expected"),
+    [
+        (8, 1, {}, Layout(1, 1)),
+        (8, 2, {}, Layout(2, 1)),
+        (3, 8, {}, Layout(3, 2)),
+        (1, 8, {"num_envs": 16}, Layout(1, 8)),
+        (1, 8, {"num_envs": 12}, Layout(1, 6)),
+        (1, 8, {"num_envs": 1}, Layout(1, 1)),
+        (1, 8, {"num_envs": 16, "shuffle": "environments"}, Layout(1, 8)),
+        (1, 8, {"num_envs": 6, "shuffle": "environments"}, Layout(1, 3)),
+        (2, 5, {"num_envs": 16}, Layout(2, 2)),
+    ],
+)
+def test_runs_come_first_and_environments_take_what_is_left_over(runs, devices, sizes, expected):
+    assert lay_out(runs, toys.tiny_config(**sizes), devices) == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 6])
+def test_runs_in_batches_are_the_runs(batch_size):
+    xs = {"a": np.arange(6.0), "b": np.arange(12.0).reshape(6, 2)}
+    result = map_in_batches(lambda x: x["a"] * x["b"].sum(), xs, batch_size)
+    np.testing.assert_allclose(result, xs["a"] * xs["b"].sum(1))
+
+
+def test_environments_are_stepped_in_equal_blocks_that_fit_the_cache():
+    state = {"x": np.zeros((96, 10), np.float32), "t": np.zeros(96, np.int32)}  # 44 bytes each
+    blocks = {size: Share(1, size).num_blocks(state) for size in (None, 44 * 96, 44 * 95, 44 * 30, 44, 1)}
+    assert blocks == {None: 1, 44 * 96: 1, 44 * 95: 2, 44 * 30: 4, 44: 96, 1: 96}
+
+
+def test_a_rollout_in_blocks_is_the_rollout():
+    agent = toys.tiny_agent(env=toys.counting_env(), num_envs=12, num_steps=40)
+    blocked = dataclasses.replace(agent, share=Share(1, 4 * 16))
+
+    def act(agent):
+        state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(0))
+        return jax.jit(lambda state: collect_rollout(agent, state, rpo_jax.Hyperparams(), jax.random.key(1)))(state)
+
+    assert blocked.share.num_blocks(act(agent)[0].env_state) > 2
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), act(agent)[1], act(blocked)[1])
+
+
+def test_cores_cannot_be_asked_for_once_jax_has_started():
+    assert jax.device_count() >= 1
+    with pytest.raises(SettingsError, match="before anything is computed"):
+        rpo_jax.use_cpu_cores(jax.device_count() + 1)
