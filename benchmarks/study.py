@@ -14,11 +14,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from rpo_jax import fit, seeds
+from rpo_jax import fit, seeds, use_cpu_cores
 from rpo_jax.runs.folder import final_values, plain, summarize
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import settings_list
+
+use_cpu_cores()  # before a script's environments start JAX
 
 RESULTS = Path(__file__).parent / "results"
 POINTS = 60  # of each recorded curve
@@ -42,8 +44,7 @@ def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
         if result.interrupted:
             sys.exit(f"interrupted; what was done is in {path}, and the same command goes on from there")
         records.append(_record(label, spec, result))
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"command": command(), "machine": machine(), "runs": records}, indent=1) + "\n")
+        save(name, records)
     return [record for record in records if record["label"] in specs]
 
 
@@ -55,6 +56,13 @@ def _is_of(record: dict[str, Any], spec: RunSpec) -> bool:
         "config": plain(dataclasses.asdict(spec.config)),
     }
     return all(record["summary"].get(name) == value for name, value in wanted.items())
+
+
+def save(name: str, runs: list[dict[str, Any]], **more: Any) -> None:
+    """Writes `results/NAME.json`: what was found, by what command, on what machine."""
+    RESULTS.mkdir(exist_ok=True)
+    content = {"command": command(), "machine": machine(), **more, "runs": runs}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def command() -> str:

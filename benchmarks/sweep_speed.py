@@ -1,14 +1,12 @@
 """What does a sweep cost? One run of Pendulum, its 8 seeds, and 5 alphas x 8 seeds, each in one call; preset `fast`."""
 
-import json
-
 from rich.console import Console
 
 from rpo_jax import fit, seeds
 from rpo_jax.runs.folder import summarize
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import make_spec
-from study import RESULTS, command, machine
+from study import save
 
 ALPHAS = [0.0, 0.1, 0.25, 0.5, 1.0]
 SIZES = {"1 run": (1, [0.5]), "8 seeds": (8, [0.5]), "5 alphas x 8 seeds": (8, ALPHAS)}
@@ -22,9 +20,7 @@ def main() -> None:
         with ProgressBar(Console(stderr=True), spec).show() as bar:
             result = fit(spec.agent(), spec.hyperparams, seeds(0, num_seeds), bar)
         rows.append({"label": label, "runs": num_seeds * len(alphas), "summary": summarize(spec, result)})
-    (RESULTS / "sweep_speed.json").write_text(
-        json.dumps({"command": command(), "machine": machine(), "runs": rows}, indent=1) + "\n"
-    )
+    save("sweep_speed", rows)
 
 
 if __name__ == "__main__":
