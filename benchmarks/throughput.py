@@ -121,10 +121,10 @@ class Worker:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
         assert self._process.stderr
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"a worker failed:\n{self._process.stderr.read()}")
-        return json.loads(line)
+        for line in self._process.stdout:
+            if line.startswith("{"):  # Brax prints warnings too
+                return json.loads(line)
+        sys.exit(f"a worker failed:\n{self._process.stderr.read()}")
 
 
 def main(options: Options) -> None:
