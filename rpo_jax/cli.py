@@ -81,7 +81,6 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = parse(arguments)
-        _use_all_cores()
         code = COMMANDS[type(command)](command)
         sys.stdout.flush()
         return code
@@ -163,6 +162,7 @@ def _train(options: Train) -> int:
     from rpo_jax.runs.launch import run_to_folder
     from rpo_jax.runs.spec import setting_labels
 
+    _use_all_cores()
     spec = _spec(options, options.variant)
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
@@ -181,6 +181,7 @@ def _compare(options: Compare) -> int:
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
         raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
+    _use_all_cores()
     specs = [
         _spec(options, variant, ignored=("rpo_alpha",) if variant == "ppo" else ()) for variant in options.variants
     ]

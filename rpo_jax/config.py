@@ -80,7 +80,9 @@ class TrainConfig:
                 f"{self.round_timesteps}; ask for at least that many, or make num_steps or num_envs smaller"
             )
         if self.num_updates >= 2**31:
-            raise SettingsError(f"total_timesteps={self.total_timesteps} is more than 2^31 - 1 rounds of it can hold")
+            raise SettingsError(
+                f"total_timesteps={self.total_timesteps} makes {self.num_updates} rounds; ask for fewer than 2^31"
+            )
 
     @property
     def round_timesteps(self) -> int:

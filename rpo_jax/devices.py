@@ -70,8 +70,7 @@ class Spread:
     runs are repeated where the groups hold more than R.
     """
 
-    def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Any] | None = None):
-        devices = jax.devices() if devices is None else devices
+    def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Any]):
         on_cpu = devices[0].platform == "cpu"
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
         self.agent = dataclasses.replace(agent, share=Share(shares, CACHE_BYTES if on_cpu else None))
@@ -141,7 +140,9 @@ def map_in_batches(function: Callable[[Any], Any], xs: Any, batch_size: int) -> 
     return jax.lax.map(function, xs, batch_size=batch_size if batch_size > 1 else None)
 
 
-@lru_cache(maxsize=64)
-def spread_runs(agent: Agent, num_runs: int, devices: tuple[Any, ...] | None = None) -> Spread:
-    """The same `Spread` for the same arguments, so that what was compiled for it is found again."""
-    return Spread(agent, num_runs, devices)
+def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Any] | None = None) -> Spread:
+    """Runs over devices, all if None; the same `Spread` for the same ones, so that its programs are found again."""
+    return _spread_runs(agent, num_runs, tuple(jax.devices() if devices is None else devices))
+
+
+_spread_runs = lru_cache(maxsize=64)(Spread)

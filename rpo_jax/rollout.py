@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
 from rpo_jax.envs.protocol import Timestep
+from rpo_jax.sharing import fewest_equal_parts
 from rpo_jax.types import TrainingState, Transition
 
 MAX_WINDOW = 32  # steps
@@ -61,7 +62,7 @@ def _play(
 ) -> tuple[Any, tuple[jax.Array, jax.Array, jax.Array, Timestep]]:
     """T steps of the environments from number `first` on: where they end up, and what happened [T, ...]."""
     env, num_steps, num_envs = agent.env, agent.config.num_steps, len(start[1])
-    num_windows = _num_windows(num_steps)
+    num_windows = fewest_equal_parts(num_steps, most=MAX_WINDOW)
     window_length = num_steps // num_windows
 
     def own_keys(key, more=0):
@@ -91,11 +92,6 @@ def _play(
     ]
     end, outputs = jax.lax.scan(window, start, (jax.random.split(key_draw, num_windows), *steps))
     return end, jax.tree.map(lambda x: x.reshape((num_steps, *x.shape[2:])), outputs)
-
-
-def _num_windows(num_steps: int) -> int:
-    fewest = -(-num_steps // MAX_WINDOW)
-    return next(windows for windows in range(fewest, num_steps + 1) if num_steps % windows == 0)
 
 
 def _in_blocks(play: Callable[..., Any], num_blocks: int, start: Any, noises: Any) -> Any:

@@ -31,9 +31,8 @@ class Share:
         num_envs = len(jax.tree.leaves(env_state)[0])
         if self.cache_bytes is None:
             return 1
-        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state))
-        fewest = min(-(-size // self.cache_bytes), num_envs)
-        return next(blocks for blocks in range(fewest, num_envs + 1) if num_envs % blocks == 0)
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state)) // num_envs
+        return fewest_equal_parts(num_envs, most=max(1, self.cache_bytes // size))
 
     def part(self, x: Any, axis: int = 0, overlap: int = 0) -> Any:
         """This device's part of arrays that hold all environments along an axis, and `overlap` entries after it."""
@@ -60,3 +59,8 @@ class Share:
 
 
 WHOLE = Share()
+
+
+def fewest_equal_parts(total: int, most: int) -> int:
+    """Into how many equal parts to cut `total` things so that none has more than `most`; a prime falls into ones."""
+    return next(parts for parts in range(-(-total // most), total + 1) if total % parts == 0)

@@ -128,7 +128,7 @@ def sweep(
         States and metrics with leaves [H, S, ...] and {name: [H, S, U]}.
     """
     runs, run_keys = as_runs(hyperparams, keys)
-    spread = spread_runs(agent, len(run_keys), None if devices is None else tuple(devices))
+    spread = spread_runs(agent, len(run_keys), devices)
     return _train_runs(spread, *spread.place((runs, run_keys)), len(keys))
 
 

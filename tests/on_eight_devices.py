@@ -8,13 +8,13 @@ import toys
 
 import rpo_jax
 
-rpo_jax.use_cpu_cores(8)
 CASES = [("samples", 3), ("environments", 1), ("samples", 1)]
 SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])
 
 
 def main(path: str) -> None:
     """Writes `{shuffle}/{runs}/{devices}/{what}` of every layout to an npz file."""
+    rpo_jax.use_cpu_cores(8)
     results = {}
     for shuffle, runs in CASES:
         agent = toys.tiny_agent(

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import toys
+from on_eight_devices import CASES
 
 import rpo_jax
 from rpo_jax import SettingsError
@@ -17,7 +18,6 @@ from rpo_jax.devices import Layout, lay_out, map_in_batches
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.sharing import Share
 
-CASES = [("samples", 3), ("environments", 1), ("samples", 1)]
 SCRIPT = Path(__file__).parent / "on_eight_devices.py"
 
 

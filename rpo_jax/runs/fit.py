@@ -72,7 +72,7 @@ def fit(
         devices: over which runs are spread; all of the default platform if None.
     """
     runs, run_keys = as_runs(hyperparams, keys)
-    spread = spread_runs(agent, len(run_keys), None if devices is None else tuple(devices))
+    spread = spread_runs(agent, len(run_keys), devices)
     began = time.perf_counter()
     runs = spread.place(runs)
     state = _init_runs(spread, runs, spread.place(run_keys))
