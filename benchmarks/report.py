@@ -1,6 +1,7 @@
 """Writes README.md of this folder, and its pictures, from what the other scripts left in results/."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,35 +147,60 @@ def throughput(runs: list[dict[str, Any]]) -> str:
     """Speed of whole training beside other libraries."""
     rows, notes = [], {}
     for run in runs:
-        ours = run["libraries"]["rpo_jax"]["steps_per_second"]
+        ours = run["libraries"].get("rpo_jax", {}).get("steps_per_second", np.nan)
         sizes = (
             f"{run['seeds']} x {run['num_envs']} x {run['num_steps']}, {run['num_epochs']}, {run['num_minibatches']}"
         )
         for library, result in run["libraries"].items():
-            notes[library] = result["differs"]
+            versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+            notes[library] = f"{library} ({versions}) {result['differs']}".rstrip()
             rows.append(
                 [
                     run["work"],
                     sizes,
                     library,
+                    f"{result['timesteps']:,}",
                     f"{result['steps_per_second']:,.0f}",
                     f"{ours / result['steps_per_second']:.2f}",
                     _seconds(result["first_call_seconds"]),
+                    _seconds(result["compile_seconds"]),
                     f"{result['peak_bytes'] / 2**30:.1f} GiB",
                 ]
             )
-    header = ["work", "seeds x envs x steps, epochs, minibatches", "library", "steps/s", "rpo_jax is faster by"]
-    differences = "\n".join(f"- {library} {note}." for library, note in notes.items() if note)
+    header = [
+        "work",
+        "seeds x envs x steps, epochs, minibatches",
+        "library",
+        "steps a call",
+        "steps/s",
+        "rpo_jax is faster by",
+        "first call",
+        "of it start and compilation",
+        "peak memory",
+    ]
+    differences = "\n".join(f"- {note}." for note in notes.values())
     return f"""## How fast beside other libraries?
 
-Whole training, 64-64 tanh networks, observation and reward normalisation; the median of five calls, libraries taking
-turns. The first call includes compilation. rpo_jax shuffles whole environments, except in the paper's work; Brax works
-run on backend `spring`. Where the work is not the same:
+Whole training, 64-64 tanh networks, observation and reward normalisation; the median of {_calls(runs)} calls, libraries
+taking turns. The first call runs from the start of the process, imports included, to the end of its first training;
+less a median call, that is start and compilation. rpo_jax shuffles whole environments, except in the paper's work; Brax
+works run on backend `spring`. What was run, and where its work is not the same:
 
 {differences}
 
-{_table([*header, "first call", "peak memory"], rows)}
-"""
+{_table(header, rows)}
+{_sources(runs)}"""
+
+
+def _calls(runs: list[dict[str, Any]]) -> str:
+    calls = {len(result["seconds"]) for run in runs for result in run["libraries"].values()}
+    return " or ".join(str(count) for count in sorted(calls))
+
+
+def _sources(runs: list[dict[str, Any]]) -> str:
+    """Which work was measured by what command where, if not all on one machine."""
+    lines = [f"- {run['work']}: `{run['command']}`, on {run['machine']}" for run in runs]
+    return "\n".join(["", *lines, ""]) if len({run["machine"] for run in runs}) > 1 else ""
 
 
 def brax_fast(runs: list[dict[str, Any]]) -> str:
@@ -212,6 +238,128 @@ Preset `fast`, backend `spring`, RPO, 3 seeds. The greatest return of inverted_p
 """
 
 
+def scaling(runs: list[dict[str, Any]], picture: str = "scaling.png", where: str = "") -> str:
+    """Speed and memory over environments and seeds, and the stages of an iteration."""
+    points = [run for run in runs if run["part"] != "stages"]
+    _draw_scaling(points, RESULTS / picture)
+    rows = [
+        [
+            run["env"],
+            f"{run['num_envs']:,}",
+            f"{run['num_seeds']:,}",
+            f"{run['steps_per_second']:,}" if "bytes" in run else "memory ended",
+            _memory(run["bytes"]) if "bytes" in run else "",
+        ]
+        for run in points
+    ]
+    parts = ("iteration", "rollout", "environment steps", "advantages", "update")
+    stages = [
+        [run["work"], f"{run['steps']:,}", *(f"{run['milliseconds'][part]:,.1f}" for part in parts)]
+        for run in runs
+        if run["part"] == "stages"
+    ]
+    header = ["work", "steps", "iteration, ms", "rollout", "the environments' steps in it", "advantages", "update"]
+    return f"""## How do speed and memory grow{where}?
+
+Whole training by `sweep`: 32 steps, 4 epochs, 8 minibatches of whole environments, 64-64 networks; the median of three
+calls, compilation apart. Memory is what XLA says that the compiled program holds on all devices together: arguments,
+results and everything between.
+
+![speed and memory](results/{picture})
+
+{_table(["task", "environments of a seed", "seeds", "steps/s", "memory"], rows)}
+
+One iteration of one run on one device. Each stage is compiled and timed by itself, so stages need not add up to the
+whole.
+
+{_table(header, stages)}
+"""
+
+
+def roofline(runs: list[dict[str, Any]], where: str = "") -> str:
+    """Training against the limit of the machine."""
+    rows, rates = [], []
+    for run in runs:
+        rows.append(
+            [
+                run["work"],
+                f"{run['flops_per_step']:,}",
+                f"{run['stepping_in_one_block']:,}",
+                f"{run['stepping_in_blocks']:,} ({run['blocks']})" if run["blocks"] > 1 else "the same",
+                f"{run['products']:,}",
+                f"{run['limit']:,}",
+                f"{run['training']:,}",
+                f"{run['training'] / run['limit']:.0%}",
+                f"{run['training'] / run['stepping_in_one_block']:.0%}",
+                f"{run['training'] / run['stepping_in_blocks']:.0%}",
+            ]
+        )
+        flops = run["flops_per_second"]
+        shapes = (f"{flops[name] / 1e9:,.1f}" for name in ("of_a_round", "own", "large"))
+        rates.append([run["work"], f"{run['rows']:,}", *shapes])
+    header = [
+        "work",
+        "products, flop a step",
+        "stepping alone, in one block: steps/s",
+        "in blocks (how many)",
+        "products alone: steps/s",
+        "limit: steps/s",
+        "training: steps/s",
+        "of the limit",
+        "of stepping in one block",
+        "of stepping in blocks",
+    ]
+    return f"""## How near is training to the machine's limit{where}?
+
+Stepping the environments and the matrix products cannot be avoided; each was measured alone on all devices, and the
+limit is the speed if there were nothing else: `1 / (1 / stepping + 1 / products)`, stepping being the faster of one
+block and several. Products are those of a round of training at its own shapes, without activations, biases, loss or
+optimiser: forward, and in learning the gradients of weights and of layers' inputs, the observation excepted. Medians of
+five measurements, which took turns with training.
+
+{_table(header, rows)}
+
+Rates of products, all devices together, in Gflop/s: those of a round, `[rows, 64] x [64, 64]` with the rows of a
+minibatch on a device, and two square matrices of 2048.
+
+{_table(["work", "rows", "of a round", "[rows, 64] x [64, 64]", "2048 x 2048"], rates)}
+"""
+
+
+def shuffle(runs: list[dict[str, Any]]) -> str:
+    """Learning from minibatches of samples and of whole environments."""
+    finals = {run["label"]: np.asarray(run["summary"]["final_return"][0]) for run in runs}
+    rows = []
+    for run in runs:
+        task, way = run["label"].split(", ")
+        returns = finals[run["label"]]
+        difference = ""
+        if way == "environments" and f"{task}, samples" in finals:
+            other = finals[f"{task}, samples"]
+            error = np.hypot(*(np.std(x, ddof=1) / np.sqrt(len(x)) for x in (returns, other)))
+            difference = f"{returns.mean() - other.mean():+.0f} +- {error:.0f}"
+        rows.append(
+            [
+                task,
+                way,
+                f"{len(returns)} x {run['summary']['total_timesteps']:,}",
+                f"{returns.mean():.0f}",
+                f"{returns.min():.0f} ... {returns.max():.0f}",
+                difference,
+                _seconds(run["summary"]["train_seconds"]),
+            ]
+        )
+    header = ["task", "shuffle", "seeds x steps", "return: mean", "worst ... best seed", "against samples", "training"]
+    return f"""## Does the faster shuffle learn worse?
+
+`shuffle="samples"` permutes all samples of a round; `"environments"` moves whole columns, so that a minibatch holds all
+steps of a few environments. Preset `fast` with either, RPO. The difference of the means is given with its standard
+error over seeds.
+
+{_table(header, rows)}
+"""
+
+
 def _draw_pendulum(runs: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = dict(
@@ -232,6 +380,37 @@ def _draw_pendulum(runs: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
+def _draw_scaling(points: list[dict[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots(2, 2, sharex="col", sharey="row")
+    columns = (("environments", "num_envs", "environments"), ("seeds", "num_seeds", "seeds"))
+    for column, (part, count, label) in enumerate(columns):
+        own = [run for run in points if run["part"] == part]
+        for env in dict.fromkeys(run["env"] for run in own):
+            done = [run for run in own if run["env"] == env and "bytes" in run]
+            counts = [run[count] for run in done]
+            axes[0, column].plot(counts, [run["steps_per_second"] for run in done], "o-", label=env)
+            axes[1, column].plot(counts, [run["bytes"] / 2**20 for run in done], "o-", label=env)
+        for run in own:
+            if "bytes" not in run:
+                axes[1, column].axvline(run[count], color="k", linestyle=":")
+                middle = axes[1, column].get_xaxis_transform()  # height as a fraction of the panel's
+                axes[1, column].text(
+                    run[count], 0.5, "memory ended", transform=middle, rotation=90, ha="right", va="center"
+                )
+        fixed = sorted({f"{run['num_envs']:,} environments each" for run in own}) if part == "seeds" else ["one seed"]
+        axes[0, column].set_title(", ".join(fixed), fontsize=10)
+        axes[1, column].set_xlabel(label)
+    axes[0, 0].set_ylabel("steps/s")
+    axes[1, 0].set_ylabel("memory, MiB")
+    for panel in axes.flat:
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.grid(alpha=0.3)
+    axes[1, 0].legend()
+    figure.savefig(path, dpi=100)
+
+
 def _draw(axes: Any, steps: np.ndarray, curves: np.ndarray, color: str, label: str | None) -> None:
     for row in curves:
         axes.plot(steps[~np.isnan(row)], row[~np.isnan(row)], color=color, linewidth=0.8, alpha=0.4)
@@ -249,6 +428,10 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s"
 
 
+def _memory(size: float) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
 SECTIONS = {
     "pendulum_paper": pendulum_paper,
     "pendulum_seed_notes": pendulum_seed_notes,
@@ -256,6 +439,11 @@ SECTIONS = {
     "brax_fast": brax_fast,
     "sweep_speed": sweep_speed,
     "throughput": throughput,
+    "scaling": scaling,
+    "scaling_gpu": partial(scaling, picture="scaling_gpu.png", where=" on a GPU"),
+    "roofline": roofline,
+    "roofline_gpu": partial(roofline, where=" on a GPU"),
+    "shuffle": shuffle,
 }
 
 if __name__ == "__main__":

@@ -1,25 +1,33 @@
 """How fast is whole training beside other libraries, in one run on one machine?
 
 Each library trains the same work in a process and a virtual environment of its own, which this script makes. The first
-call counts as compilation; then the libraries take turns, and the median of their calls counts as speed. Nobody logs or
-evaluates.
+call is taken from the start of that process; then the libraries take turns, and the median of their calls counts as
+speed. Nobody logs or evaluates.
 """
 
+import contextlib
 import dataclasses
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 import venv
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from rich.console import Console
 
-from study import RESULTS, save
+from study import RESULTS, command, machine, save
 
 HERE = Path(__file__).parent
+Result = TypeVar("Result")
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +66,22 @@ GPU_WORKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """One library: its worker, and what it needs installed; None is the environment of this script."""
+    """One library: its worker, what it needs installed (None: this script's environment), and what it can train."""
 
     worker: str
     requirements: tuple[str, ...] | None
     suites: tuple[str, ...] = ("gymnax", "brax")
     most_seeds: int | None = None
+    updates_share: float = 1.0  # of a work's rounds, where all of them would take too long
     differs: str = ""
+
+    def can(self, work: Work) -> bool:
+        """Whether it can train this."""
+        return work.env.partition("/")[0] in self.suites and work.seeds <= (self.most_seeds or work.seeds)
+
+    def part(self, work: Work) -> Work:
+        """As much of the work as it is given."""
+        return dataclasses.replace(work, updates=max(1, round(self.updates_share * work.updates)))
 
 
 LIBRARIES = {
@@ -72,9 +89,35 @@ LIBRARIES = {
     "Rejax": Library(
         "rejax_ppo.py",
         ("rejax==0.1.3", "gymnax==0.0.9", "brax==0.14.2"),
-        differs="shuffles single samples; updates its moments at every step; clips each element of the gradient",
+        differs="resets every environment at every step, to use it where an episode ends; takes a time limit for the "
+        "end of the task; shuffles single samples; updates its moments at every step; has an optimiser each for policy "
+        "and value; clips each element of the gradient",
+    ),
+    "Brax PPO": Library(
+        "brax_ppo.py",
+        ("brax==0.14.2", "jax==0.9.2", "jaxlib==0.9.2"),  # jax 0.10 lacks what it calls
+        suites=("brax",),
+        most_seeds=1,
+        differs="does not normalise rewards; starts every episode of an environment from the same state; gives steps "
+        "that a time limit cuts no advantage; normalises observations and computes advantages anew for each minibatch; "
+        "goes on with the same run from call to call, so that only the first initialises; compiles in its first two "
+        "calls, which count as one",
+    ),
+    "SBX": Library(
+        "sbx_ppo.py",
+        ("sbx-rl==0.28.0", "stable-baselines3==2.9.2", "gymnasium==1.4.0", "jax==0.10.2", "torch==2.13.0"),
+        suites=("gymnax",),
+        most_seeds=10,
+        updates_share=1 / 30,
+        differs="steps Gymnasium's Pendulum, one environment after another in Python, and only 1/30 of the rounds; "
+        "trains seed after seed; goes on with the same networks from call to call; shuffles single samples; updates "
+        "its moments at every step; does not clip the value loss; has an optimiser each for policy and value",
     ),
 }
+
+
+class Failure(Exception):
+    """What a library could not do, for a person to read."""
 
 
 @dataclasses.dataclass
@@ -92,77 +135,133 @@ class Options:
 class Worker:
     """A process that trains when told to."""
 
-    def __init__(self, library: Library, python: str, work: Work, gpu: bool):
-        environment = None if gpu else {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
-        self._process = subprocess.Popen(
-            [python, str(HERE / "peers" / library.worker), json.dumps(dataclasses.asdict(work))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.first = self._read()["first_call_seconds"]
+    def __init__(self, python: str, program: str, work: Work, errors: Path, gpu: bool):
+        self._work, self._errors = work, errors
+        self._seconds: list[float] = []
+        began = time.perf_counter()
+        with errors.open("w") as stderr:  # a pipe that nobody reads would fill
+            self._process = subprocess.Popen(
+                [python, str(HERE / "peers" / program), json.dumps(dataclasses.asdict(work))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=_environment(gpu),
+            )
+        self._trainings = self._read()["trainings"]
+        self._first = time.perf_counter() - began
 
     def train(self) -> float:
-        """Seconds of one call."""
+        """One call; its steps per second."""
         assert self._process.stdin
-        print("go", file=self._process.stdin, flush=True)
-        return self._read()["seconds"]
+        with contextlib.suppress(BrokenPipeError):  # reading tells why
+            print("go", file=self._process.stdin, flush=True)
+        self._seconds.append(self._read()["seconds"])
+        return self._work.timesteps / self._seconds[-1]
 
-    def close(self) -> dict[str, int]:
-        """Ends it; its peak memory."""
+    def close(self) -> dict[str, Any]:
+        """Ends it; what was found."""
         assert self._process.stdin
         self._process.stdin.close()
-        memory = self._read()
+        median = statistics.median(self._seconds)
+        return {
+            "timesteps": self._work.timesteps,
+            "first_call_seconds": round(self._first, 2),
+            "compile_seconds": round(self._first - self._trainings * median, 2),
+            "seconds": [round(x, 4) for x in self._seconds],
+            "steps_per_second": round(self._work.timesteps / median),
+            **self._read(),
+        }
+
+    def kill(self) -> None:
+        """Ends it if it still runs."""
+        self._process.kill()
         self._process.wait()
-        return memory
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
-        assert self._process.stderr
         for line in self._process.stdout:
             if line.startswith("{"):  # Brax prints warnings too
                 return json.loads(line)
-        sys.exit(f"a worker failed:\n{self._process.stderr.read()}")
+        raise Failure(f"ended with status {self._process.wait()}:\n{_last_lines(self._errors.read_text())}")
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.splitlines()[-12:])
+
+
+def _environment(gpu: bool) -> dict[str, str]:
+    if gpu:
+        return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}  # libraries share the device
+    return {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
 
 
 def main(options: Options) -> None:
     """Measures, and writes `results/throughput.json` (with --gpu: `throughput_gpu.json`)."""
     works = GPU_WORKS if options.gpu else WORKS
     path = RESULTS / f"throughput{'_gpu' if options.gpu else ''}.json"
-    pythons = {name: python_of(name, dict(item.split("=") for item in options.python)) for name in options.libraries}
+    given = dict(item.split("=", 1) for item in options.python)
+    failures: list[str] = []
+    pythons = attempt("set up", options.libraries, lambda library: python_of(library, given), failures)
     known = json.loads(path.read_text())["runs"] if path.exists() and not options.updates else []
-    runs = {run["work"]: run for run in known}
+    runs = {run["work"]: run for run in known if "command" in run}  # older ones lack what is reported now
     for name in options.works or works:
         work = works[name] if options.updates is None else dataclasses.replace(works[name], updates=options.updates)
-        runs[name] = {"work": name, **dataclasses.asdict(work), "libraries": measure(name, work, pythons, options)}
-        if options.updates is None:
-            save(path.stem, list(runs.values()))
+        found = measure(name, work, pythons, options, failures)
+        sizes = dataclasses.asdict(work)
+        run = {"work": name, **sizes, "command": command(), "machine": machine(), "libraries": found}
+        if found and options.updates is None:
+            runs[name] = run
+            write(path.stem, list(runs.values()))
+    if failures:
+        sys.exit("\n".join(["failed, and left out:", *failures]))
 
 
-def measure(name: str, work: Work, pythons: dict[str, str], options: Options) -> dict[str, dict[str, Any]]:
-    """The same work by every library, in turns."""
-    console = Console(stderr=True)
-    workers, seconds = {}, {}
-    for library, python in pythons.items():
-        console.print(f"{name}: {library} compiles", highlight=False)
-        workers[library] = Worker(LIBRARIES[library], python, work, options.gpu)
-        seconds[library] = []
-    for turn in range(options.runs):
-        for library, worker in workers.items():
-            seconds[library].append(worker.train())
-            console.print(f"{name}: {library} {turn + 1}: {work.timesteps / seconds[library][-1]:,.0f} steps/s")
-    return {
-        library: {
-            "first_call_seconds": round(worker.first, 2),
-            "seconds": [round(x, 4) for x in seconds[library]],
-            "steps_per_second": round(work.timesteps / statistics.median(seconds[library])),
-            "differs": LIBRARIES[library].differs,
-            **worker.close(),
-        }
-        for library, worker in workers.items()
-    }
+def attempt(what: str, names: Iterable[str], do: Callable[[str], Result], failures: list[str]) -> dict[str, Result]:
+    """`do` for each library that manages; what keeps another from it is told, and added to `failures`."""
+    done = {}
+    for name in names:
+        try:
+            done[name] = do(name)
+        except (Failure, OSError) as failure:
+            failures.append(f"{what}: {name} {failure}")
+            console.print(failures[-1], markup=False)
+    return done
+
+
+def measure(
+    name: str, work: Work, pythons: dict[str, str], options: Options, failures: list[str]
+) -> dict[str, dict[str, Any]]:
+    """The same work by every library that can do it, in turns."""
+
+    def start(library: str) -> Worker:
+        console.print(f"{name}: {library} compiles")
+        known, errors = LIBRARIES[library], Path(folder) / f"{library}.txt"
+        return Worker(pythons[library], known.worker, known.part(work), errors, options.gpu)
+
+    def train(library: str) -> None:
+        console.print(f"{name}: {library}: {workers[library].train():,.0f} steps/s")
+
+    def close(library: str) -> dict[str, Any]:
+        return {**workers[library].close(), "differs": LIBRARIES[library].differs}
+
+    able = [library for library in pythons if LIBRARIES[library].can(work)]
+    with tempfile.TemporaryDirectory() as folder:
+        workers = attempt(name, able, start, failures)
+        try:
+            well = list(workers)
+            for _ in range(options.runs):
+                well = list(attempt(name, well, train, failures))
+            return attempt(name, well, close, failures)
+        finally:
+            for worker in workers.values():
+                worker.kill()
+
+
+def write(name: str, runs: list[dict[str, Any]]) -> None:
+    """Writes the results under all the commands they came from, and machines if they differ."""
+    commands, machines = (list(dict.fromkeys(run[part] for run in runs)) for part in ("command", "machine"))
+    save(name, runs, command=" && ".join(commands), machine="; ".join(machines))
 
 
 def python_of(library: str, given: dict[str, str]) -> str:
@@ -170,12 +269,16 @@ def python_of(library: str, given: dict[str, str]) -> str:
     requirements = LIBRARIES[library].requirements
     if requirements is None or library in given:
         return given.get(library, sys.executable)
-    folder = HERE / ".venvs" / library.lower()
+    folder = HERE / ".venvs" / library.lower().replace(" ", "-")
     python = folder / "bin" / "python"
     if not python.exists():
-        Console(stderr=True).print(f"installing {' '.join(requirements)}", highlight=False)
+        console.print(f"installing {' '.join(requirements)}")
         venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", *requirements]
+        installed = subprocess.run(pip, stderr=subprocess.PIPE, text=True)
+        if installed.returncode:
+            shutil.rmtree(folder)  # what is half installed would be taken for installed
+            raise Failure(f"could not be installed:\n{_last_lines(installed.stderr)}")
     return str(python)
 
 

@@ -98,7 +98,14 @@ def make_agent(
             raise SettingsError(
                 f"{name} has {len(scale)} numbers, but observations of {env.name} have {env.observation_size}"
             )
-    network = ActorCritic(env.action_size, config.hidden_sizes, config.activation, config.weight_init, *scales.values())
+    network = ActorCritic(
+        env.action_size,
+        config.hidden_sizes,
+        config.activation,
+        config.weight_init,
+        *scales.values(),
+        precision=config.matmul_precision,
+    )
     return Agent(record_episodes(env), network, head, variant, config)
 
 

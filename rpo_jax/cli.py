@@ -43,6 +43,9 @@ class RunOptions:
     ] = None
     backend: Annotated[str | None, _help("Brax only: spring, positional, generalized or mjx", "NAME")] = None
     out: Annotated[Path | None, _help("the run's folder; one under runs/ if not given", "DIR")] = None
+    runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
+        None
+    )
     compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
     settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
 
@@ -168,7 +171,7 @@ def _train(options: Train) -> int:
     check_free(path)
     console = Console(stderr=True)
     _prepare(options, console)
-    summary, _ = run_to_folder(spec, path, console)
+    summary, _ = run_to_folder(spec, path, console, options.runs_at_once)
     _report([summary], [setting_labels(spec)], path)
     return 130 if summary["interrupted"] else 0
 
@@ -189,7 +192,7 @@ def _compare(options: Compare) -> int:
     check_free(specs, path)
     console = Console(stderr=True)
     _prepare(options, console)
-    summaries = compare_to_folder(specs, path, console)
+    summaries = compare_to_folder(specs, path, console, options.runs_at_once)
     labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
     _report(summaries, labels, path)
     return 130 if any(summary["interrupted"] for summary in summaries) else 0
@@ -226,7 +229,7 @@ def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> A
 
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
     given = given_settings(shared.pop("settings"))
-    for name in ("out", "compilation_cache"):
+    for name in ("out", "runs_at_once", "compilation_cache"):
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
 
@@ -236,6 +239,9 @@ def _prepare(options: RunOptions, console: Any) -> None:
     import jax
     import platformdirs
 
+    from rpo_jax.memory import check_runs_at_once
+
+    check_runs_at_once(options.runs_at_once)
     if options.compilation_cache:
         cache = platformdirs.user_cache_dir("rpo_jax", appauthor=False)
         jax.config.update("jax_compilation_cache_dir", cache)
@@ -257,6 +263,7 @@ def _default_folder(env: str, name: str) -> Path:
 def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path) -> None:
     from rich.console import Console
 
+    from rpo_jax.memory import megabytes
     from rpo_jax.runs.progress import results_table
 
     console = Console()
@@ -267,6 +274,11 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
     console.print(
         f"{total:.1f} s, of which {compiling:.1f} s compilation; {speed} steps/s over all runs", highlight=False
     )
+    for summary in summaries:
+        runs = len(summary["settings"]) * len(summary["seeds"])
+        calls = -(-runs // summary["runs_at_once"])
+        cut = f"; {runs} runs in {calls} calls of {summary['runs_at_once']}" if calls > 1 else ""
+        console.print(f"{summary['variant']}: {megabytes(summary['bytes_per_run'])} of memory a run{cut}")
     if any(summary["interrupted"] for summary in summaries):
         console.print("interrupted: the results are those of the updates done so far")
     console.print(f"results: {path}", highlight=False, soft_wrap=True)

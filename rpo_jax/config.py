@@ -60,6 +60,9 @@ class TrainConfig:
     weight_init: Literal["orthogonal", "uniform"] = _setting(
         "orthogonal", "orthogonal, or uniform in +-1/sqrt(fan-in) for weights and biases (PyTorch's default)"
     )
+    matmul_precision: Literal["default", "high", "highest"] = _setting(
+        "default", "of the networks' products: the fastest of the device (TF32 on a GPU), or up to full float32"
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)

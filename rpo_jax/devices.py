@@ -32,13 +32,16 @@ def use_cpu_cores(count: int | None = None) -> None:
     Raises:
         SettingsError: if JAX has started already.
     """
-    count = count or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    count = count or cores
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         raise SettingsError(
             "use_cpu_cores comes too late: JAX has started; call it before anything is computed"
         ) from None
+    # The devices' shared pool of helpers would be as large again, and their threads in each other's way.
+    os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
 
 
 class Layout(NamedTuple):
@@ -79,12 +82,21 @@ class Spread:
         batches = -(-of_device // (_runs_at_once(agent.config) if on_cpu else of_device))
         self.batch_size = -(-of_device // batches)
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
-        self._mesh = Mesh(np.asarray(devices[: groups * shares]).reshape(groups, shares), (RUNS, AXIS))
+        self.devices = devices[: groups * shares]
+        self._mesh = Mesh(np.asarray(self.devices).reshape(groups, shares), (RUNS, AXIS))
 
     def place(self, tree: Any) -> Any:
         """Leaves [R, ...] of what is of a run, spread."""
         spread = jax.tree.map(lambda x: jnp.asarray(x)[self._slots], tree)
         return jax.device_put(spread, NamedSharding(self._mesh, BY_RUN))
+
+    def shapes(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What `function` of placed arguments gives, by device, without doing it."""
+
+        def placed(x):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(self._mesh, BY_DEVICE))
+
+        return jax.tree.map(placed, jax.eval_shape(function, *args))
 
     def runs(self, tree: Any) -> Any:
         """The inverse of `place`."""
@@ -143,6 +155,18 @@ def map_in_batches(function: Callable[[Any], Any], xs: Any, batch_size: int) -> 
 def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Any] | None = None) -> Spread:
     """Runs over devices, all if None; the same `Spread` for the same ones, so that its programs are found again."""
     return _spread_runs(agent, num_runs, tuple(jax.devices() if devices is None else devices))
+
+
+def cut_runs(runs: Any, size: int) -> list[Any]:
+    """Runs [R, ...] as batches [size, ...], the last filled up with the last run."""
+    num_runs = len(jax.tree.leaves(runs)[0])
+    numbers = np.minimum(np.arange(-(-num_runs // size) * size), num_runs - 1).reshape((-1, size))
+    return [jax.tree.map(lambda x, chosen=chosen: jnp.asarray(x)[chosen], runs) for chosen in numbers]
+
+
+def join_runs(batches: Sequence[Any], num_runs: int) -> Any:
+    """The inverse of `cut_runs`."""
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_runs], *batches)
 
 
 _spread_runs = lru_cache(maxsize=64)(Spread)

@@ -63,8 +63,7 @@ def evaluate(
         return step + 1, env_state, timestep.obs, returns, playing & ~timestep.ended
 
     keys = jax.random.split(key_reset, num_episodes)
-    env_state, obs = agent.env.reset(keys)
-    initial = agent.env.draw(keys)  # what follows the episodes is not looked at
+    initial = env_state, obs = agent.env.reset(keys)  # what follows the episodes is not looked at
     start = (jnp.zeros((), jnp.int32), env_state, obs, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
     return jax.lax.while_loop(goes_on, play, start)[3]
 
@@ -80,12 +79,12 @@ def record(
     observation_clip: Scalar = 10.0,
 ) -> Trajectory:
     """Plays `num_steps` steps of one environment, to look at; arguments as of `evaluate`."""
-    key_reset, key_noise, key_env, key_draw = jax.random.split(key, 4)
+    key_reset, key_noise, key_env, key_following = jax.random.split(key, 4)
     act = _actor(agent, state, key_noise, sample, observation_clip)
 
     def play(carry, step):
         env_state, obs = carry
-        initial = agent.env.draw(jax.random.fold_in(key_draw, step)[None])
+        initial = agent.env.reset(jax.random.fold_in(key_following, step)[None])
         action = act(obs, step)
         env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
         return (env_state, timestep.obs), Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0])

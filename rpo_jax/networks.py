@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from rpo_jax.products import dot_general
 
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
 
@@ -43,6 +46,7 @@ class MLP(nn.Module):
     output_gain: float
     activation: str
     weight_init: str
+    precision: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -52,10 +56,11 @@ class MLP(nn.Module):
         return self._layer(self.outputs, self.output_gain, x)
 
     def _layer(self, size: int, gain: float, x: jax.Array) -> jax.Array:
+        dense = partial(nn.Dense, size, dot_general=dot_general, precision=self.precision)
         if self.weight_init == "orthogonal":
-            return nn.Dense(size, kernel_init=orthogonal(gain))(x)
+            return dense(kernel_init=orthogonal(gain))(x)
         init = uniform_fan_in(x.shape[-1])
-        return nn.Dense(size, kernel_init=init, bias_init=init)(x)
+        return dense(kernel_init=init, bias_init=init)(x)
 
 
 class ActorCritic(nn.Module):
@@ -71,11 +76,13 @@ class ActorCritic(nn.Module):
     weight_init: str = "orthogonal"
     policy_scale: tuple[float, ...] = ()
     value_scale: tuple[float, ...] = ()
+    precision: str = "default"
 
     def setup(self) -> None:
         """Makes the two networks and the scale."""
-        self.policy = MLP(self.hidden_sizes, self.action_size, 0.01, self.activation, self.weight_init)
-        self.value = MLP(self.hidden_sizes, 1, 1.0, self.activation, self.weight_init)
+        kind = (self.activation, self.weight_init, self.precision)
+        self.policy = MLP(self.hidden_sizes, self.action_size, 0.01, *kind)
+        self.value = MLP(self.hidden_sizes, 1, 1.0, *kind)
         self.log_scale = self.param("log_scale", nn.initializers.zeros, (self.action_size,))
 
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
-from rpo_jax.envs.protocol import Timestep
+from rpo_jax.envs.protocol import Timestep, where
 from rpo_jax.sharing import fewest_equal_parts
 from rpo_jax.types import TrainingState, Transition
 
@@ -23,12 +23,12 @@ def collect_rollout(
 
     All noise is drawn before the scan, and what needs no step of the environment is computed after it.
 
-    Initial states: the rollout is cut into equal windows of W steps, 32 or less (a prime T over 32 makes windows of
-    one step). For each, N + W - 1 initial states are drawn from the suite's own distribution, and an episode of
-    environment i that ends at step t of the window goes on from number i + t. So an environment never meets a draw
-    twice, and when an episode ends does not depend on the draw that follows it: each starts as after a full reset.
-    Neighbours may start from the same draw at different times. A step costs (N + W - 1) / (W N) of a full reset.
-    (Brax's own wrapper keeps one initial state per environment for ever.)
+    New episodes: the rollout is cut into equal windows of W steps, 32 or less (a prime T over 32 makes windows of one
+    step). For each, the suite's own reset begins N + W episodes. In a run's first window (with `reset_every_round` in
+    each round's first) environment i starts with number i; one that ends at step t of a window goes on with number
+    i + t + 1. So an environment never meets an episode twice, and when one ends does not depend on what follows it:
+    each starts as after a full reset. Neighbours may start from the same one at different times. A step costs
+    (N + W) / (W N) of a full reset. (Brax's own wrapper keeps one initial state per environment for ever.)
 
     Returns:
         The state with environments moved on, and transitions [T, N, ...].
@@ -54,7 +54,13 @@ def collect_rollout(
         episode_return=timestep.episode_return,
         episode_length=timestep.episode_length,
     )
-    return state.replace(env_state=end[0], obs=end[1]), transition
+    discounted_return = jnp.where(_begins(agent, state), 0.0, state.discounted_return)
+    return state.replace(env_state=end[0], obs=end[1], discounted_return=discounted_return), transition
+
+
+def _begins(agent: Agent, state: TrainingState) -> jax.Array:
+    """Whether the round begins with new episodes [] bool."""
+    return (state.update == 0) | agent.config.reset_every_round
 
 
 def _play(
@@ -69,8 +75,11 @@ def _play(
         return jax.lax.dynamic_slice_in_dim(agent.keys(key, more), first, num_envs + more)
 
     def window(carry, inputs):
-        key_draw, *steps = inputs
-        reserve = env.draw(own_keys(key_draw, more=window_length - 1))
+        key_reset, begins, *steps = inputs
+        episodes = env.reset(own_keys(key_reset, more=window_length))
+
+        def following(first):
+            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, num_envs), episodes)
 
         def step(carry, inputs):
             env_state, obs = carry
@@ -79,18 +88,19 @@ def _play(
             loc, log_scale = agent.act(state.params, seen)
             loc = loc + offset
             action = loc + jnp.exp(log_scale) * noise
-            initial = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, index, num_envs), reserve)
             # An environment that draws nothing leaves its keys unused, and XLA drops the split.
-            env_state, timestep = env.step(own_keys(key_step), env_state, agent.to_env(action), initial)
+            env_state, timestep = env.step(own_keys(key_step), env_state, agent.to_env(action), following(index))
             return (env_state, timestep.obs), (obs, action, loc, timestep)
 
-        return jax.lax.scan(step, carry, (jnp.arange(window_length), *steps))
+        start = where(begins, following(0), carry)
+        return jax.lax.scan(step, start, (jnp.arange(1, window_length + 1), *steps))
 
-    key_draw, key_env = keys
+    key_resets, key_steps = keys
     steps = [
-        x.reshape((num_windows, window_length, *x.shape[1:])) for x in (jax.random.split(key_env, num_steps), *noises)
+        x.reshape((num_windows, window_length, *x.shape[1:])) for x in (jax.random.split(key_steps, num_steps), *noises)
     ]
-    end, outputs = jax.lax.scan(window, start, (jax.random.split(key_draw, num_windows), *steps))
+    begins = jnp.zeros(num_windows, bool).at[0].set(_begins(agent, state))
+    end, outputs = jax.lax.scan(window, start, (jax.random.split(key_resets, num_windows), begins, *steps))
     return end, jax.tree.map(lambda x: x.reshape((num_steps, *x.shape[2:])), outputs)
 
 

@@ -37,9 +37,10 @@ def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[Train
 
 
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
-    """The state before the first round."""
-    key, key_params, key_env = jax.random.split(key, 3)
-    env_state, obs = agent.env.reset(agent.keys(key_env))
+    """The state before the first round. Its environments are blank: the round begins their episodes."""
+    key, key_params = jax.random.split(key)
+    episodes = jax.eval_shape(agent.env.reset, agent.keys(key))
+    env_state, obs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), episodes)
     params = agent.network.init(key_params, obs)
     return TrainingState(
         params=params,
@@ -56,9 +57,7 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
 
 def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
     """One round of RPO: act, estimate advantages, improve the perturbed policy."""
-    key, key_reset, key_act, key_learn = jax.random.split(state.key, 4)
-    if agent.config.reset_every_round:
-        state = begin_episodes(agent, state, key_reset)
+    key, key_act, key_learn = jax.random.split(state.key, 3)
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
     state, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]
     state, metrics = update_policy(agent, state, batch, key_learn, hyperparams)
@@ -89,12 +88,6 @@ def estimate_advantages(
     if agent.config.normalize_observations:
         state = state.replace(obs_moments=update_moments(state.obs_moments, rollout.obs, agent.share))
     return state, Batch(obs, rollout.action, rollout.log_prob, advantages, targets, values)
-
-
-def begin_episodes(agent: Agent, state: TrainingState, key: jax.Array) -> TrainingState:
-    """Drops the episodes under way and begins new ones."""
-    env_state, obs = agent.env.reset(agent.keys(key))
-    return state.replace(env_state=env_state, obs=obs, discounted_return=jnp.zeros_like(state.discounted_return))
 
 
 def _successor_values(

@@ -12,8 +12,9 @@ import numpy as np
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams, check_hyperparams, check_numbers, field_names
-from rpo_jax.devices import BY_DEVICE, BY_RUN, Spread, spread_runs
+from rpo_jax.devices import BY_DEVICE, BY_RUN, Spread, cut_runs, join_runs
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.memory import fit_in_memory
 from rpo_jax.metrics import Metrics
 from rpo_jax.rpo import train
 from rpo_jax.types import TrainingState
@@ -112,9 +113,13 @@ def by_setting_and_seed(tree: Any, num_seeds: int) -> Any:
 
 
 def sweep(
-    agent: Agent, hyperparams: Hyperparams, keys: jax.Array, devices: Sequence[Any] | None = None
+    agent: Agent,
+    hyperparams: Hyperparams,
+    keys: jax.Array,
+    devices: Sequence[Any] | None = None,
+    runs_at_once: int | None = None,
 ) -> tuple[TrainingState, Metrics]:
-    """Trains every setting with every seed in one compiled call.
+    """Trains every setting with every seed in one compiled call, or in equal ones where memory does not hold all.
 
     A run's random stream depends on its key alone, however many others share the call, and however many devices.
 
@@ -123,18 +128,34 @@ def sweep(
         hyperparams: settings with leaves [H], from `grid`; or a single setting, which gives H = 1.
         keys: [S], from `seeds`.
         devices: over which runs are spread; all of the default platform if None.
+        runs_at_once: the most in one call, even if memory holds more. The calls share one program.
 
     Returns:
         States and metrics with leaves [H, S, ...] and {name: [H, S, U]}.
+
+    Raises:
+        SettingsError: if `runs_at_once` is not 1 or more, or memory does not hold a single run.
     """
-    runs, run_keys = as_runs(hyperparams, keys)
-    spread = spread_runs(agent, len(run_keys), devices)
-    return _train_runs(spread, *spread.place((runs, run_keys)), len(keys))
+    runs = as_runs(hyperparams, keys)
+    num_runs = len(runs[1])
+
+    def compile_for(spread: Spread) -> Any:
+        return _train_runs.lower(spread, *spread.place(cut_runs(runs, spread.num_runs)[0])).compile()
+
+    spread, program = fit_in_memory(agent, num_runs, devices, runs_at_once, compile_for)
+    results = [program(*spread.place(batch)) for batch in cut_runs(runs, spread.num_runs)]
+    return collect(spread, results, num_runs, len(keys))
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _train_runs(
-    spread: Spread, hyperparams: Hyperparams, keys: jax.Array, num_seeds: int
+@partial(jax.jit, static_argnums=0)
+def _train_runs(spread: Spread, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:
+    return spread.map(partial(train, spread.agent), (BY_RUN, BY_RUN), (BY_DEVICE, BY_RUN))(hyperparams, keys)
+
+
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def collect(
+    spread: Spread, batches: list[tuple[TrainingState, Metrics]], num_runs: int, num_seeds: int
 ) -> tuple[TrainingState, Metrics]:
-    states, metrics = spread.map(partial(train, spread.agent), (BY_RUN, BY_RUN), (BY_DEVICE, BY_RUN))(hyperparams, keys)
-    return by_setting_and_seed((spread.states(states), spread.runs(metrics)), num_seeds)
+    """Spread states and metrics of batches of runs, as [H, S, ...]."""
+    whole = [(spread.states(states), spread.runs(metrics)) for states, metrics in batches]
+    return by_setting_and_seed(join_runs(whole, num_runs), num_seeds)

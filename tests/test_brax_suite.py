@@ -39,7 +39,7 @@ jit = functools.partial(
 def starts(name: str, backend: str | None = None):
     """A compiled `seed -> (state, obs [N, O])` of our adapter: a reset, or initial states drawn for later."""
     env = make_env(f"brax/{name}", backend=backend)
-    return jit(lambda seed: env.draw(jax.random.split(jax.random.key(seed), N)))
+    return jit(lambda seed: env.reset(jax.random.split(jax.random.key(seed), N)))
 
 
 @functools.cache

@@ -45,7 +45,7 @@ def rollout(env, actions):
     state, first = env.reset(keys(0, num_envs))
     timesteps = []
     for t, action in enumerate(actions):
-        initial = env.draw(keys(100 + t, num_envs))
+        initial = env.reset(keys(100 + t, num_envs))
         state, timestep = env.step(keys(t, num_envs), state, jnp.asarray(action)[:, None], initial)
         timesteps.append(timestep)
     return first, timesteps
@@ -89,7 +89,7 @@ def test_rewards_and_observations_pass_through_where_nothing_ends():
 def test_starts_are_draws_of_init_itself():
     env = make_walk()
     expected = jax.vmap(jax.random.uniform)(keys(7, 4))
-    np.testing.assert_array_equal(env.draw(keys(7, 4))[1][:, 0], expected)
+    np.testing.assert_array_equal(env.reset(keys(7, 4))[1][:, 0], expected)
     np.testing.assert_array_equal(env.reset(keys(7, 4))[1][:, 0], expected)
 
 
@@ -98,7 +98,7 @@ def test_a_part_of_a_batch_does_as_in_the_whole():
 
     def play(part):
         state, obs = env.reset(keys(0, 6)[part])
-        state, timestep = env.step(keys(1, 6)[part], state, jnp.ones((6, 1))[part], env.draw(keys(2, 6)[part]))
+        state, timestep = env.step(keys(1, 6)[part], state, jnp.ones((6, 1))[part], env.reset(keys(2, 6)[part]))
         return obs, timestep
 
     whole, part = play(slice(None)), play(slice(2, 4))

@@ -49,7 +49,9 @@ def untrained() -> tuple[RunSpec, Fit]:
     metrics["episode_return"] = np.full((H, S, U), np.nan, np.float32)
     metrics["episode_return"][0, 1, 1] = -1234.5678
     metrics["approx_kl"][1, 2, 3] = np.inf
-    return spec, Fit(state, metrics, compile_seconds=1.25, train_seconds=2.0, interrupted=False)
+    return spec, Fit(
+        state, metrics, compile_seconds=1.25, train_seconds=2.0, bytes_per_run=5, runs_at_once=6, interrupted=False
+    )
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def keys(key, num_envs: int = N):
 
 def drawn(env, t):
     """The initial states that `play` hands to step t."""
-    return env.draw(keys(jax.random.fold_in(jax.random.key(3), t)))
+    return env.reset(keys(jax.random.fold_in(jax.random.key(3), t)))
 
 
 def play(env_id: str, num_steps: int, policy):
@@ -171,7 +171,7 @@ DRAWS = {
 def test_episodes_start_from_gymnaxs_distribution(env_id):
     env = make_env(f"gymnax/{env_id}")
     state, obs = env.reset(keys(jax.random.key(3), 2000))
-    drawn, drawn_obs = env.draw(keys(jax.random.key(4), 2000))
+    drawn, drawn_obs = env.reset(keys(jax.random.key(4), 2000))
     for initial in (state, drawn):
         for values, low, high in DRAWS[env_id](initial):
             values = np.asarray(values)

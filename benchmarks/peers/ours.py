@@ -19,4 +19,4 @@ def make(work):
 
 
 if __name__ == "__main__":
-    serve(make)
+    serve(make, "rpo_jax", "gymnax", "brax")

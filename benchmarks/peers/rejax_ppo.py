@@ -35,4 +35,4 @@ def make(work):
 
 
 if __name__ == "__main__":
-    serve(make)
+    serve(make, "rejax", "gymnax", "brax")

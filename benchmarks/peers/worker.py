@@ -1,8 +1,8 @@
 """What every library's worker does: make its training program, then run it whenever the parent says so.
 
-A worker prints one line of JSON for its first call, which compiles, one for each call after it, and at the end its
-peak memory. It imports nothing but the standard library and the library it measures, since each has an environment of
-its own.
+A worker prints a line of JSON after its first call, one with the seconds of each later call, and at the end one with
+its peak memory and the versions of what it measured. It imports nothing but the standard library and the library it
+measures, since each has an environment of its own.
 """
 
 import json
@@ -10,21 +10,22 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 
-def serve(make: Callable[[dict[str, Any]], Callable[[], Any]]) -> None:
-    """Serves `make(work)`, a function that trains once and waits for the end."""
-    work = json.loads(sys.argv[1])
-    began = time.perf_counter()
-    train = make(work)
-    train()
-    _say(first_call_seconds=time.perf_counter() - began)
+def serve(make: Callable[[dict[str, Any]], Callable[[], Any]], *packages: str, compiling_calls: int = 1) -> None:
+    """Serves `make(work)`, a function that trains once and waits for the end, of these packages."""
+    train = make(json.loads(sys.argv[1]))
+    for _ in range(compiling_calls):
+        train()
+    _say(trainings=compiling_calls)  # the parent takes their time, from before this process began
     for _ in sys.stdin:
         began = time.perf_counter()
         train()
         _say(seconds=time.perf_counter() - began)
-    _say(peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, **_gpu_memory())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    _say(peak_bytes=peak, **_gpu_memory(), versions={name: version(name) for name in ("jax", *packages)})
 
 
 def _gpu_memory() -> dict[str, int]:

@@ -52,10 +52,11 @@ def make(name: str, backend: str | None = None) -> Environment:
     backend = backend or ("generalized" if name == "swimmer" else "spring")
     with _quiet():
         env = _load_brax().get_environment(name, backend=backend)
-        template = jax.eval_shape(env.reset, jax.random.key(0))
+        reset = jax.jit(env.reset)  # traced once
+        template = jax.eval_shape(reset, jax.random.key(0))
 
     def init(key: jax.Array):
-        state = env.reset(key)
+        state = reset(key)
         return (state.pipeline_state, state.info, jnp.zeros((), jnp.int32)), state.obs
 
     def step(key: jax.Array, carried, action: jax.Array):

@@ -1,4 +1,4 @@
-"""What the algorithm asks of an environment: reset, draw and step of a whole batch.
+"""What the algorithm asks of an environment: reset and step of a whole batch.
 
 A JAX simulator enters as `Dynamics`, two pure functions of a single environment that know nothing of batches or
 resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host can be an `Environment`
@@ -78,9 +78,9 @@ class Environment(NamedTuple):
         observation_size: O.
         low: least action [A].
         high: greatest action [A].
-        reset: `keys [N] -> (state, obs [N, O])`.
-        draw: `keys [K] -> initial`, leaves [K, ...]: initial states, for `step` to go on from where episodes end.
-        step: `(keys [N], state, action [N, A], initial [N, ...]) -> (state, Timestep)`; resets those that end.
+        reset: `keys [N] -> (state, obs [N, O])`, new episodes; of any number of environments.
+        step: `(keys [N], state, action [N, A], initial) -> (state, Timestep)`; those that end go on from `initial`, new
+            episodes [N] that `reset` gave.
         time_limit: steps after which an episode is truncated; None if it may go on for ever.
     """
 
@@ -89,8 +89,7 @@ class Environment(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     reset: Callable[[jax.Array], tuple[Any, jax.Array]]
-    draw: Callable[[jax.Array], Any]
-    step: Callable[[jax.Array, Any, jax.Array, Any], tuple[Any, Timestep]]
+    step: Callable[[jax.Array, Any, jax.Array, tuple[Any, jax.Array]], tuple[Any, Timestep]]
     time_limit: int | None = None
 
     @property
@@ -100,23 +99,24 @@ class Environment(NamedTuple):
 
 
 def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
-    """Makes an Environment of single dynamics: vmap, and automatic reset to initial states drawn beforehand.
+    """Makes an Environment of single dynamics: vmap, and automatic reset to episodes begun beforehand.
 
     Args:
         dynamics: one environment.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
+    init = jax.jit(dynamics.init)  # traced once, for any number of environments
 
-    def draw(keys: jax.Array) -> tuple[Any, jax.Array]:
-        return jax.tree.map(_strongly_typed, jax.vmap(dynamics.init)(keys))
+    def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
+        return jax.tree.map(_strongly_typed, jax.vmap(init)(keys))
 
-    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
+    def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
         state, (obs, reward, terminated, truncated) = jax.vmap(dynamics.step)(keys, state, action)
         state = jax.tree.map(_strongly_typed, state)
         state, next_obs = where(terminated | truncated, initial, (state, obs))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs)
 
-    return Environment(reset=draw, draw=draw, step=step, **attributes)
+    return Environment(reset=reset, step=step, **attributes)
 
 
 def where(condition: jax.Array, then: Any, otherwise: Any) -> Any:

@@ -11,10 +11,11 @@ import numpy as np
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
-from rpo_jax.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, spread_runs
-from rpo_jax.metrics import METRICS
+from rpo_jax.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, cut_runs
+from rpo_jax.memory import fit_in_memory, needed_bytes
+from rpo_jax.metrics import METRICS, Metrics
 from rpo_jax.rpo import init, train_iteration
-from rpo_jax.sweep import as_runs, by_setting_and_seed
+from rpo_jax.sweep import as_runs, by_setting_and_seed, collect
 from rpo_jax.types import TrainingState
 
 MAX_SEGMENT = 128  # updates
@@ -43,6 +44,8 @@ class Fit(NamedTuple):
         metrics: {name: [H, S, U]}, one row per update.
         compile_seconds: tracing and compilation.
         train_seconds: the rest.
+        bytes_per_run: peak device memory of the call, for each of its runs.
+        runs_at_once: runs in one call.
         interrupted: whether the user stopped it before the last update.
     """
 
@@ -50,6 +53,8 @@ class Fit(NamedTuple):
     metrics: dict[str, np.ndarray]
     compile_seconds: float
     train_seconds: float
+    bytes_per_run: int
+    runs_at_once: int
     interrupted: bool
 
 
@@ -59,6 +64,7 @@ def fit(
     keys: jax.Array,
     on_progress: Callable[[Progress], Any] = lambda progress: None,
     devices: Sequence[Any] | None = None,
+    runs_at_once: int | None = None,
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
 
@@ -70,13 +76,23 @@ def fit(
         keys: [S], from `seeds`.
         on_progress: called after each segment.
         devices: over which runs are spread; all of the default platform if None.
+        runs_at_once: the most in one call, even if memory holds more; in each segment batches take turns.
+
+    Raises:
+        SettingsError: if `runs_at_once` is not 1 or more, or memory does not hold a single run.
     """
-    runs, run_keys = as_runs(hyperparams, keys)
-    spread = spread_runs(agent, len(run_keys), devices)
+    runs = as_runs(hyperparams, keys)
+    num_runs = len(runs[1])
+
+    def compile_for(spread: Spread) -> Any:
+        settings, run_keys = spread.place(cut_runs(runs, spread.num_runs)[0])
+        state = spread.shapes(partial(_init_runs, spread), settings, run_keys)
+        return _advance_runs.lower(spread, settings, state, 0).compile()
+
     began = time.perf_counter()
-    runs = spread.place(runs)
-    state = _init_runs(spread, runs, spread.place(run_keys))
-    advance = _advance_runs.lower(spread, runs, state, 0).compile()
+    spread, advance = fit_in_memory(agent, num_runs, devices, runs_at_once, compile_for)
+    batches = [spread.place(batch) for batch in cut_runs(runs, spread.num_runs)]
+    states = [_init_runs(spread, *batch) for batch in batches]
     compile_seconds = time.perf_counter() - began
 
     rows: list[dict[str, np.ndarray]] = []
@@ -85,11 +101,12 @@ def fit(
     try:
         while updates < agent.config.num_updates:
             segment_began = time.perf_counter()
-            following, metrics = advance(runs, state, count)
-            rows.append(
-                by_setting_and_seed({k: spread.runs(np.asarray(x)[:, :count]) for k, x in metrics.items()}, len(keys))
+            following, metrics = zip(
+                *(advance(settings, state, count) for (settings, _), state in zip(batches, states, strict=True)),
+                strict=True,
             )
-            state = following  # only with its metrics in hand, so that an interrupt leaves both at the same update
+            rows.append(_rows(spread, metrics, count, num_runs, len(keys)))
+            states = following  # only with the metrics in hand, so that an interrupt leaves both at the same update
             updates += count
             now = time.perf_counter()
             on_progress(Progress(updates, now - began, rows[-1]))
@@ -97,20 +114,31 @@ def fit(
             count = max(1, min(wanted, 2 * count, MAX_SEGMENT, agent.config.num_updates - updates))
     except KeyboardInterrupt:
         interrupted = True
-    empty = np.zeros((len(run_keys) // len(keys), len(keys), 0), np.float32)
-    metrics = {name: np.concatenate([empty] + [row[name] for row in rows], axis=-1) for name in METRICS}
-    state = jax.block_until_ready(_collect(spread, state, len(keys)))
-    return Fit(state, metrics, compile_seconds, time.perf_counter() - began, interrupted)
+    empty = np.zeros((num_runs // len(keys), len(keys), 0), np.float32)
+    state, _ = jax.block_until_ready(collect(spread, [(state, {}) for state in states], num_runs, len(keys)))
+    return Fit(
+        state=state,
+        metrics={name: np.concatenate([empty] + [row[name] for row in rows], axis=-1) for name in METRICS},
+        compile_seconds=compile_seconds,
+        train_seconds=time.perf_counter() - began,
+        bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
+        runs_at_once=spread.num_runs,
+        interrupted=interrupted,
+    )
+
+
+def _rows(
+    spread: Spread, batches: Sequence[Metrics], count: int, num_runs: int, num_seeds: int
+) -> dict[str, np.ndarray]:
+    """Metrics of a segment's `count` updates {name: [H, S, count]}."""
+    parts = [{name: spread.runs(np.asarray(x)[:, :count]) for name, x in metrics.items()} for metrics in batches]
+    whole = {name: np.concatenate([part[name] for part in parts])[:num_runs] for name in METRICS}
+    return by_setting_and_seed(whole, num_seeds)
 
 
 @partial(jax.jit, static_argnums=0)
 def _init_runs(spread: Spread, runs: Hyperparams, keys: jax.Array) -> TrainingState:
     return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN), BY_DEVICE)(runs, keys)
-
-
-@partial(jax.jit, static_argnums=(0, 2))
-def _collect(spread: Spread, state: TrainingState, num_seeds: int) -> TrainingState:
-    return by_setting_and_seed(spread.states(state), num_seeds)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -115,6 +115,8 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "compile_seconds": round(result.compile_seconds, 3),
         "train_seconds": round(result.train_seconds, 3),
         "env_steps_per_second": round(timesteps * runs / max(result.train_seconds, 1e-9), 1),
+        "bytes_per_run": result.bytes_per_run,
+        "runs_at_once": result.runs_at_once,
         "interrupted": result.interrupted,
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},

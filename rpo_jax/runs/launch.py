@@ -16,7 +16,9 @@ from rpo_jax.sweep import seeds
 PICTURE = "curves.png"
 
 
-def run_to_folder(spec: RunSpec, path: Path, console: Console) -> tuple[dict[str, Any], dict[str, Curves]]:
+def run_to_folder(
+    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None = None
+) -> tuple[dict[str, Any], dict[str, Curves]]:
     """Trains, and fills the folder; what was done before an interrupt is kept too.
 
     Returns:
@@ -27,7 +29,7 @@ def run_to_folder(spec: RunSpec, path: Path, console: Console) -> tuple[dict[str
     folder.write_settings(path, spec)
     try:
         with ProgressBar(console, spec).show() as bar:
-            result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar)
+            result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar, runs_at_once=runs_at_once)
     except BaseException:
         folder.release(path)
         raise
@@ -37,13 +39,15 @@ def run_to_folder(spec: RunSpec, path: Path, console: Console) -> tuple[dict[str
     return summary, curves
 
 
-def compare_to_folder(specs: list[RunSpec], path: Path, console: Console) -> list[dict[str, Any]]:
+def compare_to_folder(
+    specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None = None
+) -> list[dict[str, Any]]:
     """Trains several runs into subfolders named by variant, and draws them in one picture."""
     check_free(specs, path)
     folder.claim(path)
     summaries, curves = [], {}
     for spec in specs:
-        summary, own = run_to_folder(spec, path / spec.variant, console)
+        summary, own = run_to_folder(spec, path / spec.variant, console, runs_at_once)
         summaries.append(summary)
         curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
         draw_curves(curves, f"{specs[0].env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)

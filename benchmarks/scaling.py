@@ -1,0 +1,160 @@
+"""How do speed and memory grow with environments and seeds, and what is one iteration made of?
+
+Points: whole training by `sweep`, the median of three calls, compilation apart; memory is what XLA says that the
+compiled program holds: arguments, results and everything between, over all devices.
+
+Stages: one iteration of one run on one device, cut into its stages, each compiled and timed by itself for a real state.
+What XLA saves by compiling stages together, and what it spends, is in the whole only: stages need not add up to it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
+
+import jax
+import tyro
+from rich.console import Console
+
+import rpo_jax
+from roofline import agent_of, seconds_in_turns, stepping
+from rpo_jax.devices import spread_runs
+from rpo_jax.rollout import collect_rollout
+from rpo_jax.rpo import estimate_advantages, init, train_iteration
+from rpo_jax.sweep import _train_runs, as_runs
+from rpo_jax.update import update_policy
+from study import RESULTS, save
+from throughput import GPU_WORKS, PENDULUM, WORKS, Work
+
+MOST_UPDATES = 500  # where rounds are small, this many take a second
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What is measured on one kind of machine.
+
+    Attributes:
+        most_envs: the greatest number of environments, as a power of two.
+        most_seeds: likewise of seeds.
+        envs: of each seed, where seeds grow.
+        steps: of one call, about.
+        works: for the stages.
+    """
+
+    most_envs: int
+    most_seeds: int
+    envs: int
+    steps: int
+    works: dict[str, Work]
+
+
+CPU = Sizes(most_envs=14, most_seeds=8, envs=64, steps=500_000, works=WORKS)
+GPU = Sizes(most_envs=20, most_seeds=10, envs=4096, steps=30_000_000, works=GPU_WORKS)
+Part = Literal["environments", "seeds", "stages"]
+
+
+@dataclasses.dataclass
+class Options:
+    """What to measure."""
+
+    parts: Annotated[tuple[Part, ...], tyro.conf.Positional] = get_args(Part)
+    env: str = PENDULUM
+    gpu: Annotated[bool, tyro.conf.arg(help="the sizes for a GPU, on the default device")] = False
+    tiny: Annotated[bool, tyro.conf.arg(help="two points of each part, to try the script out; writes nothing")] = False
+
+
+def main(options: Options) -> None:
+    """Writes `results/scaling.json` (with --gpu: `scaling_gpu.json`) after every point; other parts in it stay."""
+    sizes = GPU if options.gpu else CPU
+    if options.tiny:
+        sizes = dataclasses.replace(sizes, most_envs=5, most_seeds=1, steps=1)
+    path = RESULTS / f"scaling{'_gpu' if options.gpu else ''}.json"
+    known = json.loads(path.read_text())["runs"] if path.exists() else []
+    runs = [run for run in known if run["part"] not in options.parts or run.get("env") not in (options.env, None)]
+    for run in measure(sizes, options):
+        runs.append(run)
+        Console(stderr=True).print(run)
+        if not options.tiny:
+            save(path.stem, runs)
+
+
+def measure(sizes: Sizes, options: Options) -> Iterator[dict[str, Any]]:
+    """The records of all parts that were asked for."""
+    if "environments" in options.parts:
+        yield from until_memory_ends(
+            {"part": "environments", "env": options.env}, [(2**n, 1) for n in range(4, sizes.most_envs + 1)], sizes
+        )
+    if "seeds" in options.parts:
+        yield from until_memory_ends(
+            {"part": "seeds", "env": options.env}, [(sizes.envs, 2**n) for n in range(sizes.most_seeds + 1)], sizes
+        )
+    if "stages" in options.parts:
+        for name, work in sizes.works.items():
+            if work.seeds == 1 and work.env in (PENDULUM, "brax/hopper"):
+                yield {"part": "stages", "work": name, **stages(work)}
+
+
+def until_memory_ends(labels: dict[str, str], points: list[tuple[int, int]], sizes: Sizes) -> Iterator[dict[str, Any]]:
+    """A record for each number of environments and seeds; where memory ends, the last says so."""
+    for num_envs, num_seeds in points:
+        updates = min(MOST_UPDATES, max(2, sizes.steps // (num_envs * num_seeds * 32)))
+        work = Work(labels["env"], num_seeds, num_envs, 32, 4, 8, updates)
+        try:
+            yield {**labels, "num_envs": num_envs, "num_seeds": num_seeds, "updates": updates, **point(work)}
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            yield {**labels, "num_envs": num_envs, "num_seeds": num_seeds, "memory_ended": True}
+            return
+
+
+def point(work: Work) -> dict[str, int]:
+    """Speed and memory of whole training."""
+    call = (agent_of(work), rpo_jax.grid(), rpo_jax.seeds(0, work.seeds))
+    memory = memory_of(*call)
+    seconds = seconds_in_turns({"": partial(rpo_jax.sweep, *call)}, turns=3)[""]
+    return {"steps_per_second": round(work.timesteps / seconds), "bytes": memory}
+
+
+def memory_of(agent: rpo_jax.Agent, hyperparams: rpo_jax.Hyperparams, keys: jax.Array) -> int:
+    """Bytes that a sweep needs on all devices together. Its program is kept, so that `sweep` need not compile it."""
+    runs, run_keys = as_runs(hyperparams, keys)
+    spread = spread_runs(agent, len(run_keys))
+    program = _train_runs.lower(spread, *spread.place((runs, run_keys)), len(keys)).compile()
+    of_one: Any = program.memory_analysis()
+    devices = spread.layout.groups * spread.layout.shares
+    return devices * (of_one.argument_size_in_bytes + of_one.output_size_in_bytes + of_one.temp_size_in_bytes)
+
+
+def stages(work: Work) -> dict[str, Any]:
+    """Milliseconds of each stage of an iteration, of the whole, and of stepping the environments alone."""
+    agent = spread_runs(agent_of(work), 1, jax.devices()[:1]).agent
+    hyperparams = rpo_jax.Hyperparams()
+    key, key_act, key_learn = jax.random.split(jax.random.key(0), 3)
+
+    iterate = jax.jit(lambda state: train_iteration(agent, hyperparams, state))
+    act = jax.jit(lambda state: collect_rollout(agent, state, hyperparams, key_act))
+    judge = jax.jit(lambda state, rollout: estimate_advantages(agent, state, rollout, hyperparams))
+    learn = jax.jit(lambda state, batch: update_policy(agent, state, batch, key_learn, hyperparams))
+
+    state, _ = iterate(jax.jit(partial(init, agent, hyperparams))(key))
+    acted = act(state)
+    blocks = agent.share.num_blocks(state.env_state)
+    step, *states = stepping(rpo_jax.make_env(work.env), work.num_envs, work.num_steps, blocks)
+    calls: dict[str, Callable[[], Any]] = {
+        "iteration": partial(iterate, state),
+        "rollout": partial(act, state),
+        "environment steps": partial(jax.jit(step), *states),
+        "advantages": partial(judge, *acted),
+        "update": partial(learn, *judge(*acted)),
+    }
+    seconds = seconds_in_turns(calls)
+    return {
+        "steps": work.num_envs * work.num_steps,
+        "milliseconds": {name: float(f"{1000 * value:.4g}") for name, value in seconds.items()},
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

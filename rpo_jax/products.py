@@ -1,0 +1,49 @@
+"""The matrix products of the networks, forward and backward, as each platform does them fast."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def product(precision: str, x: jax.Array, weights: jax.Array) -> jax.Array:
+    """`x @ weights`, and its gradients.
+
+    On a CPU the gradient of the weights, which contracts over all the rows of a minibatch, transposes `x` beforehand:
+    XLA gives it to a slower kernel unless it is laid out like any other product.
+
+    Args:
+        precision: "default", "high" or "highest", as `jax.lax.Precision`.
+        x: [..., I].
+        weights: [I, K].
+    """
+    return jnp.matmul(x, weights, precision=precision)
+
+
+def _forward(precision: str, x: jax.Array, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return product(precision, x, weights), (x, weights)
+
+
+def _backward(
+    precision: str, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, weights = operands
+    rows, columns = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
+    multiply = partial(jnp.matmul, precision=precision)
+    of_weights = jax.lax.platform_dependent(
+        rows,
+        columns,
+        cpu=lambda x, g: multiply(jax.lax.optimization_barrier(x.T), g),
+        default=lambda x, g: multiply(x.T, g),
+    )
+    return multiply(gradient, weights.T), of_weights
+
+
+product.defvjp(_forward, _backward)
+
+
+def dot_general(x: jax.Array, weights: jax.Array, dimensions: Any, precision: str) -> jax.Array:
+    """`product`, for `flax.linen.Dense`."""
+    return product(precision, x, weights)
