@@ -20,9 +20,10 @@ from rich.console import Console
 import rpo_jax
 from roofline import agent_of, seconds_in_turns, stepping
 from rpo_jax.devices import spread_runs
+from rpo_jax.memory import free_bytes, needed_bytes
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.rpo import estimate_advantages, init, train_iteration
-from rpo_jax.sweep import _train_runs, as_runs
+from rpo_jax.sweep import as_runs, compile_sweep
 from rpo_jax.update import update_policy
 from study import RESULTS, save
 from throughput import GPU_WORKS, PENDULUM, WORKS, Work
@@ -102,9 +103,7 @@ def until_memory_ends(labels: dict[str, str], points: list[tuple[int, int]], siz
         work = Work(labels["env"], num_seeds, num_envs, 32, 4, 8, updates)
         try:
             yield {**labels, "num_envs": num_envs, "num_seeds": num_seeds, "updates": updates, **point(work)}
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
+        except MemoryError:
             yield {**labels, "num_envs": num_envs, "num_seeds": num_seeds, "memory_ended": True}
             return
 
@@ -118,13 +117,17 @@ def point(work: Work) -> dict[str, int]:
 
 
 def memory_of(agent: rpo_jax.Agent, hyperparams: rpo_jax.Hyperparams, keys: jax.Array) -> int:
-    """Bytes that a sweep needs on all devices together. Its program is kept, so that `sweep` need not compile it."""
-    runs, run_keys = as_runs(hyperparams, keys)
-    spread = spread_runs(agent, len(run_keys))
-    program = _train_runs.lower(spread, *spread.place((runs, run_keys)), len(keys)).compile()
-    of_one: Any = program.memory_analysis()
-    devices = spread.layout.groups * spread.layout.shares
-    return devices * (of_one.argument_size_in_bytes + of_one.output_size_in_bytes + of_one.temp_size_in_bytes)
+    """Bytes that a sweep in one call needs on all devices together. `sweep` finds its program compiled.
+
+    Raises:
+        MemoryError: if the devices do not have as many.
+    """
+    spread = spread_runs(agent, len(keys))
+    needed = needed_bytes(compile_sweep(as_runs(hyperparams, keys), spread))
+    free = free_bytes(spread.devices)
+    if free is not None and needed > free:
+        raise MemoryError
+    return needed * len(spread.devices)
 
 
 def stages(work: Work) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 def product(precision: str, x: jax.Array, weights: jax.Array) -> jax.Array:
     """`x @ weights`, and its gradients.
 
-    On a CPU the gradient of the weights, which contracts over all the rows of a minibatch, transposes `x` beforehand:
-    XLA gives it to a slower kernel unless it is laid out like any other product.
+    On a CPU the gradient of the weights, which contracts over all the rows of a minibatch, transposes its thinner factor
+    beforehand: XLA gives it to a slower kernel unless it is laid out like any other product.
 
     Args:
         precision: "default", "high" or "highest", as `jax.lax.Precision`.
@@ -32,11 +32,14 @@ def _backward(
     x, weights = operands
     rows, columns = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
     multiply = partial(jnp.matmul, precision=precision)
+
+    def transposed_beforehand(x, g):
+        if g.shape[1] < x.shape[1]:
+            return multiply(jax.lax.optimization_barrier(g.T), x).T
+        return multiply(jax.lax.optimization_barrier(x.T), g)
+
     of_weights = jax.lax.platform_dependent(
-        rows,
-        columns,
-        cpu=lambda x, g: multiply(jax.lax.optimization_barrier(x.T), g),
-        default=lambda x, g: multiply(x.T, g),
+        rows, columns, cpu=transposed_beforehand, default=lambda x, g: multiply(x.T, g)
     )
     return multiply(gradient, weights.T), of_weights
 

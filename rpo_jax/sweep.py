@@ -138,13 +138,14 @@ def sweep(
     """
     runs = as_runs(hyperparams, keys)
     num_runs = len(runs[1])
-
-    def compile_for(spread: Spread) -> Any:
-        return _train_runs.lower(spread, *spread.place(cut_runs(runs, spread.num_runs)[0])).compile()
-
-    spread, program = fit_in_memory(agent, num_runs, devices, runs_at_once, compile_for)
+    spread, program = fit_in_memory(agent, num_runs, devices, runs_at_once, partial(compile_sweep, runs))
     results = [program(*spread.place(batch)) for batch in cut_runs(runs, spread.num_runs)]
     return collect(spread, results, num_runs, len(keys))
+
+
+def compile_sweep(runs: tuple[Hyperparams, jax.Array], spread: Spread) -> Any:
+    """The program that trains as many of the runs as the `Spread` has; `memory.needed_bytes` tells its memory."""
+    return _train_runs.lower(spread, *spread.place(cut_runs(runs, spread.num_runs)[0])).compile()
 
 
 @partial(jax.jit, static_argnums=0)

@@ -137,7 +137,7 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return_and_clipp
     rewards, ended = np.zeros((0, 4)), np.zeros((0, 4), bool)
     clipped = 0
     for index in range(rounds):
-        state, rollout = collect_rollout(agent, state, hyperparams, jax.random.key(index))
+        state, rollout = collect_rollout(agent, state.replace(update=index), hyperparams, jax.random.key(index))
         state, batch = estimate_advantages(agent, state, rollout, hyperparams)
         rewards = np.concatenate([rewards, np.asarray(rollout.reward, np.float64)])
         ended = np.concatenate([ended, np.asarray(rollout.ended)])

@@ -48,7 +48,7 @@ def counted_rounds() -> list[Transition]:
         state = init(agent, Hyperparams(), jax.random.key(0))
         rounds = []
         for index in range(2):
-            state, rollout = collect_rollout(agent, state, Hyperparams(), jax.random.key(index))
+            state, rollout = collect_rollout(agent, state.replace(update=index), Hyperparams(), jax.random.key(index))
             rounds.append(rollout)
         return rounds
 

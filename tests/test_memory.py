@@ -1,0 +1,128 @@
+"""Sweeps larger than memory are cut into equal calls of one program, and give what the uncut ones give."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+from rpo_jax import SettingsError, devices, fit, grid, memory, seeds, sweep
+from rpo_jax.devices import cut_runs, join_runs, spread_runs
+from rpo_jax.memory import fit_in_memory, free_bytes, needed_bytes
+from rpo_jax.sweep import as_runs, compile_sweep
+
+SETTINGS = grid(rpo_alpha=[0.0, 0.3])
+RUNS = 10  # of five seeds
+
+
+@pytest.fixture
+def agent(monkeypatch):
+    monkeypatch.setattr(devices, "ROWS", 1)  # a core takes runs one after another, as it does with large minibatches
+    return toys.tiny_agent(env=toys.reaching_env(), updates=4)
+
+
+def bytes_of(agent, num_runs):
+    return needed_bytes(compile_sweep(as_runs(SETTINGS, seeds(0, RUNS // 2)), spread_runs(agent, num_runs)))
+
+
+def assert_same(cut, whole):
+    def same(x, y):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(x, y)
+
+    jax.tree.map(same, cut, whole)
+
+
+@pytest.mark.parametrize("runs_at_once", [2, 3, 5, 9, 11])
+def test_a_cut_sweep_is_the_uncut_one(agent, runs_at_once):
+    whole = sweep(agent, SETTINGS, seeds(0, RUNS // 2))
+    assert_same(sweep(agent, SETTINGS, seeds(0, RUNS // 2), runs_at_once=runs_at_once), whole)
+
+
+@pytest.mark.parametrize(("runs_at_once", "in_one_call"), [(None, 10), (3, 3), (4, 4), (5, 5), (9, 5), (11, 10)])
+def test_a_cut_fit_is_the_uncut_one(agent, runs_at_once, in_one_call):
+    whole = fit(agent, SETTINGS, seeds(0, RUNS // 2))
+    cut = fit(agent, SETTINGS, seeds(0, RUNS // 2), runs_at_once=runs_at_once)
+    assert (whole.runs_at_once, cut.runs_at_once) == (RUNS, in_one_call)
+    assert_same((cut.state, cut.metrics), (whole.state, whole.metrics))
+
+
+def test_an_interrupt_of_a_cut_fit_leaves_all_runs_at_the_same_update(agent):
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    result = fit(agent, SETTINGS, seeds(0, RUNS // 2), interrupt, runs_at_once=3)
+    assert result.interrupted
+    assert {x.shape for x in result.metrics.values()} == {(2, 5, 1)}
+    np.testing.assert_array_equal(result.state.update, np.ones((2, 5)))
+
+
+def test_what_is_larger_than_memory_is_cut_to_fit(agent, monkeypatch):
+    whole = sweep(agent, SETTINGS, seeds(0, RUNS // 2))
+    free = int(bytes_of(agent, 4) / memory.USABLE) + 1
+    assert bytes_of(agent, RUNS) > free
+    monkeypatch.setattr(memory, "free_bytes", lambda devices: free)
+    compiled = []
+
+    def compile_for(spread):
+        compiled.append(spread.num_runs)
+        return compile_sweep(as_runs(SETTINGS, seeds(0, RUNS // 2)), spread)
+
+    spread, program = fit_in_memory(agent, RUNS, None, None, compile_for)
+    assert compiled == [RUNS, spread.num_runs]
+    assert 1 < spread.num_runs < RUNS
+    assert needed_bytes(program) <= free
+    assert_same(sweep(agent, SETTINGS, seeds(0, RUNS // 2)), whole)
+    assert fit(agent, SETTINGS, seeds(0, RUNS // 2)).runs_at_once < RUNS
+
+
+def test_a_run_larger_than_memory_is_an_error_that_tells_what_would_fit(agent, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda devices: 100)
+    for train in (sweep, fit):
+        with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are free; half of num_envs"):
+            train(agent, SETTINGS, seeds(0, 1))
+
+
+@pytest.mark.parametrize("runs_at_once", [0, -1])
+def test_less_than_one_run_at_once_is_an_error(agent, runs_at_once):
+    for train in (sweep, fit):
+        with pytest.raises(SettingsError, match=rf"runs_at_once={runs_at_once} is out of range: it must be 1 or more"):
+            train(agent, SETTINGS, seeds(0, 1), runs_at_once=runs_at_once)
+
+
+def test_needed_bytes_are_those_of_arguments_results_and_what_is_between():
+    x = jnp.ones((256, 256))
+    assert needed_bytes(jax.jit(lambda x: x + 1).lower(x).compile()) == 2 * x.nbytes
+    twice = jax.jit(lambda x: x @ x @ x).lower(x).compile()
+    assert needed_bytes(twice) >= 3 * x.nbytes
+    donated = jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile()
+    assert needed_bytes(donated) == x.nbytes
+
+
+def test_memory_of_a_run_grows_with_its_environments(agent):
+    sizes = [
+        fit(toys.tiny_agent(updates=1, num_envs=num_envs), SETTINGS, seeds(0, 1)).bytes_per_run
+        for num_envs in (256, 1024)
+    ]
+    assert 3 < sizes[1] / sizes[0] < 4.5
+
+
+def test_free_memory_is_shared_by_the_devices_of_a_cpu():
+    one, two = (free_bytes(jax.devices("cpu")[:1] * count) for count in (1, 2))
+    if one is None or two is None:
+        pytest.skip("this system does not tell")
+    assert 2**20 < one < 2**50
+    assert two == pytest.approx(one / 2, rel=0.2)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
+def test_runs_are_cut_into_equal_batches_and_joined(size):
+    runs = {"a": np.arange(7), "key": jax.random.split(jax.random.key(0), 7)}
+    batches = cut_runs(runs, size)
+    assert {len(leaf) for batch in batches for leaf in batch.values()} == {size}
+    joined = jax.jit(partial(join_runs, num_runs=7))(batches)
+    np.testing.assert_array_equal(joined["a"], runs["a"])
+    np.testing.assert_array_equal(jax.random.key_data(joined["key"]), jax.random.key_data(runs["key"]))
