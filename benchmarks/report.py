@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from study import RESULTS
+from throughput import LIBRARIES
 
 HEADER = """# Benchmarks
 
@@ -153,7 +154,7 @@ def throughput(runs: list[dict[str, Any]]) -> str:
         )
         for library, result in run["libraries"].items():
             versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-            notes[library] = f"{library} ({versions}) {result['differs']}".rstrip()
+            notes[library] = f"{library} ({versions}) {LIBRARIES[library].differs}".rstrip()
             rows.append(
                 [
                     run["work"],

@@ -26,6 +26,7 @@ from rich.console import Console
 
 import rpo_jax
 from rpo_jax.devices import spread_runs
+from rpo_jax.products import product
 from study import save
 from throughput import GPU_WORKS, WORKS, Work
 
@@ -159,7 +160,7 @@ def products_of_a_round(work: Work, networks: Any, obs: jax.Array) -> Any:
 
     def network(weights, x):
         for matrix in weights:
-            x = x @ matrix
+            x = product(None, x, matrix)  # ours, since its gradients are the faster ones on a CPU
         return x
 
     def loss(networks, obs):

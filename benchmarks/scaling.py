@@ -1,6 +1,6 @@
 """How do speed and memory grow with environments and seeds, and what is one iteration made of?
 
-Points: whole training by `sweep`, the median of three calls, compilation apart; memory is what XLA says that the
+Points: whole training by `sweep`, the median of three measurements, compilation apart; memory is what XLA says that the
 compiled program holds: arguments, results and everything between, over all devices.
 
 Stages: one iteration of one run on one device, cut into its stages, each compiled and timed by itself for a real state.
@@ -20,7 +20,7 @@ from rich.console import Console
 import rpo_jax
 from roofline import agent_of, seconds_in_turns, stepping
 from rpo_jax.devices import spread_runs
-from rpo_jax.memory import free_bytes, needed_bytes
+from rpo_jax.memory import needed_bytes, usable_bytes
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.rpo import estimate_advantages, init, train_iteration
 from rpo_jax.sweep import as_runs, compile_sweep
@@ -124,8 +124,8 @@ def memory_of(agent: rpo_jax.Agent, hyperparams: rpo_jax.Hyperparams, keys: jax.
     """
     spread = spread_runs(agent, len(keys))
     needed = needed_bytes(compile_sweep(as_runs(hyperparams, keys), spread))
-    free = free_bytes(spread.devices)
-    if free is not None and needed > free:
+    usable = usable_bytes(spread.devices)
+    if usable is not None and needed > usable:
         raise MemoryError
     return needed * len(spread.devices)
 

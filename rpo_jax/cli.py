@@ -263,7 +263,7 @@ def _default_folder(env: str, name: str) -> Path:
 def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path) -> None:
     from rich.console import Console
 
-    from rpo_jax.memory import megabytes
+    from rpo_jax.memory import mebibytes
     from rpo_jax.runs.progress import results_table
 
     console = Console()
@@ -278,7 +278,7 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
         runs = len(summary["settings"]) * len(summary["seeds"])
         calls = -(-runs // summary["runs_at_once"])
         cut = f"; {runs} runs in {calls} calls of {summary['runs_at_once']}" if calls > 1 else ""
-        console.print(f"{summary['variant']}: {megabytes(summary['bytes_per_run'])} of memory a run{cut}")
+        console.print(f"{summary['variant']}: {mebibytes(summary['bytes_per_run'])} of memory a run{cut}")
     if any(summary["interrupted"] for summary in summaries):
         console.print("interrupted: the results are those of the updates done so far")
     console.print(f"results: {path}", highlight=False, soft_wrap=True)

@@ -61,7 +61,7 @@ class TrainConfig:
         "orthogonal", "orthogonal, or uniform in +-1/sqrt(fan-in) for weights and biases (PyTorch's default)"
     )
     matmul_precision: Literal["default", "high", "highest"] = _setting(
-        "default", "of the networks' products: the fastest of the device (TF32 on a GPU), or up to full float32"
+        "default", "of the networks' products: what JAX is set to (unset: TF32 on a recent GPU), up to full float32"
     )
 
     def __post_init__(self) -> None:

@@ -26,6 +26,9 @@ BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS))
 def use_cpu_cores(count: int | None = None) -> None:
     """Gives a CPU one XLA device per core, over which runs are spread; call it before JAX starts.
 
+    The devices get no helper threads beyond the cores: this sets `PJRT_NPROC`, unless it is set, which child processes
+    inherit.
+
     Args:
         count: devices; the cores that this process may use if None.
 
@@ -61,7 +64,7 @@ def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
     return Layout(groups, shares)
 
 
-def _runs_at_once(config: TrainConfig) -> int:
+def _runs_of_a_core(config: TrainConfig) -> int:
     return -(-ROWS * config.num_minibatches // config.round_timesteps)
 
 
@@ -79,7 +82,7 @@ class Spread:
         self.agent = dataclasses.replace(agent, share=Share(shares, CACHE_BYTES if on_cpu else None))
         self.num_runs = num_runs
         of_device = -(-num_runs // groups)
-        batches = -(-of_device // (_runs_at_once(agent.config) if on_cpu else of_device))
+        batches = -(-of_device // (_runs_of_a_core(agent.config) if on_cpu else of_device))
         self.batch_size = -(-of_device // batches)
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
         self.devices = devices[: groups * shares]

@@ -1,4 +1,4 @@
-"""Device memory: what a compiled call needs, what is free, and into which equal batches a sweep is cut to fit."""
+"""Device memory: what a compiled call needs, what is free, and into which equal calls a sweep is cut to fit."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -19,8 +19,16 @@ def needed_bytes(program: Any) -> int:
     return int(kept + sizes.temp_size_in_bytes)
 
 
-def free_bytes(devices: Sequence[Any]) -> int | None:
-    """What each of the devices can still hold; None where that cannot be told. CPU devices share the machine's."""
+def usable_bytes(devices: Sequence[Any]) -> int | None:
+    """What a program may need on each of the devices; None where that cannot be told.
+
+    CPU devices share what the system says is available; of other devices only this process's own use is known.
+    """
+    free = _free_bytes(devices)
+    return None if free is None else int(USABLE * free)
+
+
+def _free_bytes(devices: Sequence[Any]) -> int | None:
     if devices[0].platform == "cpu":
         with contextlib.suppress(OSError, StopIteration):  # Linux only
             lines = Path("/proc/meminfo").read_text().splitlines()
@@ -50,25 +58,25 @@ def fit_in_memory(
         compile_for: gives the program that trains the runs of a `Spread`.
 
     Returns:
-        A `Spread` of one batch of runs, and its program. All batches are of the same size.
+        A `Spread` of the runs of one call, and its program. All calls have the same number of runs.
 
     Raises:
-        SettingsError: if `runs_at_once` is not 1 or more, or not even one run fits.
+        SettingsError: if `runs_at_once` is not 1 or more, or memory does not hold a single run.
     """
     check_runs_at_once(runs_at_once)
-    spread = _equal_batches(agent, num_runs, devices, runs_at_once or num_runs)
-    program = compile_for(spread)
-    free = free_bytes(spread.devices)
-    if free is None or needed_bytes(program) <= USABLE * free:
-        return spread, program
-    most = int(USABLE * free * spread.num_runs / needed_bytes(program))
-    if most < 1:
-        raise SettingsError(
-            f"a run needs {megabytes(needed_bytes(program) / spread.num_runs)} of a device's memory, and "
-            f"{megabytes(free)} are free; half of num_envs or of num_steps needs about half"
-        )
-    spread = _equal_batches(agent, num_runs, devices, most)
-    return spread, compile_for(spread)
+    most = num_runs if runs_at_once is None else runs_at_once
+    while True:
+        spread = _equal_calls(agent, num_runs, devices, most)
+        program = compile_for(spread)
+        usable, needed = usable_bytes(spread.devices), needed_bytes(program)
+        if usable is None or needed <= usable:
+            return spread, program
+        if spread.num_runs == 1:
+            raise SettingsError(
+                f"a run needs {mebibytes(needed)} of a device's memory, and {mebibytes(usable)} are to be had; half of "
+                "num_envs or of num_steps needs about half"
+            )
+        most = max(1, min(spread.num_runs - 1, spread.num_runs * usable // needed))
 
 
 def check_runs_at_once(runs_at_once: int | None) -> None:
@@ -77,11 +85,11 @@ def check_runs_at_once(runs_at_once: int | None) -> None:
         raise SettingsError(f"runs_at_once={runs_at_once} is out of range: it must be 1 or more")
 
 
-def _equal_batches(agent: Agent, num_runs: int, devices: Sequence[Any] | None, most: int) -> Spread:
-    num_batches = -(-num_runs // min(most, num_runs))
-    return spread_runs(agent, -(-num_runs // num_batches), devices)
+def _equal_calls(agent: Agent, num_runs: int, devices: Sequence[Any] | None, most: int) -> Spread:
+    num_calls = -(-num_runs // min(most, num_runs))
+    return spread_runs(agent, -(-num_runs // num_calls), devices)
 
 
-def megabytes(count: float) -> str:
+def mebibytes(count: float) -> str:
     """Bytes as MiB."""
     return f"{count / 2**20:,.1f} MiB"

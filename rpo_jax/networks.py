@@ -56,7 +56,8 @@ class MLP(nn.Module):
         return self._layer(self.outputs, self.output_gain, x)
 
     def _layer(self, size: int, gain: float, x: jax.Array) -> jax.Array:
-        dense = partial(nn.Dense, size, dot_general=dot_general, precision=self.precision)
+        precision = None if self.precision == "default" else self.precision  # None: what JAX is set to
+        dense = partial(nn.Dense, size, dot_general=dot_general, precision=precision)
         if self.weight_init == "orthogonal":
             return dense(kernel_init=orthogonal(gain))(x)
         init = uniform_fan_in(x.shape[-1])

@@ -8,26 +8,26 @@ import jax.numpy as jnp
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def product(precision: str, x: jax.Array, weights: jax.Array) -> jax.Array:
+def product(precision: str | None, x: jax.Array, weights: jax.Array) -> jax.Array:
     """`x @ weights`, and its gradients.
 
-    On a CPU the gradient of the weights, which contracts over all the rows of a minibatch, transposes its thinner factor
-    beforehand: XLA gives it to a slower kernel unless it is laid out like any other product.
+    On a CPU the gradient of the weights, which contracts over all the rows of a minibatch, transposes its thinner
+    factor beforehand: XLA gives it to a slower kernel unless it is laid out like any other product.
 
     Args:
-        precision: "default", "high" or "highest", as `jax.lax.Precision`.
+        precision: "high" or "highest", as `jax.lax.Precision`; what JAX is set to if None.
         x: [..., I].
         weights: [I, K].
     """
     return jnp.matmul(x, weights, precision=precision)
 
 
-def _forward(precision: str, x: jax.Array, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _forward(precision: str | None, x: jax.Array, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return product(precision, x, weights), (x, weights)
 
 
 def _backward(
-    precision: str, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
+    precision: str | None, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, weights = operands
     rows, columns = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
@@ -47,6 +47,6 @@ def _backward(
 product.defvjp(_forward, _backward)
 
 
-def dot_general(x: jax.Array, weights: jax.Array, dimensions: Any, precision: str) -> jax.Array:
+def dot_general(x: jax.Array, weights: jax.Array, dimensions: Any, precision: str | None) -> jax.Array:
     """`product`, for `flax.linen.Dense`."""
     return product(precision, x, weights)

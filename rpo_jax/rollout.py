@@ -27,8 +27,9 @@ def collect_rollout(
     step). For each, the suite's own reset begins N + W episodes. In a run's first window (with `reset_every_round` in
     each round's first) environment i starts with number i; one that ends at step t of a window goes on with number
     i + t + 1. So an environment never meets an episode twice, and when one ends does not depend on what follows it:
-    each starts as after a full reset. Neighbours may start from the same one at different times. A step costs
-    (N + W) / (W N) of a full reset. (Brax's own wrapper keeps one initial state per environment for ever.)
+    each starts as after a full reset. Neighbours may start from the same one at different times. A step of a block
+    of N environments costs (N + W) / (W N) of a full reset. (Brax's own wrapper keeps one initial state per environment
+    for ever.)
 
     Returns:
         The state with environments moved on, and transitions [T, N, ...].
@@ -78,8 +79,8 @@ def _play(
         key_reset, begins, *steps = inputs
         episodes = env.reset(own_keys(key_reset, more=window_length))
 
-        def following(first):
-            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, num_envs), episodes)
+        def following(number):
+            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, number, num_envs), episodes)
 
         def step(carry, inputs):
             env_state, obs = carry

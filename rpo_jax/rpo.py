@@ -39,7 +39,7 @@ def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[Train
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
     """The state before the first round. Its environments are blank: the round begins their episodes."""
     key, key_params = jax.random.split(key)
-    episodes = jax.eval_shape(agent.env.reset, agent.keys(key))
+    episodes = jax.eval_shape(lambda: agent.env.reset(agent.keys(key)))
     env_state, obs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), episodes)
     params = agent.network.init(key_params, obs)
     return TrainingState(

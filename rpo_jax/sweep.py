@@ -121,14 +121,16 @@ def sweep(
 ) -> tuple[TrainingState, Metrics]:
     """Trains every setting with every seed in one compiled call, or in equal ones where memory does not hold all.
 
-    A run's random stream depends on its key alone, however many others share the call, and however many devices.
+    A run's random stream depends on its key alone, however many others share the call, and however many devices. It
+    compiles for itself, so it cannot be called inside `jax.jit`; `train` can.
 
     Args:
         agent: the static part, from `make_agent`.
         hyperparams: settings with leaves [H], from `grid`; or a single setting, which gives H = 1.
         keys: [S], from `seeds`.
         devices: over which runs are spread; all of the default platform if None.
-        runs_at_once: the most in one call, even if memory holds more. The calls share one program.
+        runs_at_once: the most in one call, even if memory holds more. The calls share one program; a cut changes no
+            result but by rounding.
 
     Returns:
         States and metrics with leaves [H, S, ...] and {name: [H, S, U]}.
@@ -139,7 +141,8 @@ def sweep(
     runs = as_runs(hyperparams, keys)
     num_runs = len(runs[1])
     spread, program = fit_in_memory(agent, num_runs, devices, runs_at_once, partial(compile_sweep, runs))
-    results = [program(*spread.place(batch)) for batch in cut_runs(runs, spread.num_runs)]
+    batches = cut_runs(runs, spread.num_runs)
+    results = [jax.block_until_ready(program(*spread.place(batch))) for batch in batches]  # one after another
     return collect(spread, results, num_runs, len(keys))
 
 

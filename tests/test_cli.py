@@ -76,7 +76,7 @@ class Trained(NamedTuple):
 def sweep(tmp_path_factory) -> Trained:
     """Two alphas and two seeds."""
     path = tmp_path_factory.mktemp("runs") / "deep" / "sweep"
-    outcome = call("train", *TINY, "--rpo-alpha", "0.1", "0.5", "--out", str(path))
+    outcome = call("train", *TINY, "--rpo-alpha", "0.1", "0.5", "--runs-at-once", "3", "--out", str(path))
     assert outcome.code == 0, outcome.err
     return Trained(path, outcome)
 
@@ -147,6 +147,8 @@ def test_the_summary_has_every_key(sweep):
     assert summary["train_seconds"] > 0
     assert summary["env_steps_per_second"] == pytest.approx(4096 * H * S / summary["train_seconds"], rel=0.05)
     assert len(summary["devices"]) == jax.device_count()
+    assert summary["runs_at_once"] == 2  # the most is 3, and four runs in equal calls are twice two
+    assert f"{summary['bytes_per_run'] / 2**20:.1f} MiB of memory a run; 4 runs in 2 calls of 2" in sweep.outcome.out
     assert summary["versions"]["jax"] == jax.__version__
 
 
@@ -349,6 +351,8 @@ BAD = {
     "train --max-grad-norm nan": ["max_grad_norm=nan"],
     "train --variant ppo --rpo-alpha 0.1": ["rpo_alpha", "ppo"],
     "train --num-seeds 0": ["0", "1 or more"],
+    "train --runs-at-once 0": ["runs_at_once=0", "1 or more"],
+    "compare --runs-at-once -2": ["runs_at_once=-2", "1 or more"],
     "train --first-seed -1": ["-1"],
     "train --first-seed 4294967295": ["4294967295"],
     "train brax/fast --preset seed-notes": ["policy_observation_scale", "brax/fast", "3", "2"],

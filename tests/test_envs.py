@@ -40,7 +40,7 @@ def keys(seed, num_envs):
 
 
 def rollout(env, actions):
-    """First observation, and timesteps of `actions` [T, N] as a list; step t is handed the draw of seed 100 + t."""
+    """First observation, and timesteps of `actions` [T, N] as a list; step t is handed the episodes of seed 100 + t."""
     num_envs = actions.shape[1]
     state, first = env.reset(keys(0, num_envs))
     timesteps = []
@@ -60,7 +60,7 @@ def test_step_gives_the_true_successor_and_goes_on_from_a_new_episode():
     first = np.asarray(first)
     np.testing.assert_allclose(steps[1].final_obs[1], np.array([first[1, 0] + 5, 2]), rtol=1e-6)
     start = np.asarray(steps[1].obs[1])
-    np.testing.assert_array_equal(start, make_walk().draw(keys(101, 3))[1][1])
+    np.testing.assert_array_equal(start, make_walk().reset(keys(101, 3))[1][1])
     np.testing.assert_allclose(steps[2].final_obs[1], np.array([start[0] + 0.1, 1]), rtol=1e-6)
     np.testing.assert_allclose(steps[3].final_obs[0], np.array([first[0, 0] + 2, 4]), rtol=1e-6)
     start = np.asarray(steps[3].obs[0])
@@ -89,7 +89,6 @@ def test_rewards_and_observations_pass_through_where_nothing_ends():
 def test_starts_are_draws_of_init_itself():
     env = make_walk()
     expected = jax.vmap(jax.random.uniform)(keys(7, 4))
-    np.testing.assert_array_equal(env.reset(keys(7, 4))[1][:, 0], expected)
     np.testing.assert_array_equal(env.reset(keys(7, 4))[1][:, 0], expected)
 
 

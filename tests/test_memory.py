@@ -10,7 +10,7 @@ import toys
 
 from rpo_jax import SettingsError, devices, fit, grid, memory, seeds, sweep
 from rpo_jax.devices import cut_runs, join_runs, spread_runs
-from rpo_jax.memory import fit_in_memory, free_bytes, needed_bytes
+from rpo_jax.memory import fit_in_memory, needed_bytes, usable_bytes
 from rpo_jax.sweep import as_runs, compile_sweep
 
 SETTINGS = grid(rpo_alpha=[0.0, 0.3])
@@ -29,7 +29,7 @@ def bytes_of(agent, num_runs):
 
 def assert_same(cut, whole):
     def same(x, y):
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             x, y = jax.random.key_data(x), jax.random.key_data(y)
         np.testing.assert_array_equal(x, y)
 
@@ -62,9 +62,9 @@ def test_an_interrupt_of_a_cut_fit_leaves_all_runs_at_the_same_update(agent):
 
 def test_what_is_larger_than_memory_is_cut_to_fit(agent, monkeypatch):
     whole = sweep(agent, SETTINGS, seeds(0, RUNS // 2))
-    free = int(bytes_of(agent, 4) / memory.USABLE) + 1
-    assert bytes_of(agent, RUNS) > free
-    monkeypatch.setattr(memory, "free_bytes", lambda devices: free)
+    usable = bytes_of(agent, 4)
+    assert bytes_of(agent, RUNS) > usable
+    monkeypatch.setattr(memory, "usable_bytes", lambda devices: usable)
     compiled = []
 
     def compile_for(spread):
@@ -72,18 +72,34 @@ def test_what_is_larger_than_memory_is_cut_to_fit(agent, monkeypatch):
         return compile_sweep(as_runs(SETTINGS, seeds(0, RUNS // 2)), spread)
 
     spread, program = fit_in_memory(agent, RUNS, None, None, compile_for)
-    assert compiled == [RUNS, spread.num_runs]
+    assert compiled[0] == RUNS
     assert 1 < spread.num_runs < RUNS
-    assert needed_bytes(program) <= free
+    assert needed_bytes(program) <= usable
     assert_same(sweep(agent, SETTINGS, seeds(0, RUNS // 2)), whole)
     assert fit(agent, SETTINGS, seeds(0, RUNS // 2)).runs_at_once < RUNS
 
 
 def test_a_run_larger_than_memory_is_an_error_that_tells_what_would_fit(agent, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda devices: 100)
+    monkeypatch.setattr(memory, "usable_bytes", lambda devices: 100)
     for train in (sweep, fit):
-        with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are free; half of num_envs"):
+        with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are to be had; half of num_envs"):
             train(agent, SETTINGS, seeds(0, 1))
+
+
+def test_what_needs_as_much_with_fewer_runs_is_cut_until_one_is_left(agent, monkeypatch):
+    monkeypatch.setattr(memory, "usable_bytes", lambda devices: 1000)
+    monkeypatch.setattr(memory, "needed_bytes", lambda program: {4: 1200, 3: 1100}.get(program, 900))
+    assert fit_in_memory(agent, 4, None, None, lambda spread: spread.num_runs)[1] == 2
+    monkeypatch.setattr(memory, "needed_bytes", lambda program: 1200)
+    with pytest.raises(SettingsError, match="a run needs"):
+        fit_in_memory(agent, 4, None, None, lambda spread: spread.num_runs)
+
+
+def test_a_cut_that_changes_how_many_runs_a_core_takes_changes_results_by_rounding_only():
+    agent = toys.tiny_agent(env=toys.reaching_env(), updates=4)
+    whole, cut = (sweep(agent, SETTINGS, seeds(0, RUNS // 2), runs_at_once=count)[0] for count in (None, 1))
+    np.testing.assert_array_equal(jax.random.key_data(cut.key), jax.random.key_data(whole.key))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5), cut.policy, whole.policy)
 
 
 @pytest.mark.parametrize("runs_at_once", [0, -1])
@@ -111,7 +127,7 @@ def test_memory_of_a_run_grows_with_its_environments(agent):
 
 
 def test_free_memory_is_shared_by_the_devices_of_a_cpu():
-    one, two = (free_bytes(jax.devices("cpu")[:1] * count) for count in (1, 2))
+    one, two = (usable_bytes(jax.devices("cpu")[:1] * count) for count in (1, 2))
     if one is None or two is None:
         pytest.skip("this system does not tell")
     assert 2**20 < one < 2**50

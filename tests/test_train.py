@@ -16,6 +16,7 @@ from scipy import stats
 
 from rpo_jax import (
     RPO,
+    Dynamics,
     Hyperparams,
     TrainConfig,
     evaluate,
@@ -26,6 +27,7 @@ from rpo_jax import (
     seeds,
     sweep,
     train,
+    vectorize,
 )
 from rpo_jax.agent import Agent
 from rpo_jax.metrics import METRICS, rollout_metrics
@@ -87,6 +89,27 @@ def test_returns_and_lengths_are_those_of_the_episode_so_far() -> None:
         np.testing.assert_allclose(rollout.episode_return[t], total, rtol=1e-5)
         np.testing.assert_array_equal(rollout.episode_length[t], length)
         total, length = np.where(rollout.ended[t], 0, total), np.where(rollout.ended[t], 0, length)
+
+
+def test_a_run_begins_with_an_episode_of_its_own_in_every_environment() -> None:
+    first, second = counted_rounds()
+    assert len(np.unique(first.obs[0, :, 0])) == ENVS
+    np.testing.assert_array_equal(first.obs[0, :, 1], np.zeros(ENVS))
+    assert (second.obs[0, :, 1] > 0).any()
+
+
+def test_an_environment_is_traced_once_however_many_runs_there_are() -> None:
+    traced = {"init": 0, "step": 0}
+    toy = toys.reaching_dynamics()
+
+    def count(name: str, *args: Any) -> Any:
+        traced[name] += 1
+        return getattr(toy, name)(*args)
+
+    dynamics = Dynamics(partial(count, "init"), partial(count, "step"))
+    env = vectorize(dynamics, name="toy/counted", observation_size=2, **toys.bounds(-1.0, 1.0))
+    sweep(toys.tiny_agent(env=env, num_steps=64), grid(rpo_alpha=[0.1, 0.2]), seeds(0, 2))
+    assert traced == {"init": 1, "step": 1}
 
 
 def test_an_episode_that_follows_another_starts_from_a_draw_of_its_own() -> None:
@@ -160,6 +183,17 @@ def test_reset_every_round_begins_each_round_with_new_episodes() -> None:
     assert np.isnan(metrics["episode_return"]).all()
     assert np.isnan(metrics["episode_length"]).all()
     np.testing.assert_array_equal(state.obs[:, 1], np.full(4, 2.0))
+
+
+def test_reset_every_round_draws_other_episodes_and_forgets_the_discounted_return() -> None:
+    agent = toys.tiny_agent(env=toys.counting_env(), num_steps=2, reset_every_round=True)
+    state = init(agent, Hyperparams(), jax.random.key(0)).replace(discounted_return=jnp.full(4, 7.0))
+    starts = []
+    for index in range(2):
+        acted, rollout = collect_rollout(agent, state.replace(update=index), Hyperparams(), jax.random.key(index))
+        np.testing.assert_array_equal(acted.discounted_return, np.zeros(4))
+        starts.append(np.asarray(rollout.obs[0, :, 0]))
+    assert len(np.unique(starts)) == 8
 
 
 # --- Runs side by side ---

@@ -41,6 +41,12 @@ def counting_env(low: float = -1.0, high: float = 1.0, action_size: int = 1) -> 
 
 def reaching_env(time_limit: int = 6) -> Environment:
     """A point on a line: obs = (x, 1), `x += a / 2`, reward `-x^2`; terminated where |x| > 2, truncated in time."""
+    attributes = {"observation_size": 2, "time_limit": time_limit, **bounds(-1.0, 1.0)}
+    return vectorize(reaching_dynamics(time_limit), name="toy/reaching", **attributes)
+
+
+def reaching_dynamics(time_limit: int = 6) -> Dynamics:
+    """One environment of `reaching_env`."""
 
     def init(key: jax.Array):
         x = jax.random.uniform(key, minval=-1.0)
@@ -50,8 +56,7 @@ def reaching_env(time_limit: int = 6) -> Environment:
         x, t = state[0] + 0.5 * action[0], state[1] + 1
         return (x, t), Successor(jnp.stack([x, 1.0]), -(x**2), jnp.abs(x) > 2, t >= time_limit)
 
-    dynamics = Dynamics(init, step)
-    return vectorize(dynamics, name="toy/reaching", observation_size=2, time_limit=time_limit, **bounds(-1.0, 1.0))
+    return Dynamics(init, step)
 
 
 def bounds(low: float, high: float, action_size: int = 1) -> dict[str, np.ndarray]:

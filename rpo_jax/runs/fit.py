@@ -105,9 +105,9 @@ def fit(
                 *(advance(settings, state, count) for (settings, _), state in zip(batches, states, strict=True)),
                 strict=True,
             )
-            rows.append(_rows(spread, metrics, count, num_runs, len(keys)))
-            states = following  # only with the metrics in hand, so that an interrupt leaves both at the same update
-            updates += count
+            row = _rows(spread, metrics, count, num_runs, len(keys))  # waits for the segment
+            # All at once, so that an interrupt leaves all at the same update.
+            rows, states, updates = [*rows, row], following, updates + count
             now = time.perf_counter()
             on_progress(Progress(updates, now - began, rows[-1]))
             wanted = int(count * SEGMENT_SECONDS / max(now - segment_began, 1e-6))
