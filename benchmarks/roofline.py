@@ -11,6 +11,7 @@ products of one shape: `[rows of a minibatch, 64] x [64, 64]`, and two square ma
 
 import dataclasses
 import itertools
+import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -27,8 +28,8 @@ from rich.console import Console
 import rpo_jax
 from rpo_jax.devices import spread_runs
 from rpo_jax.products import product
-from study import save
-from throughput import GPU_WORKS, WORKS, Work
+from study import RESULTS, command, machine
+from throughput import GPU_WORKS, WORKS, Work, write
 
 HIDDEN = 64
 LARGE = 2048
@@ -43,14 +44,14 @@ def main(
     updates: Annotated[int | None, tyro.conf.arg(help="rounds, to try the script out")] = None,
 ) -> None:
     """Writes `results/roofline.json` (with --gpu: `roofline_gpu.json`)."""
-    table = GPU_WORKS if gpu else WORKS
-    runs = []
+    table, path = GPU_WORKS if gpu else WORKS, RESULTS / f"roofline{'_gpu' if gpu else ''}.json"
+    runs = {run["work"]: run for run in json.loads(path.read_text())["runs"]} if path.exists() else {}
     for name in works or table:
         work = table[name] if updates is None else dataclasses.replace(table[name], updates=updates)
-        runs.append({"work": name, **limits(work)})
-        Console(stderr=True).print(runs[-1])
+        runs[name] = {"work": name, "command": command(), "machine": machine(), **limits(work)}
+        Console(stderr=True).print(runs[name])
         if updates is None:
-            save(f"roofline{'_gpu' if gpu else ''}", runs)
+            write(path.stem, list(runs.values()))
 
 
 def limits(work: Work) -> dict[str, Any]:

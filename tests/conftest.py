@@ -1,8 +1,20 @@
 """Shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 # Compiled programs are kept between test runs; each test's own time-out is in pyproject.toml.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs() -> Iterator[None]:
+    """Each compiled program maps memory, and a process may have only so many maps: one past them ends it."""
+    yield
+    import jax
+
+    jax.clear_caches()

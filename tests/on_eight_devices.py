@@ -7,25 +7,31 @@ import numpy as np
 import toys
 
 import rpo_jax
+from rpo_jax import devices
 
-CASES = [("samples", 3), ("environments", 1), ("samples", 1)]
+# By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes.
+CASES = {
+    "three runs": (3, {"shuffle": "samples"}),
+    "whole environments": (1, {"shuffle": "environments"}),
+    "samples": (1, {"shuffle": "samples"}),
+    "blocks and windows": (1, {"shuffle": "environments", "num_steps": 64, "reset_every_round": True}),
+}
 SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])
 
 
 def main(path: str) -> None:
-    """Writes `{shuffle}/{runs}/{devices}/{what}` of every layout to an npz file."""
+    """Writes `{case}/{devices}/{what}` of every layout to an npz file."""
     rpo_jax.use_cpu_cores(8)
     results = {}
-    for shuffle, runs in CASES:
-        agent = toys.tiny_agent(
-            rpo_jax.RPO, toys.reaching_env(), updates=3, num_envs=16, num_minibatches=2, shuffle=shuffle
-        )
+    for case, (runs, settings) in CASES.items():
+        devices.CACHE_BYTES = 32 if case == "blocks and windows" else 2**18
+        agent = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), updates=3, num_envs=16, **settings)
         for count in (1, 2, 8):
-            keys, devices = rpo_jax.seeds(0, runs), jax.devices()[:count]
-            if shuffle == "samples":
-                state, metrics = rpo_jax.sweep(agent, SETTINGS, keys, devices=devices)
+            keys, chosen = rpo_jax.seeds(0, runs), jax.devices()[:count]
+            if settings["shuffle"] == "samples":
+                state, metrics = rpo_jax.sweep(agent, SETTINGS, keys, devices=chosen)
             else:
-                state, metrics, *_ = rpo_jax.fit(agent, SETTINGS, keys, devices=devices)
+                state, metrics, *_ = rpo_jax.fit(agent, SETTINGS, keys, devices=chosen)
             leaves = {
                 "params": np.concatenate([x.reshape(runs, -1) for x in jax.tree.leaves(state.params)], -1),
                 "obs": state.obs,
@@ -33,7 +39,7 @@ def main(path: str) -> None:
                 "moments": state.obs_moments.variance,
                 **metrics,
             }
-            results |= {f"{shuffle}/{runs}/{count}/{name}": np.asarray(x) for name, x in leaves.items()}
+            results |= {f"{case}/{count}/{name}": np.asarray(x) for name, x in leaves.items()}
     np.savez(path, **results)
 
 
