@@ -521,7 +521,7 @@ def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
 
 
 def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(*args):
+    def interrupt(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rpo_jax, "fit", interrupt)
@@ -532,7 +532,7 @@ def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path, monkeypat
 
 def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *args, **options: str(tmp_path / "cache"))
-    monkeypatch.setattr(rpo_jax, "fit", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(rpo_jax, "fit", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
     kept = cache_dir()
     used = []
     try:

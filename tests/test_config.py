@@ -148,7 +148,14 @@ BAD_STATIC = {
     "reset_every_round": ["True", 0, 1, None],
     **{
         name: ["x", "", 0, None, True, ["samples"], ("tanh",)]
-        for name in ("shuffle", "normalize_advantages", "learning_rate_schedule", "activation", "weight_init")
+        for name in (
+            "shuffle",
+            "normalize_advantages",
+            "learning_rate_schedule",
+            "activation",
+            "weight_init",
+            "matmul_precision",
+        )
     },
     "hidden_sizes": [*NO_TUPLES, (64.0,), (64, 32.5)],
     "policy_observation_scale": [*NO_TUPLES, (1.0, 0.0), (1.0, -8.0)],
@@ -177,6 +184,7 @@ def test_a_static_setting_of_the_wrong_kind_or_range_is_refused(name, value):
         ("learning_rate_schedule", "constant"),
         ("activation", "swish"),
         ("weight_init", "uniform"),
+        ("matmul_precision", "highest"),
         ("hidden_sizes", ()),
         ("hidden_sizes", (1, 2, 3)),
         ("policy_observation_scale", (1, 0.5)),
