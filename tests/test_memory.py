@@ -113,7 +113,7 @@ def test_less_than_one_run_at_once_is_an_error(agent, runs_at_once):
 def test_a_second_sweep_compiles_nothing(agent, runs_at_once):
     compiled = []
 
-    def listen(event, duration, **_):
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if "backend_compile" in event:
             compiled.append(event)
 
