@@ -247,9 +247,6 @@ def measure(
     def train(library: str) -> None:
         console.print(f"{name}: {library}: {workers[library].train():,.0f} steps/s")
 
-    def close(library: str) -> dict[str, Any]:
-        return workers[library].close()
-
     able = [library for library in pythons if LIBRARIES[library].can(work)]
     with tempfile.TemporaryDirectory() as folder:
         workers = attempt(name, able, start, failures)
@@ -257,7 +254,7 @@ def measure(
             well = list(workers)
             for _ in range(options.runs):
                 well = list(attempt(name, well, train, failures))
-            return attempt(name, well, close, failures)
+            return attempt(name, well, lambda library: workers[library].close(), failures)
         finally:
             for worker in workers.values():
                 worker.kill()

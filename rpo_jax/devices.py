@@ -160,6 +160,9 @@ def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Any] | None = Non
     return _spread_runs(agent, num_runs, tuple(jax.devices() if devices is None else devices))
 
 
+_spread_runs = lru_cache(maxsize=64)(Spread)
+
+
 def cut_runs(runs: Any, size: int) -> list[Any]:
     """Runs [R, ...] as batches [size, ...], the last filled up with the last run."""
     num_runs = len(jax.tree.leaves(runs)[0])
@@ -170,6 +173,3 @@ def cut_runs(runs: Any, size: int) -> list[Any]:
 def join_runs(batches: Sequence[Any], num_runs: int) -> Any:
     """The inverse of `cut_runs`."""
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_runs], *batches)
-
-
-_spread_runs = lru_cache(maxsize=64)(Spread)
