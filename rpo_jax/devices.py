@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,10 @@ from rpo_jax.types import TrainingState
 RUNS = "runs"
 CACHE_BYTES = 2**18  # a quarter of a core's usual cache: a step's intermediate results need the rest
 ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
+# By platform. XLA's CPU library of small kernels is fast at products, and slow to start on the sums of a simulator.
+COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+}
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
 
 
@@ -93,6 +97,16 @@ class Spread:
         spread = jax.tree.map(lambda x: jnp.asarray(x)[self._slots], tree)
         return jax.device_put(spread, NamedSharding(self._mesh, BY_RUN))
 
+    def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+        """The program, compiled for these devices."""
+        options = COMPILER_OPTIONS.get(self.devices[0].platform)
+        try:
+            return lowered.compile(options)
+        except jax.errors.JaxRuntimeError as error:
+            if options and any(name in str(error) for name in options):  # another XLA
+                return lowered.compile()
+            raise
+
     def shapes(self, function: Callable[..., Any], *args: Any) -> Any:
         """What `function` of placed arguments gives, by device, without doing it."""
 
@@ -112,15 +126,16 @@ class Spread:
         def first(x):
             return x.reshape((groups, shares, -1, *x.shape[1:]))[:, 0].reshape((-1, *x.shape[1:]))
 
-        def together(x):
-            x = jnp.moveaxis(
-                x.reshape((groups, shares, -1, *x.shape[1:])), 1, 2
-            )  # [groups, K, shares, N / shares, ...]
-            return x.reshape((-1, shares * x.shape[3], *x.shape[4:]))
+        def together(axis, x):
+            """Leaves [groups * shares * K, ...] whose axis of environments is this one, counted without the runs."""
+            x = x.reshape((groups, shares, -1, *x.shape[1:]))
+            before, after = x.shape[3:][:axis], x.shape[3:][axis:][1:]
+            x = jnp.moveaxis(x, 1, 2 + len(before))  # [groups, K, before, shares, N / shares, after]
+            return x.reshape((groups * x.shape[1], *before, -1, *after))
 
         if shares > 1:
-            of_environments = ("env_state", "obs", "discounted_return")
-            parts = {name: jax.tree.map(together, getattr(state, name)) for name in of_environments}
+            axes = {"env_state": -1, "obs": 0, "discounted_return": 0}
+            parts = {name: jax.tree.map(partial(together, axis), getattr(state, name)) for name, axis in axes.items()}
             state = jax.tree.map(first, state).replace(**parts)
         return self.runs(state)
 

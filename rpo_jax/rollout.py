@@ -34,15 +34,17 @@ def collect_rollout(
     Returns:
         The state with environments moved on, and transitions [T, N, ...].
     """
-    config, head, share = agent.config, agent.head, agent.share
+    head = agent.head
     key_noise, key_offsets, *keys = jax.random.split(key, 4)
-    shape = (config.num_steps, config.num_envs, agent.env.action_size)
-    noise = share.part(head.noise(key_noise, shape), axis=1)
-    offsets = share.part(agent.rollout_perturbation(key_offsets, shape, hyperparams.rpo_alpha), axis=1)
+    shape = (agent.config.num_steps, agent.env.action_size)  # of one environment
+    noise = jax.vmap(lambda key: head.noise(key, shape), out_axes=1)(agent.keys(key_noise))  # [T, N, A]
+    perturb = partial(agent.rollout_perturbation, shape=shape, alpha=hyperparams.rpo_alpha)
+    offsets = jax.vmap(perturb, out_axes=1)(agent.keys(key_offsets))
 
     play = partial(_play, agent, state, hyperparams, keys)
     start = (state.env_state, state.obs)
-    end, (obs, action, loc, timestep) = _in_blocks(play, share.num_blocks(state.env_state), start, (noise, offsets))
+    num_blocks = agent.share.num_blocks(state.env_state)
+    end, (obs, action, loc, timestep) = _in_blocks(play, num_blocks, start, (noise, offsets))
     _, log_scale = agent.act(state.params, obs[0])
     transition = Transition(
         obs=obs,
@@ -80,7 +82,8 @@ def _play(
         episodes = env.reset(own_keys(key_reset, more=window_length))
 
         def following(number):
-            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, number, num_envs), episodes)
+            cut = partial(jax.lax.dynamic_slice_in_dim, start_index=number, slice_size=num_envs)
+            return jax.tree.map(partial(cut, axis=-1), episodes[0]), cut(episodes[1])
 
         def step(carry, inputs):
             env_state, obs = carry
@@ -105,22 +108,27 @@ def _play(
     return end, jax.tree.map(lambda x: x.reshape((num_steps, *x.shape[2:])), outputs)
 
 
-def _in_blocks(play: Callable[..., Any], num_blocks: int, start: Any, noises: Any) -> Any:
-    """`play(first, start [N, ...], noises [T, N, ...])`, one block of environments after another."""
+def _in_blocks(play: Callable[..., Any], num_blocks: int, start: tuple[Any, jax.Array], noises: Any) -> Any:
+    """`play(first, (state [..., N], obs [N, O]), noises [T, N, A])`, one block of environments after another."""
     if num_blocks == 1:
         return play(jnp.zeros((), jnp.int32), start, noises)
     num_envs = len(start[1])
     size = num_envs // num_blocks
 
-    def cut(axis, x):
-        x = x.reshape((*x.shape[:axis], num_blocks, size, *x.shape[axis + 1 :]))
-        return jnp.moveaxis(x, axis, 0)
+    def cut(tree, axis):
+        def of(x):
+            before, after = x.shape[:axis], x.shape[axis:][1:]
+            return jnp.moveaxis(x.reshape((*before, num_blocks, size, *after)), len(before), 0)
 
-    def join(axis, x):
-        x = jnp.moveaxis(x, 0, axis)
-        return x.reshape((*x.shape[:axis], num_envs, *x.shape[axis + 2 :]))
+        return jax.tree.map(of, tree)
 
-    first = size * jnp.arange(num_blocks)
-    inputs = (first, jax.tree.map(partial(cut, 0), start), jax.tree.map(partial(cut, 1), noises))
-    end, outputs = jax.lax.map(lambda block: play(*block), inputs)
-    return jax.tree.map(partial(join, 0), end), jax.tree.map(partial(join, 1), outputs)
+    def join(tree, axis):
+        def of(x):
+            before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
+            return jnp.moveaxis(x, 0, len(before)).reshape((*before, num_envs, *after))
+
+        return jax.tree.map(of, tree)
+
+    blocks = (size * jnp.arange(num_blocks), (cut(start[0], -1), cut(start[1], 0)), cut(noises, 1))
+    end, outputs = jax.lax.map(lambda block: play(*block), blocks)
+    return (join(end[0], -1), join(end[1], 0)), join(outputs, 1)

@@ -27,8 +27,8 @@ class Share:
     cache_bytes: int | None = None
 
     def num_blocks(self, env_state: Any) -> int:
-        """The blocks in which to step environments with this state, leaves [N, ...]."""
-        num_envs = len(jax.tree.leaves(env_state)[0])
+        """The blocks in which to step environments with this state, leaves [..., N]."""
+        num_envs = jax.tree.leaves(env_state)[0].shape[-1]
         if self.cache_bytes is None:
             return 1
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state)) // num_envs

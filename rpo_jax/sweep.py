@@ -148,7 +148,7 @@ def sweep(
 
 def compile_sweep(runs: tuple[Hyperparams, jax.Array], spread: Spread) -> Any:
     """The program that trains as many of the runs as the `Spread` has; `memory.needed_bytes` tells its memory."""
-    return _train_runs.lower(spread, *spread.place(cut_runs(runs, spread.num_runs)[0])).compile()
+    return spread.compile(_train_runs.lower(spread, *spread.place(cut_runs(runs, spread.num_runs)[0])))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,5 +1,7 @@
 """Learning: epochs of minibatches over one round's batch."""
 
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -96,13 +98,15 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
 
 
 def _perturbations(agent: Agent, key: jax.Array, hyperparams: Hyperparams) -> jax.Array:
-    """Offsets [M, B, A] of an epoch's samples, in the order in which `shuffle` leaves them."""
-    config = agent.config
-    rows = config.num_steps if config.shuffle == "environments" else 1
-    columns = config.round_timesteps // config.num_minibatches // rows
-    shape = (config.num_minibatches, rows, columns, agent.env.action_size)
-    offsets = agent.share.part(agent.variant.perturb(key, shape, hyperparams.rpo_alpha), axis=2)
-    return offsets.reshape((config.num_minibatches, -1, agent.env.action_size))
+    """Offsets [M, B, A] of an epoch's samples; groups of samples have keys of their own, and stay on one device."""
+    config, size = agent.config, agent.env.action_size
+    samples = config.round_timesteps // config.num_minibatches
+    by_environments = config.shuffle == "environments"
+    groups = config.num_envs // config.num_minibatches if by_environments else math.gcd(config.num_envs, samples)
+    keys = agent.share.part(jax.random.split(key, (config.num_minibatches, groups)), axis=1)
+    draw = partial(agent.variant.perturb, shape=(samples // groups, size), alpha=hyperparams.rpo_alpha)
+    of_minibatch = jax.vmap(draw, out_axes=1 if by_environments else 0)  # as `shuffle` leaves the samples
+    return jax.vmap(of_minibatch)(keys).reshape((config.num_minibatches, -1, size))
 
 
 def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> jax.Array:

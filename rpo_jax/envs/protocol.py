@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.envs.batching import vmap_last
+
 
 class Successor(NamedTuple):
     """What one step of one environment leads to.
@@ -71,7 +73,8 @@ class Timestep(NamedTuple):
 class Environment(NamedTuple):
     """A batch of environments as pure functions; wrappers map an Environment to an Environment.
 
-    Each environment has a key of its own, so that a part of a batch does as it would in the whole.
+    Each environment has a key of its own, so that a part of a batch does as it would in the whole. The environments are
+    the first axis of what the algorithm sees, [N, ...], and the last one of the state's leaves, [..., N].
 
     Attributes:
         name: suite and id, such as "gymnax/Pendulum-v1".
@@ -99,33 +102,32 @@ class Environment(NamedTuple):
 
 
 def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
-    """Makes an Environment of single dynamics: vmap, and automatic reset to episodes begun beforehand.
+    """Makes an Environment of single dynamics: `vmap_last`, and automatic reset to episodes begun beforehand.
 
     Args:
         dynamics: one environment.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
-    init = jax.jit(dynamics.init)  # traced once, for any number of environments
+    init = vmap_last(jax.jit(dynamics.init))  # traced once, for any number of environments
+    advance = vmap_last(dynamics.step)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
-        return jax.tree.map(_strongly_typed, jax.vmap(init)(keys))
+        state, obs = jax.tree.map(_strongly_typed, init(keys))
+        return state, obs.T
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
-        state, (obs, reward, terminated, truncated) = jax.vmap(dynamics.step)(keys, state, action)
+        state, (obs, reward, terminated, truncated) = advance(keys, state, action.T)
         state = jax.tree.map(_strongly_typed, state)
-        state, next_obs = where(terminated | truncated, initial, (state, obs))
-        return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs)
+        state, next_obs = where(terminated | truncated, initial, (state, obs.T))
+        return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return Environment(reset=reset, step=step, **attributes)
 
 
-def where(condition: jax.Array, then: Any, otherwise: Any) -> Any:
-    """`jnp.where` on trees whose leaves start with the condition's axes [N]."""
-
-    def choose(x, y):
-        return jnp.where(condition.reshape(condition.shape + (1,) * (y.ndim - condition.ndim)), x, y)
-
-    return jax.tree.map(choose, then, otherwise)
+def where(condition: jax.Array, then: tuple[Any, jax.Array], otherwise: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+    """State and observations [N, O] of environments: the one or the other for each, as the condition, [N] or [], says."""
+    state = jax.tree.map(lambda x, y: jnp.where(condition, x, y), then[0], otherwise[0])
+    return state, jnp.where(condition[..., None], then[1], otherwise[1])
 
 
 def _strongly_typed(x: Any) -> jax.Array:
