@@ -92,10 +92,17 @@ class Spread:
         self.devices = devices[: groups * shares]
         self._mesh = Mesh(np.asarray(self.devices).reshape(groups, shares), (RUNS, AXIS))
 
-    def place(self, tree: Any) -> Any:
-        """Leaves [R, ...] of what is of a run, spread."""
-        spread = jax.tree.map(lambda x: jnp.asarray(x)[self._slots], tree)
-        return jax.device_put(spread, NamedSharding(self._mesh, BY_RUN))
+    def place(self, runs: Any) -> list[Any]:
+        """Leaves of any number of runs, as batches of R that are spread; the last run fills up the last batch."""
+        total = len(jax.tree.leaves(runs)[0])
+        first = range(0, total, self.num_runs)
+        batches = [jax.tree.map(lambda x, n=n: x[np.minimum(n + self._slots, total - 1)], runs) for n in first]
+        return jax.device_put(batches, NamedSharding(self._mesh, BY_RUN))
+
+    def placed(self, runs: Any) -> Any:
+        """What a batch of `place` looks like."""
+        sharding = NamedSharding(self._mesh, BY_RUN)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._slots.shape, x.dtype, sharding=sharding), runs)
 
     def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
         """The program, compiled for these devices."""
@@ -116,7 +123,7 @@ class Spread:
         return jax.tree.map(placed, jax.eval_shape(function, *args))
 
     def runs(self, tree: Any) -> Any:
-        """The inverse of `place`."""
+        """The runs of a batch, without those that fill it up."""
         return jax.tree.map(lambda x: x[: self.num_runs], tree)
 
     def states(self, state: TrainingState) -> TrainingState:
@@ -178,13 +185,6 @@ def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Any] | None = Non
 _spread_runs = lru_cache(maxsize=64)(Spread)
 
 
-def cut_runs(runs: Any, size: int) -> list[Any]:
-    """Runs [R, ...] as batches [size, ...], the last filled up with the last run."""
-    num_runs = len(jax.tree.leaves(runs)[0])
-    numbers = np.minimum(np.arange(-(-num_runs // size) * size), num_runs - 1).reshape((-1, size))
-    return [jax.tree.map(lambda x, chosen=chosen: jnp.asarray(x)[chosen], runs) for chosen in numbers]
-
-
 def join_runs(batches: Sequence[Any], num_runs: int) -> Any:
-    """The inverse of `cut_runs`."""
+    """The runs of all batches, without those that fill up the last."""
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_runs], *batches)

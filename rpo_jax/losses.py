@@ -35,8 +35,8 @@ def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, c
 
 def standardize(x: jax.Array, share: Share = WHOLE, axis: int | None = None) -> jax.Array:
     """Zero mean and unit deviation over all entries, or along an axis; those of other devices included."""
-    x = x - share.mean(x.mean(axis, keepdims=True))
-    return x / (jnp.sqrt(share.mean(jnp.square(x).mean(axis, keepdims=True))) + 1e-8)
+    mean, variance = share.mean_and_variance(x, axis)
+    return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
 def rpo_loss(

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rpo_jax.errors import SettingsError
 USABLE = 0.9  # of what is free; the rest is for what XLA does not count
 
 
+@lru_cache(maxsize=8)
 def needed_bytes(program: Any) -> int:
     """Peak memory of a compiled program on each of its devices, as XLA has laid it out: in, out and in between."""
     sizes = program.memory_analysis()

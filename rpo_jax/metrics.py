@@ -29,21 +29,20 @@ METRICS = {**ROLLOUT_METRICS, **LOSS_METRICS, "epochs": "epochs done before the 
 def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> Metrics:
     """`ROLLOUT_METRICS` [] of a round's acting."""
     ended = rollout.ended
-    error = batch.target - batch.value
-    mean_target, mean_error = share.mean((batch.target.mean(), error.mean()))
-    means = {
-        "ended": ended.mean(),
-        "return": jnp.where(ended, rollout.episode_return, 0.0).mean(),
-        "length": jnp.where(ended, rollout.episode_length, 0).mean(),
-        "reward": rollout.reward.mean(),
-        "variance": jnp.square(batch.target - mean_target).mean(),
-        "unexplained": jnp.square(error - mean_error).mean(),
-    }
-    means = share.mean(means)
+    rows = (
+        ended,
+        jnp.where(ended, rollout.episode_return, 0.0),
+        jnp.where(ended, rollout.episode_length, 0),
+        rollout.reward,
+        batch.target,
+        batch.target - batch.value,
+    )
+    mean, variance = (x[:, 0, 0] for x in share.mean_and_variance(jnp.stack(rows, dtype=jnp.float32), (1, 2)))
+    share_ended, returns, lengths, reward, *_ = mean
     return {
-        "episodes": jnp.round(means["ended"] * ended.size * share.count),
-        "episode_return": means["return"] / means["ended"],
-        "episode_length": means["length"] / means["ended"],
-        "round_reward": means["reward"] * len(ended),
-        "explained_variance": 1.0 - means["unexplained"] / means["variance"],
+        "episodes": jnp.round(share_ended * ended.size * share.count),
+        "episode_return": returns / share_ended,
+        "episode_length": lengths / share_ended,
+        "round_reward": reward * len(ended),
+        "explained_variance": 1.0 - variance[5] / variance[4],
     }

@@ -33,8 +33,7 @@ def initial_moments(shape: tuple[int, ...] = ()) -> Moments:
 def update_moments(moments: Moments, samples: jax.Array, share: Share = WHOLE) -> Moments:
     """Merges samples [T, N, ...] into the moments (Chan, Golub & LeVeque 1983)."""
     count = samples.shape[0] * samples.shape[1] * share.count
-    mean = share.mean(samples.mean((0, 1)))
-    variance = share.mean(jnp.square(samples - mean).mean((0, 1)))
+    mean, variance = (x[0, 0] for x in share.mean_and_variance(samples, (0, 1)))
     total = moments.num_samples + count
     delta = mean - moments.mean
     fraction = count / total

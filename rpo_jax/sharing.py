@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 AXIS = "environments"
@@ -47,15 +48,37 @@ class Share:
         return jax.tree.map(cut, x)
 
     def whole(self, x: Any, axis: int = 0) -> Any:
-        """The devices' parts put together along an axis."""
-        return x if self.count == 1 else jax.lax.all_gather(x, AXIS, axis=axis, tiled=True)
+        """The devices' parts put together along an axis; one exchange for all the arrays of a tree."""
+        if self.count == 1:
+            return x
+
+        def join(parts):  # [count, ..., N / count, ...]
+            parts = jnp.moveaxis(parts, 0, axis)
+            return parts.reshape((*parts.shape[:axis], -1, *parts.shape[axis + 2 :]))
+
+        return jax.tree.map(join, self._of_all(x))
 
     def mean(self, x: Any) -> Any:
-        """The mean over devices of what each has found in its part: one exchange for all the arrays of a tree."""
+        """The mean over devices of what each has found in its part; one exchange for all the arrays of a tree."""
         if self.count == 1:
             return x
         flat, as_tree = ravel_pytree(x)
         return as_tree(jax.lax.pmean(flat, AXIS))
+
+    def mean_and_variance(self, x: jax.Array, axis: int | tuple[int, ...] | None = None) -> tuple[jax.Array, jax.Array]:
+        """Of all the entries of an array or along axes, which are kept, over all devices; in one exchange."""
+        mean = x.mean(axis, keepdims=True)
+        variance = jnp.square(x - mean).mean(axis, keepdims=True)
+        if self.count == 1:
+            return mean, variance
+        means, variances = self._of_all((mean, variance))
+        mean = means.mean(0)
+        return mean, variances.mean(0) + jnp.square(means - mean).mean(0)
+
+    def _of_all(self, x: Any) -> Any:
+        """What each of the devices has, leaves [count, ...]."""
+        flat, as_tree = ravel_pytree(x)
+        return jax.vmap(as_tree)(jax.lax.all_gather(flat, AXIS))
 
 
 WHOLE = Share()

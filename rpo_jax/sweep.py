@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams, check_hyperparams, check_numbers, field_names
-from rpo_jax.devices import BY_DEVICE, BY_RUN, Spread, cut_runs, join_runs
+from rpo_jax.devices import BY_DEVICE, BY_RUN, Spread, join_runs
 from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.memory import fit_in_memory
 from rpo_jax.metrics import Metrics
@@ -103,8 +103,8 @@ def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> tuple[Hyperparams, jax
         hyperparams = grid(hyperparams)
     if {np.shape(leaf) for leaf in jax.tree.leaves(hyperparams)} != {(num_settings(hyperparams),)}:
         raise SettingsError("the settings do not all have the same shape [H]; make them with grid")
-    runs = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), len(keys)), hyperparams)
-    return runs, jnp.tile(keys, num_settings(hyperparams))
+    runs = jax.tree.map(lambda x: np.repeat(np.asarray(x), len(keys)), hyperparams)
+    return runs, keys[np.tile(np.arange(len(keys)), num_settings(hyperparams))]
 
 
 def by_setting_and_seed(tree: Any, num_seeds: int) -> Any:
@@ -141,14 +141,19 @@ def sweep(
     runs = as_runs(hyperparams, keys)
     num_runs = len(runs[1])
     spread, program = fit_in_memory(agent, num_runs, devices, runs_at_once, partial(compile_sweep, runs))
-    batches = cut_runs(runs, spread.num_runs)
-    results = [jax.block_until_ready(program(*spread.place(batch))) for batch in batches]  # one after another
+    results = [jax.block_until_ready(program(*batch)) for batch in spread.place(runs)]  # one after another
     return collect(spread, results, num_runs, len(keys))
 
 
 def compile_sweep(runs: tuple[Hyperparams, jax.Array], spread: Spread) -> Any:
     """The program that trains as many of the runs as the `Spread` has; `memory.needed_bytes` tells its memory."""
-    return spread.compile(_train_runs.lower(spread, *spread.place(cut_runs(runs, spread.num_runs)[0])))
+    leaves, tree = jax.tree.flatten(spread.placed(runs))
+    return _compile_sweep(spread, tree, tuple(leaves))
+
+
+@lru_cache(maxsize=8)
+def _compile_sweep(spread: Spread, tree: Any, leaves: tuple[Any, ...]) -> Any:
+    return spread.compile(_train_runs.lower(spread, *jax.tree.unflatten(tree, leaves)))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
-from rpo_jax.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, cut_runs
+from rpo_jax.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.memory import fit_in_memory, needed_bytes
 from rpo_jax.metrics import METRICS, Metrics
 from rpo_jax.rpo import init, train_iteration
@@ -85,13 +85,13 @@ def fit(
     num_runs = len(runs[1])
 
     def compile_for(spread: Spread) -> Any:
-        settings, run_keys = spread.place(cut_runs(runs, spread.num_runs)[0])
+        settings, run_keys = spread.placed(runs)
         state = spread.shapes(partial(_init_runs, spread), settings, run_keys)
         return spread.compile(_advance_runs.lower(spread, settings, state, 0))
 
     began = time.perf_counter()
     spread, advance = fit_in_memory(agent, num_runs, devices, runs_at_once, compile_for)
-    batches = [spread.place(batch) for batch in cut_runs(runs, spread.num_runs)]
+    batches = spread.place(runs)
     states = [_init_runs(spread, *batch) for batch in batches]
     compile_seconds = time.perf_counter() - began
 
