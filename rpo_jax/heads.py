@@ -5,6 +5,7 @@ stored action is a sample `x = loc + scale * noise` as drawn: not clipped and no
 bounds `low`, `high` [A] of the environment.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class Head(NamedTuple):
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Standard noise of the family: `loc + scale * noise` is a sample."""
-        return self.family(0.0, 1.0).sample(seed=key, sample_shape=shape)
+        return self.family(0.0, 1.0).sample(seed=key, sample_shape=(math.prod(shape),)).reshape(shape)
 
     def log_prob(self, loc: jax.Array, log_scale: jax.Array, x: jax.Array, half_range: jax.Array) -> jax.Array:
         """Log-density of the stored action `x`, summed over action dimensions.

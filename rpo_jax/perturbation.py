@@ -7,6 +7,7 @@ A perturbation is a function `(key, shape, alpha) -> offsets` of the given shape
 many samples at once and added to the location: `no_perturbation` makes PPO of RPO, and so does `alpha = 0`.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -19,8 +20,8 @@ Perturbation = Callable[[jax.Array, tuple[int, ...], Scalar], jax.Array]
 
 def uniform_perturbation(key: jax.Array, shape: tuple[int, ...], alpha: Scalar) -> jax.Array:
     """Offsets `z ~ U(-alpha, alpha)`; drawn as `alpha * U(-1, 1)`, so that `alpha = 0` gives exact zeros."""
-    z = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
-    return jnp.multiply(alpha, z)
+    z = jax.random.uniform(key, (math.prod(shape),), minval=-1.0, maxval=1.0)  # as a vector: XLA unrolls short rows
+    return jnp.multiply(alpha, z).reshape(shape)
 
 
 def no_perturbation(key: jax.Array, shape: tuple[int, ...], alpha: Scalar) -> jax.Array:
