@@ -18,7 +18,7 @@ from rpo_jax.sharing import AXIS, Share
 from rpo_jax.types import TrainingState
 
 RUNS = "runs"
-CACHE_BYTES = 2**18  # a quarter of a core's usual cache: a step's intermediate results need the rest
+CACHE_BYTES = 2**20  # a core's usual cache
 ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
 # By platform. XLA's CPU library of small kernels is fast at products, and slow to start on the sums of a simulator.
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
