@@ -26,7 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 import rpo_jax
-from rpo_jax.devices import spread_runs
+from rpo_jax.devices import COMPILER_OPTIONS, spread_runs
 from rpo_jax.products import product
 from study import RESULTS, command, machine
 from throughput import GPU_WORKS, WORKS, Work, write
@@ -59,10 +59,12 @@ def limits(work: Work) -> dict[str, Any]:
     agent, env = agent_of(work), rpo_jax.make_env(work.env)
     load = load_of(work, agent)
     shapes = {"own": (load.rows, HIDDEN), "large": (LARGE, LARGE)}
+    step = partial(stepping, env, load.envs, work.num_steps)
     calls = {
         "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),
         "products": everywhere(partial(products_of_a_round, work), *networks_and_observations(work, agent, load)),
-        **{f"stepping, {n}": everywhere(*stepping(env, load.envs, work.num_steps, n)) for n in {1, load.blocks}},
+        **{f"stepping, {n}": everywhere(*step(n)) for n in {1, load.blocks}},
+        "stepping by vmap": everywhere(*step(load.envs, by_vmap=True)),
         **{name: everywhere(chain_of_products, *factors(*shape)) for name, shape in shapes.items()},
     }
     seconds = seconds_in_turns(calls)
@@ -70,10 +72,12 @@ def limits(work: Work) -> dict[str, Any]:
     flops = flops_per_step(work, env.observation_size, env.action_size)
     steps = {n: devices * load.envs * work.num_steps / seconds[f"stepping, {n}"] for n in (1, load.blocks)}
     best = max(steps, key=lambda n: steps[n])
+    by_vmap = devices * load.envs * work.num_steps / seconds["stepping by vmap"]
     products = devices * load.runs * load.envs_of_a_run * work.num_steps / seconds["products"]
     return {
         "flops_per_step": flops,
         "blocks": load.blocks,
+        "stepping_by_vmap": round(by_vmap),
         "stepping_in_one_block": round(steps[1]),
         "stepping_in_blocks": round(steps[load.blocks]),
         "best_blocks": best,
@@ -205,13 +209,18 @@ def _links(rows: int, size: int) -> int:
     return max(4, round(1e10 / (2 * rows * size * size)))
 
 
-def stepping(env: rpo_jax.Environment, num_envs: int, num_steps: int, num_blocks: int) -> tuple[Any, ...]:
-    """A function that only steps environments, one block after another, and its arguments."""
+def stepping(
+    env: rpo_jax.Environment, num_envs: int, num_steps: int, num_blocks: int, by_vmap: bool = False
+) -> tuple[Any, ...]:
+    """A function that only steps environments, and its arguments.
+
+    Blocks go one after another; `by_vmap` all at once, and with blocks of one that is `jax.vmap` of the environment.
+    """
     size = num_envs // num_blocks
-    keys = jax.random.split(jax.random.key(0), num_envs)
-    initial = jax.tree.map(lambda x: x.reshape((num_blocks, size, *x.shape[1:])), jax.jit(env.reset)(keys))
+    keys = jax.random.split(jax.random.key(0), (num_blocks, size))
+    initial = jax.jit(jax.vmap(env.reset))(keys)
     actions = jax.random.uniform(
-        keys[0], (num_blocks, num_steps, size, env.action_size), minval=env.low, maxval=env.high
+        keys[0, 0], (num_blocks, num_steps, size, env.action_size), minval=env.low, maxval=env.high
     )
 
     def play(initial, keys, actions):
@@ -221,12 +230,10 @@ def stepping(env: rpo_jax.Environment, num_envs: int, num_steps: int, num_blocks
 
         return jax.lax.scan(step, initial[0], actions)
 
-    return (
-        lambda *blocks: jax.lax.map(lambda block: play(*block), blocks),
-        initial,
-        keys.reshape((num_blocks, size)),
-        actions,
-    )
+    def blocks(*args):
+        return jax.vmap(play)(*args) if by_vmap else jax.lax.map(lambda block: play(*block), args)
+
+    return blocks, initial, keys, actions
 
 
 def everywhere(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
@@ -237,7 +244,8 @@ def everywhere(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
         return jax.tree.map(lambda x: x[None], function(*args))
 
     mapped = jax.jit(
-        jax.shard_map(one, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec("devices"), check_vma=False)
+        jax.shard_map(one, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec("devices"), check_vma=False),
+        compiler_options=COMPILER_OPTIONS.get(jax.default_backend()),  # as training is compiled
     )
     return partial(mapped, *jax.device_put(args, NamedSharding(mesh, PartitionSpec())))
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import rpo_jax
 from roofline import agent_of, seconds_in_turns, stepping
-from rpo_jax.devices import spread_runs
+from rpo_jax.devices import COMPILER_OPTIONS, spread_runs
 from rpo_jax.memory import needed_bytes, usable_bytes
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.rpo import estimate_advantages, init, train_iteration
@@ -136,10 +136,12 @@ def stages(work: Work) -> dict[str, Any]:
     hyperparams = rpo_jax.Hyperparams()
     key, key_act, key_learn = jax.random.split(jax.random.key(0), 3)
 
-    iterate = jax.jit(lambda state: train_iteration(agent, hyperparams, state))
-    act = jax.jit(lambda state: collect_rollout(agent, state, hyperparams, key_act))
-    judge = jax.jit(lambda state, rollout: estimate_advantages(agent, state, rollout, hyperparams))
-    learn = jax.jit(lambda state, batch: update_policy(agent, state, batch, key_learn, hyperparams))
+    jit = partial(jax.jit, compiler_options=COMPILER_OPTIONS.get(jax.default_backend()))  # as `sweep` compiles
+
+    iterate = jit(lambda state: train_iteration(agent, hyperparams, state))
+    act = jit(lambda state: collect_rollout(agent, state, hyperparams, key_act))
+    judge = jit(lambda state, rollout: estimate_advantages(agent, state, rollout, hyperparams))
+    learn = jit(lambda state, batch: update_policy(agent, state, batch, key_learn, hyperparams))
 
     state, _ = iterate(jax.jit(partial(init, agent, hyperparams))(key))
     acted = act(state)
@@ -148,7 +150,7 @@ def stages(work: Work) -> dict[str, Any]:
     calls: dict[str, Callable[[], Any]] = {
         "iteration": partial(iterate, state),
         "rollout": partial(act, state),
-        "environment steps": partial(jax.jit(step), *states),
+        "environment steps": partial(jit(step), *states),
         "advantages": partial(judge, *acted),
         "update": partial(learn, *judge(*acted)),
     }

@@ -202,18 +202,26 @@ def main(options: Options) -> None:
 
     A record of more libraries than were measured now is left as it is.
     """
+    if options.runs < 1:
+        sys.exit(f"--runs {options.runs} is out of range: it must be 1 or more")
     works = GPU_WORKS if options.gpu else WORKS
     path = RESULTS / f"throughput{'_gpu' if options.gpu else ''}.json"
     given = dict(item.split("=", 1) for item in options.python)
     failures: list[str] = []
     pythons = attempt("set up", options.libraries, lambda library: python_of(library, given), failures)
     known = json.loads(path.read_text())["runs"] if path.exists() and not options.updates else []
-    runs = {run["work"]: run for run in known if "command" in run}  # older ones lack what is reported now
+    runs = {run["work"]: run for run in known}
     for name in options.works or works:
         work = works[name] if options.updates is None else dataclasses.replace(works[name], updates=options.updates)
         found = measure(name, work, pythons, options, failures)
         sizes = dataclasses.asdict(work)
-        run = {"work": name, **sizes, "command": command(), "machine": machine(), "libraries": found}
+        run = {
+            "work": name,
+            **sizes,
+            "command": command_without(given.values()),
+            "machine": machine(),
+            "libraries": found,
+        }
         before = runs.get(name, {}).get("libraries", {})
         if found and set(before) <= set(found) and options.updates is None:
             runs[name] = run
@@ -258,6 +266,14 @@ def measure(
         finally:
             for worker in workers.values():
                 worker.kill()
+
+
+def command_without(paths: Iterable[str]) -> str:
+    """The command line that runs this script, without paths of this machine."""
+    text = command()
+    for path in paths:
+        text = text.replace(path, "PATH")
+    return text
 
 
 def write(name: str, runs: list[dict[str, Any]]) -> None:

@@ -19,8 +19,8 @@ def orthogonal(gain: float) -> Initializer:
     """Orthogonal initialisation (Saxe et al. 2014) that is safe under vmap.
 
     A batched QR runs inside XLA's CPU thread pool and waits for that same pool: with few cores it deadlocks. Under
-    vmap the members of a batch are therefore initialised one after another. (`nn.initializers.orthogonal` gives the same;
-    drawn as a vector, the normal numbers cost XLA less to compile.)
+    vmap the members of a batch are therefore initialised one after another. (`nn.initializers.orthogonal` gives the
+    same; drawn as a vector, the normal numbers cost XLA less to compile.)
     """
 
     def init(key, shape, dtype=jnp.float32):

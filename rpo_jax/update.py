@@ -1,7 +1,6 @@
 """Learning: epochs of minibatches over one round's batch."""
 
 import math
-from functools import partial
 from typing import Any
 
 import jax
@@ -104,7 +103,10 @@ def _perturbations(agent: Agent, key: jax.Array, hyperparams: Hyperparams) -> ja
     by_environments = config.shuffle == "environments"
     groups = config.num_envs // config.num_minibatches if by_environments else math.gcd(config.num_envs, samples)
     keys = agent.share.part(jax.random.split(key, (config.num_minibatches, groups)), axis=1)
-    draw = partial(agent.variant.perturb, shape=(samples // groups, size), alpha=hyperparams.rpo_alpha)
+
+    def draw(key: jax.Array) -> jax.Array:
+        return agent.variant.perturb(key, (samples // groups, size), hyperparams.rpo_alpha)
+
     of_minibatch = jax.vmap(draw, out_axes=1 if by_environments else 0)  # as `shuffle` leaves the samples
     return jax.vmap(of_minibatch)(keys).reshape((config.num_minibatches, -1, size))
 

@@ -9,7 +9,7 @@ import pytest
 import toys
 
 from rpo_jax import SettingsError, devices, fit, grid, memory, seeds, sweep
-from rpo_jax.devices import cut_runs, join_runs, spread_runs
+from rpo_jax.devices import join_runs, spread_runs
 from rpo_jax.memory import fit_in_memory, needed_bytes, usable_bytes
 from rpo_jax.sweep import as_runs, compile_sweep
 
@@ -155,10 +155,15 @@ def test_free_memory_is_shared_by_the_devices_of_a_cpu():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
-def test_runs_are_cut_into_equal_batches_and_joined(size):
-    runs = {"a": np.arange(7), "key": jax.random.split(jax.random.key(0), 7)}
-    batches = cut_runs(runs, size)
-    assert {len(leaf) for batch in batches for leaf in batch.values()} == {size}
-    joined = jax.jit(partial(join_runs, num_runs=7))(batches)
+def test_runs_are_placed_in_equal_batches_and_joined(agent, size):
+    runs = {"a": np.arange(7, dtype=np.int32), "key": jax.random.split(jax.random.key(0), 7)}
+    spread = spread_runs(agent, size)
+    batches = spread.place(runs)
+    expected = spread.placed(runs)
+    for batch in batches:
+        assert {name: (x.shape, x.dtype, x.sharding) for name, x in batch.items()} == {
+            name: (x.shape, x.dtype, x.sharding) for name, x in expected.items()
+        }
+    joined = join_runs([spread.runs(batch) for batch in batches], 7)
     np.testing.assert_array_equal(joined["a"], runs["a"])
     np.testing.assert_array_equal(jax.random.key_data(joined["key"]), jax.random.key_data(runs["key"]))

@@ -5,6 +5,7 @@ compiler that vectorises over the last axis finds 3 numbers there. With the batc
 runs over N numbers that lie side by side.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -169,7 +170,7 @@ def _dot_general(equation: Any, size: int, x: Value, y: Value) -> Any:
         order = [axis for group in axes if not isinstance(group, int) for axis in group]
         sizes = [[1] * group if isinstance(group, int) else [shape[axis] for axis in group] for group in axes]
         array = value.array if value.batched else value.array[..., None]
-        return lax.transpose(array, (*order, len(shape))).reshape((*sum(sizes, []), array.shape[-1]))
+        return lax.transpose(array, (*order, len(shape))).reshape((*itertools.chain(*sizes), array.shape[-1]))
 
     x_own, y_own = own(x_shape, x_summed, x_shared), own(y_shape, y_summed, y_shared)
     products = arranged(x, x_shape, x_shared, x_own, len(y_own), x_summed) * arranged(
@@ -224,16 +225,19 @@ def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
     return _batched(lax.switch(index.array, branches, *(value.array for value in operands)))
 
 
+# fmt: off
 ELEMENTWISE = (
-    "abs acos add add_any and asin atan atan2 bitcast_convert_type cbrt ceil clamp convert_element_type copy cos div eq "
-    "erf erf_inv exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter "
-    "not or pow rem round rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign sin sqrt square "
-    "stop_gradient sub tan tanh xor"
-).split()
+    "abs", "acos", "add", "add_any", "and", "asin", "atan", "atan2", "bitcast_convert_type", "cbrt", "ceil", "clamp",
+    "convert_element_type", "copy", "cos", "div", "eq", "erf", "erf_inv", "exp", "exp2", "expm1", "floor", "ge", "gt",
+    "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter",
+    "not", "or", "pow", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
+    "shift_right_logical", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
+)
 ALONG_OTHER_AXES = (
-    "argmax argmin cummax cummin cumprod cumsum reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum rev "
-    "squeeze concatenate"
-).split()
+    "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "reduce_and", "reduce_max", "reduce_min",
+    "reduce_or", "reduce_prod", "reduce_sum", "rev", "squeeze", "concatenate",
+)
+# fmt: on
 RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(ALONG_OTHER_AXES, _with_params(lambda params, rank, size: {})),

@@ -125,7 +125,7 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
 
 
 def where(condition: jax.Array, then: tuple[Any, jax.Array], otherwise: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
-    """State and observations [N, O] of environments: the one or the other for each, as the condition, [N] or [], says."""
+    """State and observations [N, O]: for each environment the one or the other, as the condition says, [N] or []."""
     state = jax.tree.map(lambda x, y: jnp.where(condition, x, y), then[0], otherwise[0])
     return state, jnp.where(condition[..., None], then[1], otherwise[1])
 

@@ -1,0 +1,151 @@
+"""`vmap_last` against `jax.vmap` with the batch last: every rule, what has none, and whole suites."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.extend.core import primitives
+
+from rpo_jax.envs import batching
+from rpo_jax.envs.batching import RULES, vmap_last
+
+N = 5
+X = np.random.default_rng(0).normal(size=(3, 4, N)).astype(np.float32)
+Y = np.random.default_rng(1).normal(size=(3, 4, N)).astype(np.float32)
+FIXED = np.random.default_rng(2).normal(size=(3, 4)).astype(np.float32)  # the same for all of the batch
+LARGE = np.random.default_rng(3).normal(size=(20, N)).astype(np.float32)
+ORDER = np.array([2, 0])
+
+
+def scan_with_a_counter(x):
+    def step(carry, row):
+        count, total, latest = carry
+        return (count + 1, total + count * row, row), (count, row * latest)
+
+    return lax.scan(step, (0, jnp.zeros(4), jnp.zeros(4)), x)
+
+
+def scan_whose_carry_is_batched_late(x):
+    def step(carry, _):
+        first, second, third = carry
+        return (second, third, third + x.sum()), first
+
+    return lax.scan(step, (0.0, 0.0, 0.0), length=5, reverse=True)
+
+
+def while_loop(x):
+    return lax.while_loop(lambda carry: carry.sum() < 10, lambda carry: carry + 1.0, x)
+
+
+@jax.custom_jvp
+def cube(x):
+    return x**3
+
+
+cube.defjvp(lambda primals, tangents: (primals[0] ** 3, 3 * primals[0] ** 2 * tangents[0]))
+
+
+FUNCTIONS = {
+    "elementwise": lambda x, y: jnp.arctan2(x, y) * jnp.where(x > y, jnp.sin(x), 2.0) ** 2,
+    "with the same for all": lambda x, y: (x + FIXED) * jnp.float32(2),
+    "clamp": lambda x, y: lax.clamp(jnp.float32(-0.5), x, jnp.float32(0.5)) + jnp.clip(y, x - 1, x + 1),
+    "select by a single condition": lambda x, y: jnp.where(x[0, 0] > 0, x, y),
+    "select of many": lambda x, y: lax.select_n(jnp.array(1), x, y),
+    "integers": lambda x, y: (x * 8).astype(jnp.int32) // 3 ^ (y > 0),
+    "sums": lambda x, y: (x.sum(), x.mean(0), y.max(1), y.min(), (x > 0).any(), (x > y).all(1), x.prod()),
+    "argmax": lambda x, y: (x.argmax(1), y.argmin()),
+    "cumulative": lambda x, y: (jnp.cumsum(x, 0), lax.cummax(y, 1, reverse=True)),
+    "slices": lambda x, y: (x[1:, ::2], y[2], x[:, 1], x[::-1]),
+    "indices": lambda x, y: (x[ORDER], y[:, ORDER], x[jnp.array(1)], jnp.take(x, ORDER, axis=1)),
+    "an index of each": lambda x, y: x[jnp.int32(x[0, 0] > 0)],
+    "updates": lambda x, y: (x.at[1].set(y[0]), x.at[ORDER].add(2.0), jnp.zeros(3).at[ORDER].mul(y[:2, 0])),
+    "updates of the same": lambda x, y: jnp.asarray(FIXED).at[0, 1].add(x[0, 0]),
+    "an update at an index of each": lambda x, y: x.at[jnp.int32(y[0, 0] > 0)].set(0.0),
+    "shapes": lambda x, y: (x.reshape(2, 6), x.T, jnp.tile(x, (2, 1)), x[None], jnp.broadcast_to(y, (2, 3, 4))),
+    "stacks": lambda x, y: (jnp.stack([x, y]), jnp.concatenate([x, FIXED], 1), jnp.roll(x, 1, 0), jnp.hstack([x, y])),
+    "pads": lambda x, y: (jnp.pad(x, ((1, 0), (0, 2))), lax.pad(x, y[0, 0], ((0, 1, 0), (0, 0, 1)))),
+    "products": lambda x, y: (x @ y.T, jnp.dot(x[0], y[1]), x @ FIXED.T, FIXED.T @ x, jnp.outer(x[0], y[:, 0])),
+    "products of several": lambda x, y: (jnp.einsum("ij,ik->ijk", x, y), jnp.einsum("ij,ij->j", x, y)),
+    "cross products": lambda x, y: jnp.cross(x[:, :3], y[:, :3]),
+    "norms": lambda x, y: jnp.linalg.norm(x, axis=1),
+    "a linear system": lambda x, y: jnp.linalg.solve(x[:, :3] @ x[:, :3].T + jnp.eye(3), y[:, 0]),
+    "jit": lambda x, y: jax.jit(lambda x: x * 2)(x) + jax.nn.relu(y) + jax.nn.softplus(x),
+    "custom derivatives": lambda x, y: cube(x) + y,
+    "gradients": lambda x, y: jax.grad(lambda x: jnp.sum(jnp.tanh(x) * y))(x),
+    "vmap": lambda x, y: jax.vmap(lambda row, other: row * other.sum())(x, y),
+    "scan": lambda x, y: scan_with_a_counter(x),
+    "scan batched late": lambda x, y: scan_whose_carry_is_batched_late(x),
+    "scan of the same": lambda x, y: lax.scan(lambda c, row: (c + row @ x[0], row * c), 0.0, FIXED),
+    "for": lambda x, y: lax.fori_loop(0, 3, lambda i, total: total + x[i], y[0]),
+    "while": lambda x, y: while_loop(x),
+    "cond of the same": lambda x, y: lax.cond(FIXED.sum() > 0, lambda: x, lambda: y),
+    "cond of each": lambda x, y: lax.cond(x[0, 0] > 0, lambda: x, lambda: y),
+    "switch": lambda x, y: lax.switch(jnp.int32(FIXED[0, 0] > 0), [lambda x: x, lambda x: x + FIXED], x),
+    "constants": lambda x, y: (jnp.arange(3), 1.0, x, jnp.asarray(FIXED)),
+}
+
+
+def assert_same(function, *args, exact=False):
+    expected = jax.jit(jax.vmap(function, in_axes=-1, out_axes=-1))(*args)
+    result = jax.jit(vmap_last(function))(*args)
+    assert jax.tree.structure(result) == jax.tree.structure(expected)
+    for ours, theirs in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        np.testing.assert_allclose(ours, theirs, rtol=0 if exact else 2e-5, atol=0 if exact else 2e-5)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_it_is_vmap_with_the_batch_last(name):
+    assert_same(FUNCTIONS[name], X, Y)
+
+
+def test_matrix_products_of_many_terms_are_products():
+    weights = np.random.default_rng(4).normal(size=(20, 6)).astype(np.float32)
+    assert_same(lambda x: x @ weights, LARGE)
+    assert "dot_general" in str(jax.make_jaxpr(vmap_last(lambda x: x @ weights))(LARGE))
+    assert "dot_general" not in str(jax.make_jaxpr(vmap_last(lambda x: x[:16] @ weights[:16]))(LARGE))
+
+
+def test_a_product_in_another_type_is_of_that_type():
+    assert_same(
+        lambda x: lax.dot(x[0].astype(jnp.bfloat16), x[1].astype(jnp.bfloat16), preferred_element_type=X.dtype), X
+    )
+
+
+def test_keys_are_drawn_from_as_by_vmap():
+    def draw(key):
+        key, other = jax.random.split(key)
+        return jax.random.normal(key, (3, 2)), jax.random.uniform(other), jax.random.randint(other, (2,), 0, 9)
+
+    keys = jax.random.split(jax.random.key(3), N)
+    assert_same(draw, keys, exact=True)
+    expected = jax.vmap(jax.random.split, out_axes=-1)(keys)
+    np.testing.assert_array_equal(jax.random.key_data(vmap_last(jax.random.split)(keys)), jax.random.key_data(expected))
+
+
+def test_dictionaries_and_scalars_go_in_and_out():
+    result = vmap_last(lambda tree, y: {"sum": tree["x"] + y, "none": None})({"x": np.arange(4.0)}, np.ones((2, 4)))
+    np.testing.assert_array_equal(result["sum"], np.arange(4.0) + np.ones((2, 4)))
+    assert result["none"] is None
+
+
+def test_every_rule_is_of_an_operation_that_exists():
+    known = {value.name for value in vars(primitives).values() if hasattr(value, "bind")}
+    assert set(RULES) <= known | {"jit", "tile"}  # which JAX does not list
+
+
+@pytest.mark.parametrize("name", ["cross products", "norms", "slices", "updates", "products of several", "scan"])
+def test_the_batch_stays_last_in_between(name):
+    program = str(jax.make_jaxpr(vmap_last(FUNCTIONS[name]))(X, Y))
+    for order in re.findall(r"transpose\[permutation=\(([\d, ]+)\)", program):
+        axes = [int(axis) for axis in order.split(",")]
+        assert axes[-1] == len(axes) - 1
+
+
+@pytest.mark.parametrize("name", ["products", "scan", "updates", "pads", "indices"])
+def test_without_rules_it_is_the_same(name, monkeypatch):
+    monkeypatch.setattr(batching, "RULES", {})
+    assert_same(FUNCTIONS[name], X, Y)
