@@ -4,9 +4,10 @@ Two costs cannot be avoided: stepping the environments, and the matrix products 
 by itself, on all devices at once; were they all there is, one after the other, that would be the limit.
 
 Stepping alone: random actions, from states made beforehand, in one block (all the environments of a device step
-together) and in the blocks that training uses where it finds a cache to fill. Products alone: a round of training by
-networks without activations, biases, loss or optimiser, at training's own shapes. Beside them, the rate of plain
-products of one shape: `[rows of a minibatch, 64] x [64, 64]`, and two square matrices of 2048.
+together), in the blocks that training uses where it finds a cache to fill, and by plain `jax.vmap` of the suite.
+Products alone: a round of training by networks without activations, biases, loss or optimiser, at training's own
+shapes. Beside them, the rate of plain products of one shape: `[rows of a minibatch, 64] x [64, 64]`, and two square
+matrices of 2048.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 import rpo_jax
-from rpo_jax.devices import COMPILER_OPTIONS, spread_runs
+from rpo_jax.devices import Call, compile_call, spread_runs
+from rpo_jax.envs import brax_suite, gymnax_suite
 from rpo_jax.products import product
 from study import RESULTS, command, machine
 from throughput import GPU_WORKS, WORKS, Work, write
@@ -64,7 +67,7 @@ def limits(work: Work) -> dict[str, Any]:
         "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),
         "products": everywhere(partial(products_of_a_round, work), *networks_and_observations(work, agent, load)),
         **{f"stepping, {n}": everywhere(*step(n)) for n in {1, load.blocks}},
-        "stepping by vmap": everywhere(*step(load.envs, by_vmap=True)),
+        "stepping by vmap": everywhere(*stepping_by_vmap(env, load.envs, work.num_steps)),
         **{name: everywhere(chain_of_products, *factors(*shape)) for name, shape in shapes.items()},
     }
     seconds = seconds_in_turns(calls)
@@ -209,13 +212,8 @@ def _links(rows: int, size: int) -> int:
     return max(4, round(1e10 / (2 * rows * size * size)))
 
 
-def stepping(
-    env: rpo_jax.Environment, num_envs: int, num_steps: int, num_blocks: int, by_vmap: bool = False
-) -> tuple[Any, ...]:
-    """A function that only steps environments, and its arguments.
-
-    Blocks go one after another; `by_vmap` all at once, and with blocks of one that is `jax.vmap` of the environment.
-    """
+def stepping(env: rpo_jax.Environment, num_envs: int, num_steps: int, num_blocks: int) -> tuple[Any, ...]:
+    """A function that only steps environments, one block after another, and its arguments."""
     size = num_envs // num_blocks
     keys = jax.random.split(jax.random.key(0), (num_blocks, size))
     initial = jax.jit(jax.vmap(env.reset))(keys)
@@ -230,10 +228,32 @@ def stepping(
 
         return jax.lax.scan(step, initial[0], actions)
 
-    def blocks(*args):
-        return jax.vmap(play)(*args) if by_vmap else jax.lax.map(lambda block: play(*block), args)
+    return (lambda *blocks: jax.lax.map(lambda block: play(*block), blocks)), initial, keys, actions
 
-    return blocks, initial, keys, actions
+
+def stepping_by_vmap(env: rpo_jax.Environment, num_envs: int, num_steps: int) -> tuple[Any, ...]:
+    """The same by `jax.vmap` of the suite's own functions, with the environments first."""
+    suite, _, name = env.name.partition("/")
+    module = {"brax": brax_suite, "gymnax": gymnax_suite}[suite]
+    with mock.patch.object(module, "vectorize", lambda dynamics, **attributes: dynamics):
+        dynamics: Any = module.make(name)
+    keys = jax.random.split(jax.random.key(0), num_envs)
+    initial, _ = jax.jit(jax.vmap(dynamics.init))(keys)
+    actions = jax.random.uniform(keys[0], (num_steps, num_envs, env.action_size), minval=env.low, maxval=env.high)
+
+    def play(initial, keys, actions):
+        def step_or_begin(key, state, action, begun):
+            state, successor = dynamics.step(key, state, action)
+            ended = successor.terminated | successor.truncated
+            return jax.tree.map(lambda x, y: jnp.where(ended, x, y), begun, state), successor
+
+        def step(state, action):
+            state, successor = jax.vmap(step_or_begin)(keys, state, action, initial)
+            return state, successor.obs.mean() + successor.reward.mean()
+
+        return jax.lax.scan(step, initial, actions)
+
+    return play, initial, keys, actions
 
 
 def everywhere(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
@@ -243,11 +263,17 @@ def everywhere(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     def one(*args):
         return jax.tree.map(lambda x: x[None], function(*args))
 
-    mapped = jax.jit(
-        jax.shard_map(one, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec("devices"), check_vma=False),
-        compiler_options=COMPILER_OPTIONS.get(jax.default_backend()),  # as training is compiled
+    placed = jax.device_put(args, NamedSharding(mesh, PartitionSpec()))
+    mapped = jax.shard_map(
+        one, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec("devices"), check_vma=False
     )
-    return partial(mapped, *jax.device_put(args, NamedSharding(mesh, PartitionSpec())))
+    return compiled(mapped, *placed)
+
+
+def compiled(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """A call of a function, compiled as training is."""
+    traced = jax.jit(function).trace(*args)
+    return partial(compile_call(Call(traced.jaxpr, traced), jax.default_backend()), *args)
 
 
 def seconds_in_turns(calls: Mapping[str, Callable[[], Any]], turns: int = TURNS) -> dict[str, float]:

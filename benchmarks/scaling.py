@@ -18,8 +18,8 @@ import tyro
 from rich.console import Console
 
 import rpo_jax
-from roofline import agent_of, seconds_in_turns, stepping
-from rpo_jax.devices import COMPILER_OPTIONS, spread_runs
+from roofline import agent_of, compiled, seconds_in_turns, stepping
+from rpo_jax.devices import spread_runs
 from rpo_jax.memory import needed_bytes, usable_bytes
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.rpo import estimate_advantages, init, train_iteration
@@ -136,24 +136,20 @@ def stages(work: Work) -> dict[str, Any]:
     hyperparams = rpo_jax.Hyperparams()
     key, key_act, key_learn = jax.random.split(jax.random.key(0), 3)
 
-    jit = partial(jax.jit, compiler_options=COMPILER_OPTIONS.get(jax.default_backend()))  # as `sweep` compiles
-
-    iterate = jit(lambda state: train_iteration(agent, hyperparams, state))
-    act = jit(lambda state: collect_rollout(agent, state, hyperparams, key_act))
-    judge = jit(lambda state, rollout: estimate_advantages(agent, state, rollout, hyperparams))
-    learn = jit(lambda state, batch: update_policy(agent, state, batch, key_learn, hyperparams))
-
-    state, _ = iterate(jax.jit(partial(init, agent, hyperparams))(key))
-    acted = act(state)
+    begun = jax.jit(partial(init, agent, hyperparams))(key)
+    state, _ = compiled(lambda state: train_iteration(agent, hyperparams, state), begun)()
     blocks = agent.share.num_blocks(state.env_state)
-    step, *states = stepping(rpo_jax.make_env(work.env), work.num_envs, work.num_steps, blocks)
     calls: dict[str, Callable[[], Any]] = {
-        "iteration": partial(iterate, state),
-        "rollout": partial(act, state),
-        "environment steps": partial(jit(step), *states),
-        "advantages": partial(judge, *acted),
-        "update": partial(learn, *judge(*acted)),
+        "iteration": compiled(lambda state: train_iteration(agent, hyperparams, state), state),
+        "rollout": compiled(lambda state: collect_rollout(agent, state, hyperparams, key_act), state),
+        "environment steps": compiled(*stepping(rpo_jax.make_env(work.env), work.num_envs, work.num_steps, blocks)),
     }
+    acted = calls["rollout"]()
+    calls["advantages"] = compiled(
+        lambda state, rollout: estimate_advantages(agent, state, rollout, hyperparams), *acted
+    )
+    judged = calls["advantages"]()
+    calls["update"] = compiled(lambda state, batch: update_policy(agent, state, batch, key_learn, hyperparams), *judged)
     seconds = seconds_in_turns(calls)
     return {
         "steps": work.num_envs * work.num_steps,

@@ -272,7 +272,7 @@ def command_without(paths: Iterable[str]) -> str:
     """The command line that runs this script, without paths of this machine."""
     text = command()
     for path in paths:
-        text = text.replace(path, "PATH")
+        text = text.replace(f"={path}", "=PATH")
     return text
 
 

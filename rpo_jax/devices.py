@@ -18,7 +18,7 @@ from rpo_jax.sharing import AXIS, Share
 from rpo_jax.types import TrainingState
 
 RUNS = "runs"
-CACHE_BYTES = 2**20  # a core's usual cache
+CACHE_BYTES = 2**20  # a core's usual cache; measured: with less, training is no faster, and compilation slower
 ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
 # By platform. XLA's CPU library of small kernels is fast at products, and slow to start on the sums of a simulator.
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -104,15 +104,9 @@ class Spread:
         sharding = NamedSharding(self._mesh, BY_RUN)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._slots.shape, x.dtype, sharding=sharding), runs)
 
-    def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-        """The program, compiled for these devices."""
-        options = COMPILER_OPTIONS.get(self.devices[0].platform)
-        try:
-            return lowered.compile(options)
-        except jax.errors.JaxRuntimeError as error:
-            if options and any(name in str(error) for name in options):  # another XLA
-                return lowered.compile()
-            raise
+    def compile(self, traced: jax.stages.Traced) -> jax.stages.Compiled:
+        """The program of a call traced for these devices; the last ones are found again."""
+        return compile_call(Call(traced.jaxpr, traced), self.devices[0].platform)
 
     def shapes(self, function: Callable[..., Any], *args: Any) -> Any:
         """What `function` of placed arguments gives, by device, without doing it."""
@@ -165,6 +159,26 @@ class Spread:
             return map_in_batches(one, own, self.batch_size)
 
         return jax.shard_map(over_runs, mesh=self._mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A traced call. JAX traces once for the same arguments and settings, such as its matmul precision."""
+
+    jaxpr: Any
+    traced: jax.stages.Traced = dataclasses.field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def compile_call(call: Call, platform: str) -> jax.stages.Compiled:
+    """The program, with `COMPILER_OPTIONS` if this XLA knows them."""
+    lowered, options = call.traced.lower(), COMPILER_OPTIONS.get(platform)
+    try:
+        return lowered.compile(options)
+    except jax.errors.JaxRuntimeError as error:
+        if options and any(name in str(error) for name in options):
+            return lowered.compile()
+        raise
 
 
 def map_in_batches(function: Callable[[Any], Any], xs: Any, batch_size: int) -> Any:

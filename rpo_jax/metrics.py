@@ -39,10 +39,11 @@ def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> 
     )
     mean, variance = (x[:, 0, 0] for x in share.mean_and_variance(jnp.stack(rows, dtype=jnp.float32), (1, 2)))
     share_ended, returns, lengths, reward, *_ = mean
+    *_, of_target, of_error = variance
     return {
         "episodes": jnp.round(share_ended * ended.size * share.count),
         "episode_return": returns / share_ended,
         "episode_length": lengths / share_ended,
         "round_reward": reward * len(ended),
-        "explained_variance": 1.0 - variance[5] / variance[4],
+        "explained_variance": 1.0 - of_error / of_target,
     }

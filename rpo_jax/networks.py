@@ -20,7 +20,7 @@ def orthogonal(gain: float) -> Initializer:
 
     A batched QR runs inside XLA's CPU thread pool and waits for that same pool: with few cores it deadlocks. Under
     vmap the members of a batch are therefore initialised one after another. (`nn.initializers.orthogonal` gives the
-    same; drawn as a vector, the normal numbers cost XLA less to compile.)
+    same; from normal numbers drawn as a vector XLA makes less code.)
     """
 
     def init(key, shape, dtype=jnp.float32):

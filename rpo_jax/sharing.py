@@ -1,7 +1,7 @@
 """A run whose environments are shared by several devices: what each device has, how it steps them, what they average.
 
-Random numbers are drawn for all the environments of a run, and each device takes its part of them: how many devices
-share a run changes nothing but the order in which sums are taken.
+Environments, and groups of samples, draw from keys of their own, which every device knows; shuffles are drawn whole. So
+how many devices share a run changes nothing but the order in which sums are taken.
 """
 
 import dataclasses
@@ -20,8 +20,7 @@ class Share:
 
     Attributes:
         count: shares.
-        cache_bytes: environments are stepped in blocks whose states fill no more than this, so that they stay in the
-            core's cache; all at once if None.
+        cache_bytes: environments are stepped in blocks whose states fill no more than this; all at once if None.
     """
 
     count: int = 1

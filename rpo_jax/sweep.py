@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -99,6 +99,10 @@ def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
 def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> tuple[Hyperparams, jax.Array]:
     """Settings [H], or a single one, times keys [S] as runs [H*S], the seed varying fastest."""
     check_hyperparams(hyperparams)
+    if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
+        raise SettingsError(
+            f"keys are {keys.dtype}{list(keys.shape)}, and must be random keys [S]; make them with seeds"
+        )
     if np.ndim(hyperparams.learning_rate) == 0:
         hyperparams = grid(hyperparams)
     if {np.shape(leaf) for leaf in jax.tree.leaves(hyperparams)} != {(num_settings(hyperparams),)}:
@@ -147,13 +151,7 @@ def sweep(
 
 def compile_sweep(runs: tuple[Hyperparams, jax.Array], spread: Spread) -> Any:
     """The program that trains as many of the runs as the `Spread` has; `memory.needed_bytes` tells its memory."""
-    leaves, tree = jax.tree.flatten(spread.placed(runs))
-    return _compile_sweep(spread, tree, tuple(leaves))
-
-
-@lru_cache(maxsize=8)
-def _compile_sweep(spread: Spread, tree: Any, leaves: tuple[Any, ...]) -> Any:
-    return spread.compile(_train_runs.lower(spread, *jax.tree.unflatten(tree, leaves)))
+    return spread.compile(_train_runs.trace(spread, *spread.placed(runs)))
 
 
 @partial(jax.jit, static_argnums=0)

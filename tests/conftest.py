@@ -17,4 +17,8 @@ def _forget_programs() -> Iterator[None]:
     yield
     import jax
 
+    from rpo_jax import devices, memory
+
+    devices.compile_call.cache_clear()
+    memory.needed_bytes.cache_clear()
     jax.clear_caches()

@@ -22,9 +22,9 @@ SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])
 def main(path: str) -> None:
     """Writes `{case}/{devices}/{what}` of every layout to an npz file."""
     rpo_jax.use_cpu_cores(8)
-    results = {}
+    results, usual = {}, devices.CACHE_BYTES
     for case, (runs, settings) in CASES.items():
-        devices.CACHE_BYTES = 32 if case == "blocks and windows" else 2**18
+        devices.CACHE_BYTES = 32 if case == "blocks and windows" else usual
         agent = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), updates=3, num_envs=16, **settings)
         for count in (1, 2, 8):
             keys, chosen = rpo_jax.seeds(0, runs), jax.devices()[:count]
@@ -35,7 +35,7 @@ def main(path: str) -> None:
             leaves = {
                 "params": np.concatenate([x.reshape(runs, -1) for x in jax.tree.leaves(state.params)], -1),
                 "obs": state.obs,
-                "env_state": jax.tree.leaves(state.env_state)[0],
+                **{f"env_state {n}": leaf for n, leaf in enumerate(jax.tree.leaves(state.env_state))},
                 "moments": state.obs_moments.variance,
                 **metrics,
             }

@@ -1,4 +1,4 @@
-"""`vmap_last` against `jax.vmap` with the batch last: every rule, what has none, and whole suites."""
+"""`vmap_last` against `jax.vmap` with the batch last: every rule, and what has none. (Suites: in their own tests.)"""
 
 import re
 
@@ -48,6 +48,14 @@ def cube(x):
 cube.defjvp(lambda primals, tangents: (primals[0] ** 3, 3 * primals[0] ** 2 * tangents[0]))
 
 
+@jax.custom_vjp
+def fourth(x):
+    return x**4
+
+
+fourth.defvjp(lambda x: (x**4, x), lambda x, cotangent: (4 * x**3 * cotangent,))
+
+
 FUNCTIONS = {
     "elementwise": lambda x, y: jnp.arctan2(x, y) * jnp.where(x > y, jnp.sin(x), 2.0) ** 2,
     "with the same for all": lambda x, y: (x + FIXED) * jnp.float32(2),
@@ -55,9 +63,10 @@ FUNCTIONS = {
     "select by a single condition": lambda x, y: jnp.where(x[0, 0] > 0, x, y),
     "select of many": lambda x, y: lax.select_n(jnp.array(1), x, y),
     "integers": lambda x, y: (x * 8).astype(jnp.int32) // 3 ^ (y > 0),
+    "not": lambda x, y: ~(x > y),
     "sums": lambda x, y: (x.sum(), x.mean(0), y.max(1), y.min(), (x > 0).any(), (x > y).all(1), x.prod()),
     "argmax": lambda x, y: (x.argmax(1), y.argmin()),
-    "cumulative": lambda x, y: (jnp.cumsum(x, 0), lax.cummax(y, 1, reverse=True)),
+    "cumulative": lambda x, y: (jnp.cumsum(x, 0), lax.cummax(y, 1, reverse=True), lax.cummin(x), jnp.cumprod(y, 1)),
     "slices": lambda x, y: (x[1:, ::2], y[2], x[:, 1], x[::-1]),
     "indices": lambda x, y: (x[ORDER], y[:, ORDER], x[jnp.array(1)], jnp.take(x, ORDER, axis=1)),
     "an index of each": lambda x, y: x[jnp.int32(x[0, 0] > 0)],
@@ -84,8 +93,47 @@ FUNCTIONS = {
     "cond of the same": lambda x, y: lax.cond(FIXED.sum() > 0, lambda: x, lambda: y),
     "cond of each": lambda x, y: lax.cond(x[0, 0] > 0, lambda: x, lambda: y),
     "switch": lambda x, y: lax.switch(jnp.int32(FIXED[0, 0] > 0), [lambda x: x, lambda x: x + FIXED], x),
+    "switch of each": lambda x, y: lax.switch(
+        jnp.int32(4 * x[0, 0]), [lambda x: (x, 1), lambda x: (y, 2), lambda x: (2 * x, 3)], x
+    ),
+    "casts of bits": lambda x, y: (lax.bitcast_convert_type(x, jnp.int32), lax.bitcast_convert_type(x, jnp.uint8)),
+    "the other order": lambda x, y: (x.reshape(2, 6, order="F"), y.ravel("F")),
+    "dynamic slices": lambda x, y: (
+        lax.dynamic_slice(x, (1, jnp.int32(FIXED[0, 0])), (2, 3)),
+        lax.dynamic_update_slice(x, y[:1], (2, 0)),
+        lax.dynamic_update_slice(jnp.asarray(FIXED), y[:1], (0, 0)),
+        lax.dynamic_slice(x, (jnp.int32(y[0, 0] > 0), 0), (2, 3)),
+        lax.dynamic_update_slice(x, y[:1], (jnp.int32(y[0, 0] > 0), 0)),
+    ),
+    "extremes at indices": lambda x, y: (x.at[ORDER].max(y[:2]), x.at[0].min(0.0), x.at[1].subtract(y[0])),
+    "vmap of indices": lambda x, y: jax.vmap(lambda row, index: row[index])(x, jnp.array([2, 0, 1])),
+    "sorts": lambda x, y: (jnp.sort(x, axis=0), jnp.argsort(y, axis=1), lax.top_k(x, 2)[0]),
+    "splits": lambda x, y: jnp.split(x, 2, axis=1),
+    "integer products": lambda x, y: (x * 8).astype(jnp.int32) @ (y * 8).astype(jnp.int32).T,
+    "custom vjp": lambda x, y: fourth(x) + jax.grad(lambda x: fourth(x).sum())(y),
+    "remat": lambda x, y: jax.checkpoint(lambda x: jnp.sin(x) * 2)(x) + y,
+    "other numbers": lambda x, y: (
+        lax.reduce_precision(x, 8, 7),
+        lax.clz(jnp.int32(y)),
+        lax.population_count(jnp.int32(x)),
+    ),
     "constants": lambda x, y: (jnp.arange(3), 1.0, x, jnp.asarray(FIXED)),
 }
+
+
+# fmt: off
+UNARY = (
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erf_inv", "erfc",
+    "exp", "exp2", "expm1", "floor", "is_finite", "log", "log1p", "logistic", "neg", "round", "rsqrt", "sign", "sin",
+    "sinh", "sqrt", "square", "tan", "tanh",
+)
+BINARY = (
+    "add", "atan2", "div", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "nextafter", "pow", "rem", "sub",
+)
+BITWISE = (
+    "bitwise_and", "bitwise_or", "bitwise_xor", "shift_left", "shift_right_arithmetic", "shift_right_logical",
+)
+# fmt: on
 
 
 def assert_same(function, *args, exact=False):
@@ -134,7 +182,49 @@ def test_dictionaries_and_scalars_go_in_and_out():
 
 def test_every_rule_is_of_an_operation_that_exists():
     known = {value.name for value in vars(primitives).values() if hasattr(value, "bind")}
-    assert set(RULES) <= known | {"jit", "tile"}  # which JAX does not list
+    assert set(RULES) <= known | {"jit", "scatter-sub", "tile"}  # which JAX does not list
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_of_one_number(name):
+    assert_same(getattr(lax, name), np.abs(X) / 4 + (1 if name == "acosh" else 0))
+
+
+@pytest.mark.parametrize("name", [*BINARY, *BITWISE])
+def test_functions_of_two_numbers(name):
+    x, y = (X, Y) if name in BINARY else ((9 * X).astype(np.int32), (9 * np.abs(Y)).astype(np.int32))
+    x = np.abs(x) if name == "pow" else x
+    assert_same(getattr(lax, name), x, y)
+    assert_same(lambda x: getattr(lax, name)(x, y[..., 0]), x)
+
+
+def test_every_rule_is_tried_here(monkeypatch):
+    tried = set()
+
+    def watch(name, rule):
+        def watched(*args):
+            tried.add(name)
+            return rule(*args)
+
+        return watched
+
+    monkeypatch.setattr(batching, "RULES", {name: watch(name, rule) for name, rule in RULES.items()})
+    functions = [
+        *((function, (X, Y)) for function in FUNCTIONS.values()),
+        *((getattr(lax, name), (np.abs(X),)) for name in UNARY),
+        *((getattr(lax, name), (X, Y)) for name in BINARY),
+        *((getattr(lax, name), (X.astype(np.int32), Y.astype(np.int32))) for name in BITWISE),
+    ]
+    for function, args in functions:
+        jax.eval_shape(vmap_last(function), *args)
+    assert set(RULES) - tried <= {"closed_call", "copy", "stop_gradient"}
+
+
+def test_batches_of_different_sizes_are_an_error_that_tells_the_shapes():
+    with pytest.raises(ValueError, match=r"last axis of every array is that of the batch.*\(3, 4\), \(3, 5\)"):
+        vmap_last(jnp.add)(np.ones((3, 4)), np.ones((3, 5)))
+    with pytest.raises(ValueError, match=r"these are \(\)"):
+        vmap_last(jnp.sin)(np.float32(1))
 
 
 @pytest.mark.parametrize("name", ["cross products", "norms", "slices", "updates", "products of several", "scan"])

@@ -7,16 +7,17 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
 from on_eight_devices import CASES
 
 import rpo_jax
-from rpo_jax import SettingsError
+from rpo_jax import SettingsError, devices
 from rpo_jax.devices import Layout, lay_out, map_in_batches
 from rpo_jax.rollout import collect_rollout
-from rpo_jax.sharing import Share
+from rpo_jax.sharing import AXIS, Share
 
 SCRIPT = Path(__file__).parent / "on_eight_devices.py"
 
@@ -76,8 +77,9 @@ def test_environments_are_stepped_in_equal_blocks_that_fit_the_cache():
     assert blocks == {None: 1, 44 * 96: 1, 44 * 95: 2, 44 * 30: 4, 44: 96, 1: 96}
 
 
-def test_a_rollout_in_blocks_is_the_rollout():
-    agent = toys.tiny_agent(env=toys.counting_env(), num_envs=12, num_steps=40)
+@pytest.mark.parametrize("env", [toys.counting_env(), toys.reaching_env()], ids=lambda env: env.name)
+def test_a_rollout_in_blocks_is_the_rollout(env):
+    agent = toys.tiny_agent(env=env, num_envs=12, num_steps=40)
     blocked = dataclasses.replace(agent, share=Share(1, 4 * 16))
 
     def act(agent):
@@ -85,7 +87,30 @@ def test_a_rollout_in_blocks_is_the_rollout():
         return jax.jit(lambda state: collect_rollout(agent, state, rpo_jax.Hyperparams(), jax.random.key(1)))(state)
 
     assert blocked.share.num_blocks(act(agent)[0].env_state) > 2
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), act(agent)[1], act(blocked)[1])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), act(agent)[1], act(blocked)[1])
+    states = (act(agent)[0].env_state, act(blocked)[0].env_state)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), *states)
+
+
+def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
+    platform = jax.default_backend()
+    monkeypatch.setitem(devices.COMPILER_OPTIONS, platform, {"xla_cpu_no_such_option": True})
+    traced = jax.jit(lambda x: x + 1).trace(1)
+    assert devices.compile_call(devices.Call(traced.jaxpr, traced), platform)(1) == 2
+    monkeypatch.setitem(devices.COMPILER_OPTIONS, platform, {})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_no_such_option"):
+        traced.lower().compile({"xla_cpu_no_such_option": True})
+
+
+def test_shares_of_a_run_have_the_mean_and_variance_of_all():
+    x = np.random.default_rng(0).normal(size=(4, 6, 2)).astype(np.float32)
+    for axis in (None, 0, (0, 1)):
+        found = Share().mean_and_variance(jnp.asarray(x), axis)
+        np.testing.assert_allclose(found[0], x.mean(axis, keepdims=True), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[1], x.var(axis, keepdims=True), rtol=1e-5)
+    of_share = jax.vmap(lambda part: Share(4).mean_and_variance(part, 0), axis_name=AXIS)(x)
+    np.testing.assert_allclose(of_share[0][1, 0], x.reshape(24, 2).mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(of_share[1][2, 0], x.reshape(24, 2).var(0), rtol=1e-5)
 
 
 def test_cores_cannot_be_asked_for_once_jax_has_started():

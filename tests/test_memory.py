@@ -102,6 +102,12 @@ def test_a_cut_that_changes_how_many_runs_a_core_takes_changes_results_by_roundi
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5), cut.policy, whole.policy)
 
 
+@pytest.mark.parametrize("keys", [jax.random.key(0), jnp.zeros((3, 2), jnp.uint32)])
+def test_what_is_not_a_list_of_keys_is_an_error(agent, keys):
+    with pytest.raises(SettingsError, match=r"must be random keys \[S\]; make them with seeds"):
+        sweep(agent, SETTINGS, keys)
+
+
 @pytest.mark.parametrize("runs_at_once", [0, -1])
 def test_less_than_one_run_at_once_is_an_error(agent, runs_at_once):
     for train in (sweep, fit):
@@ -127,6 +133,15 @@ def test_a_second_sweep_compiles_nothing(agent, runs_at_once):
         assert compiled == []
     finally:
         jax.monitoring.clear_event_listeners()
+
+
+def test_a_sweep_with_other_settings_of_jax_is_another_program(agent):
+    runs = as_runs(SETTINGS, seeds(0, RUNS // 2))
+    spread = spread_runs(agent, RUNS)
+    program = compile_sweep(runs, spread)
+    with jax.default_matmul_precision("highest"):
+        assert compile_sweep(runs, spread) is not program
+    assert compile_sweep(runs, spread) is program
 
 
 def test_needed_bytes_are_those_of_arguments_results_and_what_is_between():

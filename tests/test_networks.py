@@ -17,6 +17,13 @@ def test_orthogonal_columns_have_the_gain_as_length() -> None:
     np.testing.assert_allclose(weights.T @ weights, 2.0 * np.eye(5), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3), (5, 5), (1, 4)])
+def test_orthogonal_is_that_of_jax(shape: tuple[int, int]) -> None:
+    weights = orthogonal(0.5)(jax.random.key(1), shape)
+    expected = jax.nn.initializers.orthogonal(0.5)(jax.random.key(1), shape)
+    np.testing.assert_allclose(weights, expected, atol=1e-6)
+
+
 @pytest.mark.timeout(60)
 def test_vmapped_initialisation_never_deadlocks() -> None:
     keys = jax.random.split(jax.random.key(0), 16)

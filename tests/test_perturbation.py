@@ -95,11 +95,11 @@ def test_ppo_has_no_use_for_alpha() -> None:
 
 
 def test_rpo_with_alpha_above_0_is_not_ppo() -> None:
-    rpo, ppo = run(RPO, 0.5), run(PPO, 0.5)
+    rpo, ppo = run(RPO, 1.0), run(PPO, 1.0)
     changes = jax.tree.map(
         lambda x, y: float(np.abs(x - y).max()), rpo[0]["params"]["policy"], ppo[0]["params"]["policy"]
     )
-    assert min(jax.tree.leaves(changes)) > 1e-5
+    assert min(jax.tree.leaves(changes)) > 1e-4
 
 
 def test_the_first_kl_is_that_of_the_perturbation() -> None:

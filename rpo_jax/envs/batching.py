@@ -22,21 +22,34 @@ MAX_UNROLLED = 16  # products summed without a matrix product
 def vmap_last(function: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.vmap(function, in_axes=-1, out_axes=-1)` that keeps the batch last in between too.
 
-    The program of a single call is interpreted, operation by operation. What has no rule here goes through `jax.vmap`.
+    The program of a single call is interpreted, operation by operation. What has no rule here goes through `jax.vmap`,
+    which brings the batch to the front and back: `while` loops and sorts, for instance. Derivatives are those of the
+    operations; custom rules are lost.
 
     Args:
         function: of arrays, at least one; may return any tree of arrays.
+
+    Raises:
+        ValueError: when called, if the last axes of the arguments are not all of the same size.
     """
 
     def batched(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
-        size = leaves[0].shape[-1]
+        size = _size_of_batch(leaves)
         single = [jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype) for leaf in leaves]
         program, result = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, single))
         values = _run(program, size, [Value(leaf, True) for leaf in leaves])
         return jax.tree.unflatten(jax.tree.structure(result), [value.spread(size) for value in values])
 
     return batched
+
+
+def _size_of_batch(leaves: Sequence[jax.Array]) -> int:
+    sizes = {leaf.shape[-1:] for leaf in leaves}
+    if len(sizes) != 1 or () in sizes:
+        shapes = ", ".join(str(leaf.shape) for leaf in leaves)
+        raise ValueError(f"the last axis of every array is that of the batch, [..., N], but these are {shapes}")
+    return sizes.pop()[0]
 
 
 class Value(NamedTuple):
@@ -47,14 +60,14 @@ class Value(NamedTuple):
 
     def spread(self, size: int) -> jax.Array:
         """With the batch as its last axis."""
-        return self.array if self.batched else jnp.broadcast_to(self._with_axis(), (*jnp.shape(self.array), size))
+        return self.array if self.batched else self.across(jnp.shape(self.array), size)
 
     def across(self, shape: tuple[int, ...], size: int) -> jax.Array:
-        """Broadcast to a shape, and to the batch after it."""
-        return jnp.broadcast_to(self.array if self.batched else self._with_axis(), (*shape, size))
-
-    def _with_axis(self) -> jax.Array:
-        return jnp.asarray(self.array)[..., None]
+        """A number or an array of that shape, broadcast to the shape and to the batch after it."""
+        if jnp.shape(self.array) == (*shape, size):
+            return self.array
+        own = range(jnp.ndim(self.array) - self.batched)
+        return lax.broadcast_in_dim(self.array, (*shape, size), (*own, len(shape)) if self.batched else own)
 
 
 def _run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]:
@@ -84,9 +97,7 @@ def _bind(equation: Any, params: dict[str, Any], *arrays: Any) -> list[Any]:
 
 def _by_vmap(equation: Any, size: int, *operands: Value) -> list[Value]:
     """The operation under `jax.vmap`; or as it is, if nothing it works on is batched."""
-    call = equation.primitive.get_bind_params(equation.params)
-    functions, params = call if isinstance(call, tuple) else ((), call)  # as JAX itself does, before and since 0.10
-    bind = partial(_bind, equation, params, *functions)
+    bind = partial(_bind, equation, equation.primitive.get_bind_params(equation.params))
     arrays = [value.array for value in operands]
     batched = any(value.batched for value in operands)
     if batched:
@@ -95,15 +106,19 @@ def _by_vmap(equation: Any, size: int, *operands: Value) -> list[Value]:
     return [Value(array, batched) for array in bind(*arrays)]
 
 
-def _elementwise(equation: Any, size: int, *operands: Value) -> list[Value]:
+def _elementwise(equation: Any, size: int, *operands: Value) -> Any:
     shape = equation.outvars[0].aval.shape
+    if any(atom.aval.shape not in ((), shape) for atom in equation.invars):  # a cast to numbers of another width
+        return NotImplemented
     return _batched(_bind(equation, equation.params, *(value.across(shape, size) for value in operands)))
 
 
-def _with_params(change: Callable[[dict[str, Any], int, int], dict[str, Any]]) -> Callable[..., list[Value]]:
+def _with_params(change: Callable[[dict[str, Any], int, int], dict[str, Any]]) -> Callable[..., Any]:
     """A rule for operations whose parameters count axes from the front: `change(params, rank of the result, size)`."""
 
-    def rule(equation: Any, size: int, *operands: Value) -> list[Value]:
+    def rule(equation: Any, size: int, *operands: Value) -> Any:
+        if any(equation.params.get(name) is not None for name in ("sharding", "out_sharding")):
+            return NotImplemented
         params = equation.params | change(equation.params, len(equation.outvars[0].aval.shape), size)
         return _batched(_bind(equation, params, *(value.spread(size) for value in operands)))
 
@@ -120,6 +135,14 @@ def _slice(params: dict[str, Any], rank: int, size: int) -> dict[str, Any]:
         "start_indices": (*params["start_indices"], 0),
         "limit_indices": (*params["limit_indices"], size),
         "strides": None if strides is None else (*strides, 1),
+    }
+
+
+def _reshape(params: dict[str, Any], rank: int, size: int) -> dict[str, Any]:
+    order = params["dimensions"]
+    return {
+        "new_sizes": (*params["new_sizes"], size),
+        "dimensions": None if order is None else (*order, len(order)),
     }
 
 
@@ -154,6 +177,20 @@ def _scatter(equation: Any, size: int, x: Value, indices: Value, updates: Value)
     return _batched(_bind(equation, equation.params | {"dimension_numbers": numbers}, *arrays))
 
 
+def _dynamic_slice(equation: Any, size: int, x: Value, *starts: Value) -> Any:
+    if any(start.batched for start in starts):
+        return NotImplemented
+    sizes = (*equation.params["slice_sizes"], size)
+    return _batched([lax.dynamic_slice(x.array, [*(start.array for start in starts), 0], sizes)])
+
+
+def _dynamic_update_slice(equation: Any, size: int, x: Value, update: Value, *starts: Value) -> Any:
+    if any(start.batched for start in starts):
+        return NotImplemented
+    starts_of_all = [*(start.array for start in starts), 0]
+    return _batched([lax.dynamic_update_slice(x.spread(size), update.spread(size), starts_of_all)])
+
+
 def _dot_general(equation: Any, size: int, x: Value, y: Value) -> Any:
     """Few products are multiplied and summed; `jax.vmap` makes matrix products of many."""
     (x_summed, y_summed), (x_shared, y_shared) = equation.params["dimension_numbers"]
@@ -169,7 +206,7 @@ def _dot_general(equation: Any, size: int, x: Value, y: Value) -> Any:
         """The axes in this order and then the batch; a number stands for so many axes of size 1."""
         order = [axis for group in axes if not isinstance(group, int) for axis in group]
         sizes = [[1] * group if isinstance(group, int) else [shape[axis] for axis in group] for group in axes]
-        array = value.array if value.batched else value.array[..., None]
+        array = value.array if value.batched else jnp.asarray(value.array)[..., None]
         return lax.transpose(array, (*order, len(shape))).reshape((*itertools.chain(*sizes), array.shape[-1]))
 
     x_own, y_own = own(x_shape, x_summed, x_shared), own(y_shape, y_summed, y_shared)
@@ -196,10 +233,12 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
         found[:] = [value.batched for value in results]
         return _start(results[: len(carried)], carried, size), [value.array for value in results[len(carried) :]]
 
+    one = [jax.ShapeDtypeStruct(value.array.shape[1:], value.array.dtype) for value in xs]
     while not all(carried):  # a counter, say, stays the same for all of the batch
-        one = [jax.ShapeDtypeStruct(value.array.shape[1:], value.array.dtype) for value in xs]
+        before = carried
         jax.eval_shape(body, _start(start, carried, size), one)
-        if carried == (carried := [before or after for before, after in zip(carried, found, strict=False)]):
+        carried = [own or after for own, after in zip(before, found, strict=False)]
+        if carried == before:
             break
     loop = {name: params[name] for name in ("length", "reverse", "unroll")}
     end, ys = lax.scan(body, _start(start, carried, size), [value.array for value in xs], **loop)
@@ -211,9 +250,6 @@ def _start(values: Sequence[Value], batched: Sequence[bool], size: int) -> list[
 
 
 def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
-    if index.batched:
-        return NotImplemented
-
     def branch(program: ClosedJaxpr) -> Callable[..., list[jax.Array]]:
         def run(*arrays: Any) -> list[jax.Array]:
             values = map(Value, arrays, (value.batched for value in operands))
@@ -222,16 +258,22 @@ def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
         return run
 
     branches = [branch(program) for program in equation.params["branches"]]
-    return _batched(lax.switch(index.array, branches, *(value.array for value in operands)))
+    arrays = [value.array for value in operands]
+    if not index.batched:
+        return _batched(lax.switch(index.array, branches, *arrays))
+    which = lax.clamp(0, index.array.astype(jnp.int32), len(branches) - 1)  # [N]: all are done, and one is taken
+    results = zip(*(run(*arrays) for run in branches), strict=True)
+    return _batched([lax.select_n(jnp.broadcast_to(which, cases[0].shape), *cases) for cases in results])
 
 
 # fmt: off
 ELEMENTWISE = (
-    "abs", "acos", "add", "add_any", "and", "asin", "atan", "atan2", "bitcast_convert_type", "cbrt", "ceil", "clamp",
-    "convert_element_type", "copy", "cos", "div", "eq", "erf", "erf_inv", "exp", "exp2", "expm1", "floor", "ge", "gt",
-    "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter",
-    "not", "or", "pow", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
+    "bitcast_convert_type", "cbrt", "ceil", "clamp", "clz", "convert_element_type", "copy", "cos", "cosh", "div",
+    "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
+    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or", "population_count",
+    "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
+    "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
 )
 ALONG_OTHER_AXES = (
     "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "reduce_and", "reduce_max", "reduce_min",
@@ -242,14 +284,16 @@ RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(ALONG_OTHER_AXES, _with_params(lambda params, rank, size: {})),
     "broadcast_in_dim": _with_params(_broadcast),
-    "reshape": _with_params(lambda params, rank, size: {"new_sizes": (*params["new_sizes"], size)}),
+    "reshape": _with_params(_reshape),
     "slice": _with_params(_slice),
     "tile": _with_params(lambda params, rank, size: {"reps": (*params["reps"], 1)}),
     "transpose": _with_params(lambda params, rank, size: {"permutation": (*params["permutation"], rank)}),
     "dot_general": _dot_general,
     "gather": _gather,
     "pad": _pad,
-    **dict.fromkeys(("scatter", "scatter-add", "scatter-mul"), _scatter),
+    "dynamic_slice": _dynamic_slice,
+    "dynamic_update_slice": _dynamic_update_slice,
+    **dict.fromkeys(("scatter", "scatter-add", "scatter-max", "scatter-min", "scatter-mul", "scatter-sub"), _scatter),
     **dict.fromkeys(("jit", "closed_call", "custom_jvp_call"), _call),
     "cond": _cond,
     "scan": _scan,

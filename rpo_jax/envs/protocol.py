@@ -108,8 +108,8 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
         dynamics: one environment.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
-    init = vmap_last(jax.jit(dynamics.init))  # traced once, for any number of environments
-    advance = vmap_last(dynamics.step)
+    # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
+    init, advance = (jax.jit(vmap_last(jax.jit(function))) for function in dynamics)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
         state, obs = jax.tree.map(_strongly_typed, init(keys))

@@ -87,7 +87,7 @@ def fit(
     def compile_for(spread: Spread) -> Any:
         settings, run_keys = spread.placed(runs)
         state = spread.shapes(partial(_init_runs, spread), settings, run_keys)
-        return spread.compile(_advance_runs.lower(spread, settings, state, 0))
+        return spread.compile(_advance_runs.trace(spread, settings, state, 0))
 
     began = time.perf_counter()
     spread, advance = fit_in_memory(agent, num_runs, devices, runs_at_once, compile_for)
