@@ -182,7 +182,7 @@ def test_dictionaries_and_scalars_go_in_and_out():
 
 def test_every_rule_is_of_an_operation_that_exists():
     known = {value.name for value in vars(primitives).values() if hasattr(value, "bind")}
-    assert set(RULES) <= known | {"jit", "scatter-sub", "tile"}  # which JAX does not list
+    assert set(RULES) <= known | {"closed_call", "jit", "scatter-sub", "tile"}  # which JAX does not list
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -217,7 +217,7 @@ def test_every_rule_is_tried_here(monkeypatch):
     ]
     for function, args in functions:
         jax.eval_shape(vmap_last(function), *args)
-    assert set(RULES) - tried <= {"closed_call", "copy", "stop_gradient"}
+    assert set(RULES) - tried <= {"add_any", "closed_call", "copy"}  # by some versions of JAX only
 
 
 def test_batches_of_different_sizes_are_an_error_that_tells_the_shapes():

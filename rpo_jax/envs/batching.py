@@ -35,6 +35,7 @@ def vmap_last(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def batched(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
+        leaves = list(map(jnp.asarray, leaves))
         size = _size_of_batch(leaves)
         single = [jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype) for leaf in leaves]
         program, result = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, single))
@@ -223,8 +224,8 @@ def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
 
 def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     params = equation.params
-    first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
-    consts, start, xs = operands[:first], operands[first:last], operands[last:]
+    num_consts, num_carry = _consts_and_carry(params)
+    consts, start, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
     carried, found = [value.batched for value in start], []  # whether each is batched: before a step, and after it
 
     def body(carry: Any, x: Any) -> Any:
@@ -243,6 +244,14 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     loop = {name: params[name] for name in ("length", "reverse", "unroll")}
     end, ys = lax.scan(body, _start(start, carried, size), [value.array for value in xs], **loop)
     return list(map(Value, [*end, *ys], [*carried, *found[len(carried) :]]))
+
+
+def _consts_and_carry(params: dict[str, Any]) -> tuple[int, int]:
+    """How many of a scan's operands are constants, and how many are carried."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()  # since JAX 0.11
+    return len(consts), len(carry)
 
 
 def _start(values: Sequence[Value], batched: Sequence[bool], size: int) -> list[Any]:
@@ -273,7 +282,7 @@ ELEMENTWISE = (
     "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
     "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or", "population_count",
     "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
+    "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh", "xor",
 )
 ALONG_OTHER_AXES = (
     "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "reduce_and", "reduce_max", "reduce_min",
