@@ -107,11 +107,15 @@ def _by_vmap(equation: Any, size: int, *operands: Value) -> list[Value]:
     return [Value(array, batched) for array in bind(*arrays)]
 
 
-def _elementwise(equation: Any, size: int, *operands: Value) -> Any:
+def _elementwise(equation: Any, size: int, *operands: Value) -> list[Value]:
     shape = equation.outvars[0].aval.shape
-    if any(atom.aval.shape not in ((), shape) for atom in equation.invars):  # a cast to numbers of another width
-        return NotImplemented
     return _batched(_bind(equation, equation.params, *(value.across(shape, size) for value in operands)))
+
+
+def _bitcast(equation: Any, size: int, x: Value) -> Any:
+    if equation.invars[0].aval.shape != equation.outvars[0].aval.shape:  # to numbers of another width
+        return NotImplemented
+    return _elementwise(equation, size, x)
 
 
 def _with_params(change: Callable[[dict[str, Any], int, int], dict[str, Any]]) -> Callable[..., Any]:
@@ -278,7 +282,7 @@ def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
 # fmt: off
 ELEMENTWISE = (
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
-    "bitcast_convert_type", "cbrt", "ceil", "clamp", "clz", "convert_element_type", "copy", "cos", "cosh", "div",
+    "cbrt", "ceil", "clamp", "clz", "convert_element_type", "copy", "cos", "cosh", "div",
     "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
     "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or", "population_count",
     "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
@@ -292,6 +296,7 @@ ALONG_OTHER_AXES = (
 RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(ALONG_OTHER_AXES, _with_params(lambda params, rank, size: {})),
+    "bitcast_convert_type": _bitcast,
     "broadcast_in_dim": _with_params(_broadcast),
     "reshape": _with_params(_reshape),
     "slice": _with_params(_slice),
