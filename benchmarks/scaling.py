@@ -137,10 +137,11 @@ def stages(work: Work) -> dict[str, Any]:
     key, key_act, key_learn = jax.random.split(jax.random.key(0), 3)
 
     begun = jax.jit(partial(init, agent, hyperparams))(key)
-    state, _ = compiled(lambda state: train_iteration(agent, hyperparams, state), begun)()
+    iterate = partial(train_iteration, agent, hyperparams)
+    state, _ = compiled(iterate, begun)()
     blocks = agent.share.num_blocks(state.env_state)
     calls: dict[str, Callable[[], Any]] = {
-        "iteration": compiled(lambda state: train_iteration(agent, hyperparams, state), state),
+        "iteration": compiled(iterate, state),
         "rollout": compiled(lambda state: collect_rollout(agent, state, hyperparams, key_act), state),
         "environment steps": compiled(*stepping(rpo_jax.make_env(work.env), work.num_envs, work.num_steps, blocks)),
     }

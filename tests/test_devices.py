@@ -87,9 +87,9 @@ def test_a_rollout_in_blocks_is_the_rollout(env):
         return jax.jit(lambda state: collect_rollout(agent, state, rpo_jax.Hyperparams(), jax.random.key(1)))(state)
 
     assert blocked.share.num_blocks(act(agent)[0].env_state) > 2
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), act(agent)[1], act(blocked)[1])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), act(agent)[1], act(blocked)[1])
     states = (act(agent)[0].env_state, act(blocked)[0].env_state)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), *states)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *states)
 
 
 def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
