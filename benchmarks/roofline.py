@@ -28,7 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 import rpo_jax
-from rpo_jax.devices import Call, compile_call, spread_runs
+from rpo_jax.devices import compile_traced, spread_runs
 from rpo_jax.envs import brax_suite, gymnax_suite
 from rpo_jax.products import product
 from study import RESULTS, command, machine
@@ -272,8 +272,7 @@ def everywhere(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
 
 def compiled(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     """A call of a function, compiled as training is."""
-    traced = jax.jit(function).trace(*args)
-    return partial(compile_call(Call(traced.jaxpr, traced), jax.default_backend()), *args)
+    return partial(compile_traced(jax.jit(function).trace(*args), jax.default_backend()), *args)
 
 
 def seconds_in_turns(calls: Mapping[str, Callable[[], Any]], turns: int = TURNS) -> dict[str, float]:

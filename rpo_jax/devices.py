@@ -106,7 +106,7 @@ class Spread:
 
     def compile(self, traced: jax.stages.Traced) -> jax.stages.Compiled:
         """The program of a call traced for these devices; the last ones are found again."""
-        return compile_call(Call(traced.jaxpr, traced), self.devices[0].platform)
+        return compile_traced(traced, self.devices[0].platform)
 
     def shapes(self, function: Callable[..., Any], *args: Any) -> Any:
         """What `function` of placed arguments gives, by device, without doing it."""
@@ -161,17 +161,21 @@ class Spread:
         return jax.shard_map(over_runs, mesh=self._mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=False)
 
 
+def compile_traced(traced: jax.stages.Traced, platform: str) -> jax.stages.Compiled:
+    """The program of a traced call, with `COMPILER_OPTIONS` if this XLA knows them; the last ones are found again."""
+    return _compile(_Call(traced.jaxpr, traced), platform)
+
+
 @dataclasses.dataclass(frozen=True)
-class Call:
-    """A traced call. JAX traces once for the same arguments and settings, such as its matmul precision."""
+class _Call:
+    """JAX traces once for the same arguments and settings, such as its matmul precision: the jaxpr tells calls apart."""
 
     jaxpr: Any
     traced: jax.stages.Traced = dataclasses.field(compare=False)
 
 
 @lru_cache(maxsize=8)
-def compile_call(call: Call, platform: str) -> jax.stages.Compiled:
-    """The program, with `COMPILER_OPTIONS` if this XLA knows them."""
+def _compile(call: _Call, platform: str) -> jax.stages.Compiled:
     lowered, options = call.traced.lower(), COMPILER_OPTIONS.get(platform)
     try:
         return lowered.compile(options)

@@ -19,6 +19,6 @@ def _forget_programs() -> Iterator[None]:
 
     from rpo_jax import devices, memory
 
-    devices.compile_call.cache_clear()
+    devices._compile.cache_clear()
     memory.needed_bytes.cache_clear()
     jax.clear_caches()

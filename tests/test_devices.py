@@ -96,7 +96,7 @@ def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
     platform = jax.default_backend()
     monkeypatch.setitem(devices.COMPILER_OPTIONS, platform, {"xla_cpu_no_such_option": True})
     traced = jax.jit(lambda x: x + 1).trace(1)
-    assert devices.compile_call(devices.Call(traced.jaxpr, traced), platform)(1) == 2
+    assert devices.compile_traced(traced, platform)(1) == 2
     monkeypatch.setitem(devices.COMPILER_OPTIONS, platform, {})
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_no_such_option"):
         traced.lower().compile({"xla_cpu_no_such_option": True})
