@@ -5,6 +5,7 @@ how many devices share a run changes nothing but the order in which sums are tak
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,10 +22,12 @@ class Share:
     Attributes:
         count: shares.
         cache_bytes: environments are stepped in blocks whose states fill no more than this; all at once if None.
+        chunk_size: gradients are taken of no more samples than this at once; of a whole minibatch if None.
     """
 
     count: int = 1
     cache_bytes: int | None = None
+    chunk_size: int | None = None
 
     def num_blocks(self, env_state: Any) -> int:
         """The blocks in which to step environments with this state, leaves [..., N]."""
@@ -32,7 +35,7 @@ class Share:
         if self.cache_bytes is None:
             return 1
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state)) // num_envs
-        return fewest_equal_parts(num_envs, most=max(1, self.cache_bytes // size))
+        return _fewest_large_parts(num_envs, most=max(1, self.cache_bytes // size))
 
     def part(self, x: Any, axis: int = 0, overlap: int = 0) -> Any:
         """This device's part of arrays that hold all environments along an axis, and `overlap` entries after it."""
@@ -64,6 +67,21 @@ class Share:
         flat, as_tree = ravel_pytree(x)
         return as_tree(jax.lax.pmean(flat, AXIS))
 
+    def mean_of(self, function: Callable[..., Any], samples: tuple[Any, ...]) -> Any:
+        """`mean` of what is itself a mean over samples [B, ...], taken of one chunk of this device's after another."""
+        size = len(jax.tree.leaves(samples)[0])
+        count = 1 if self.chunk_size is None else _fewest_large_parts(size, most=self.chunk_size)
+        if count == 1:
+            return self.mean(function(*samples))
+        chunks = jax.tree.map(lambda x: x.reshape((count, -1, *x.shape[1:])), samples)
+
+        def add(sums, chunk):
+            return jax.tree.map(jnp.add, sums, function(*chunk)), None
+
+        shapes = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], chunks))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return self.mean(jax.tree.map(lambda x: x / count, jax.lax.scan(add, zeros, chunks)[0]))
+
     def mean_and_variance(self, x: jax.Array, axis: int | tuple[int, ...] | None = None) -> tuple[jax.Array, jax.Array]:
         """Of all the entries of an array or along axes, which are kept, over all devices; in one exchange."""
         mean = x.mean(axis, keepdims=True)
@@ -81,6 +99,12 @@ class Share:
 
 
 WHOLE = Share()
+
+
+def _fewest_large_parts(total: int, most: int) -> int:
+    """`fewest_equal_parts`, or one where these would be crumbs: a prime number of things stays together."""
+    parts = fewest_equal_parts(total, most)
+    return parts if 4 * (total // parts) >= most else 1
 
 
 def fewest_equal_parts(total: int, most: int) -> int:

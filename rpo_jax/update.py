@@ -1,6 +1,7 @@
 """Learning: epochs of minibatches over one round's batch."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ def update_policy(
 
     def minibatch(carry, inputs):
         weights, opt_state = carry
-        grads, metrics = share.mean(jax.grad(loss, has_aux=True)(weights, *inputs))
+        grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), inputs)
         metrics["grad_norm"] = optax.tree.norm(grads)
         direction: Any
         direction, opt_state = optimizer.update(grads, opt_state)

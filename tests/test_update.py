@@ -16,6 +16,7 @@ from scipy import stats
 from rpo_jax import PPO, RPO, Hyperparams, TrainingState, update
 from rpo_jax.agent import Agent, flatten, make_optimizer
 from rpo_jax.normalization import initial_moments
+from rpo_jax.sharing import Share
 from rpo_jax.types import Batch
 from rpo_jax.update import permutation, shuffle, update_policy
 
@@ -230,3 +231,20 @@ def test_the_norm_of_the_gradient_is_scaled_down_to_its_maximum() -> None:
         norms[maximum] = np.sqrt(sum(np.square(x - y).sum() for x, y in moved))
         np.testing.assert_allclose(norms[maximum], min(maximum, float(metrics["grad_norm"])), rtol=5e-3)
     assert norms[np.inf] > 1.0
+
+
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+def test_gradients_in_chunks_are_the_gradients(shuffle: str) -> None:
+    agent = toys.tiny_agent(num_envs=12, num_steps=10, num_minibatches=2, shuffle=shuffle)
+    whole, chunked = (
+        improve(dataclasses.replace(agent, share=Share(chunk_size=size)), Hyperparams()) for size in (None, 20)
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), whole, chunked)
+
+
+@pytest.mark.parametrize(("samples", "at_once"), [(10, 10), (30, 10), (24, 8), (22, 22), (31, 31)])
+def test_chunks_are_large_or_there_are_none(samples: int, at_once: int) -> None:
+    sizes = set()
+    mean = Share(chunk_size=10).mean_of(lambda x: sizes.add(len(x)) or x.mean(), (jnp.arange(samples),))
+    assert sizes == {at_once}
+    assert mean == np.arange(samples).mean()
