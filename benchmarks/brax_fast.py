@@ -1,4 +1,4 @@
-"""Does preset `fast` learn on Brax? Tasks named on the command line, or all four; backend `spring`, 3 seeds, RPO."""
+"""Does preset `fast` learn on Brax? Tasks named on the command line, or all four; backend `spring`, 8 seeds, RPO."""
 
 import sys
 
@@ -6,7 +6,7 @@ from rpo_jax.runs.spec import make_spec
 from study import run_study
 
 TASKS = sys.argv[1:] or ("inverted_pendulum", "reacher", "hopper", "ant")
-SPECS = {task: make_spec(f"brax/{task}", "rpo", "fast", num_seeds=3) for task in TASKS}
+SPECS = {task: make_spec(f"brax/{task}", "rpo", "fast", num_seeds=8) for task in TASKS}
 
 if __name__ == "__main__":
     run_study("brax_fast", SPECS)

@@ -32,7 +32,7 @@ from rpo_jax.devices import compile_traced, spread_runs
 from rpo_jax.envs import brax_suite, gymnax_suite
 from rpo_jax.products import product
 from study import RESULTS, command, machine
-from throughput import GPU_WORKS, WORKS, Work, write
+from throughput import GPU_WORKS, WORKS, Work, check_known, write
 
 HIDDEN = 64
 LARGE = 2048
@@ -48,6 +48,7 @@ def main(
 ) -> None:
     """Writes `results/roofline.json` (with --gpu: `roofline_gpu.json`)."""
     table, path = GPU_WORKS if gpu else WORKS, RESULTS / f"roofline{'_gpu' if gpu else ''}.json"
+    check_known("work", works, table)
     runs = {run["work"]: run for run in json.loads(path.read_text())["runs"]} if path.exists() else {}
     for name in works or table:
         work = table[name] if updates is None else dataclasses.replace(table[name], updates=updates)
@@ -74,7 +75,6 @@ def limits(work: Work) -> dict[str, Any]:
     devices = jax.device_count()
     flops = flops_per_step(work, env.observation_size, env.action_size)
     steps = {n: devices * load.envs * work.num_steps / seconds[f"stepping, {n}"] for n in (1, load.blocks)}
-    best = max(steps, key=lambda n: steps[n])
     by_vmap = devices * load.envs * work.num_steps / seconds["stepping by vmap"]
     products = devices * load.runs * load.envs_of_a_run * work.num_steps / seconds["products"]
     return {
@@ -83,9 +83,8 @@ def limits(work: Work) -> dict[str, Any]:
         "stepping_by_vmap": round(by_vmap),
         "stepping_in_one_block": round(steps[1]),
         "stepping_in_blocks": round(steps[load.blocks]),
-        "best_blocks": best,
         "products": round(products),
-        "limit": round(1 / (1 / steps[best] + 1 / products)),
+        "limit": round(1 / (1 / max(by_vmap, *steps.values()) + 1 / products)),
         "training": round(work.timesteps / seconds["training"]),
         "rows": load.rows,
         "flops_per_second": {

@@ -1,7 +1,7 @@
 """How do speed and memory grow with environments and seeds, and what is one iteration made of?
 
-Points: whole training by `sweep`, the median of three measurements, compilation apart; memory is what XLA says that the
-compiled program holds: arguments, results and everything between, over all devices.
+Points: whole training by `sweep`, the median of three measurements (each of a second or more), compilation apart;
+memory is what XLA says that the compiled program holds: arguments, results and everything between, over all devices.
 
 Stages: one iteration of one run on one device, cut into its stages, each compiled and timed by itself for a real state.
 What XLA saves by compiling stages together, and what it spends, is in the whole only: stages need not add up to it.
@@ -25,8 +25,8 @@ from rpo_jax.rollout import collect_rollout
 from rpo_jax.rpo import estimate_advantages, init, train_iteration
 from rpo_jax.sweep import as_runs, compile_sweep
 from rpo_jax.update import update_policy
-from study import RESULTS, save
-from throughput import GPU_WORKS, PENDULUM, WORKS, Work
+from study import RESULTS, command, machine
+from throughput import GPU_WORKS, PENDULUM, WORKS, Work, write
 
 MOST_UPDATES = 500  # where rounds are small, this many take a second
 
@@ -74,10 +74,10 @@ def main(options: Options) -> None:
     known = json.loads(path.read_text())["runs"] if path.exists() else []
     runs = [run for run in known if run["part"] not in options.parts or run.get("env") not in (options.env, None)]
     for run in measure(sizes, options):
-        runs.append(run)
+        runs.append(run | {"command": command(), "machine": machine()})
         Console(stderr=True).print(run)
         if not options.tiny:
-            save(path.stem, runs)
+            write(path.stem, runs)
 
 
 def measure(sizes: Sizes, options: Options) -> Iterator[dict[str, Any]]:

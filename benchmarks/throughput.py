@@ -23,6 +23,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from rich.console import Console
 
+from rpo_jax.errors import unknown_name
 from study import RESULTS, command, machine, save
 
 HERE = Path(__file__).parent
@@ -205,8 +206,11 @@ def main(options: Options) -> None:
     if options.runs < 1:
         sys.exit(f"--runs {options.runs} is out of range: it must be 1 or more")
     works = GPU_WORKS if options.gpu else WORKS
+    check_known("work", options.works, works)
+    check_known("library", options.libraries, LIBRARIES)
     path = RESULTS / f"throughput{'_gpu' if options.gpu else ''}.json"
-    given = dict(item.split("=", 1) for item in options.python)
+    given = {library: path for library, _, path in (item.partition("=") for item in options.python)}
+    check_known("library", given, LIBRARIES)
     failures: list[str] = []
     pythons = attempt("set up", options.libraries, lambda library: python_of(library, given), failures)
     known = json.loads(path.read_text())["runs"] if path.exists() and not options.updates else []
@@ -228,6 +232,12 @@ def main(options: Options) -> None:
             write(path.stem, list(runs.values()))
     if failures:
         sys.exit("\n".join(["failed, and left out:", *failures]))
+
+
+def check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Ends the program if one of the names is unknown, and says which are known."""
+    for name in set(names) - set(known):
+        sys.exit(str(unknown_name(kind, name, known)))
 
 
 def attempt(what: str, names: Iterable[str], do: Callable[[str], Result], failures: list[str]) -> dict[str, Result]:

@@ -72,6 +72,7 @@ class Evaluate:
     num_episodes: Annotated[int, _help("episodes of each policy")] = 128
     sample: Annotated[bool, _help("act with a sample of the policy rather than its mean action")] = False
     seed: Annotated[int, _help("of the episodes")] = 0
+    compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
 
 
 @dataclasses.dataclass
@@ -205,6 +206,7 @@ def _evaluate(options: Evaluate) -> int:
         raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
     from rich.console import Console
 
+    _keep_programs(options, Console(stderr=True))
     run, returns = evaluate_folder(options.folder, options.num_episodes, options.sample, options.seed)
     Console().print(evaluation_table(run, returns, options.sample))
     return 0
@@ -236,12 +238,16 @@ def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> A
 
 def _prepare(options: RunOptions, console: Any) -> None:
     """Sets up the process: only a command does so, never an import."""
-    import jax
-    import platformdirs
-
     from rpo_jax.memory import check_runs_at_once
 
     check_runs_at_once(options.runs_at_once)
+    _keep_programs(options, console)
+
+
+def _keep_programs(options: RunOptions | Evaluate, console: Any) -> None:
+    import jax
+    import platformdirs
+
     if options.compilation_cache:
         cache = platformdirs.user_cache_dir("rpo_jax", appauthor=False)
         jax.config.update("jax_compilation_cache_dir", cache)

@@ -19,7 +19,7 @@ from rpo_jax.types import TrainingState
 
 RUNS = "runs"
 CACHE_BYTES = 2**20  # a core's usual cache; measured: with less, training is no faster, and compilation slower
-CHUNK_SIZE = 2048  # samples whose activations stay there; measured: 1.4 times as fast as 16 times as many
+CHUNK_SIZE = 2048  # samples whose activations stay there, in networks of 64-64
 ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
 # By platform. XLA's CPU library of small kernels is fast at products, and slow to start on the sums of a simulator.
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -83,8 +83,9 @@ class Spread:
 
     def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Any]):
         on_cpu = devices[0].platform == "cpu"
+        sizes = {"cache_bytes": CACHE_BYTES, "chunk_size": CHUNK_SIZE}
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
-        self.agent = dataclasses.replace(agent, share=Share(shares, *(CACHE_BYTES, CHUNK_SIZE) if on_cpu else ()))
+        self.agent = dataclasses.replace(agent, share=Share(shares, **(sizes if on_cpu else {})))
         self.num_runs = num_runs
         of_device = -(-num_runs // groups)
         batches = -(-of_device // (_runs_of_a_core(agent.config) if on_cpu else of_device))

@@ -1,6 +1,7 @@
 """Device memory: what a compiled call needs, what is free, and into which equal calls a sweep is cut to fit."""
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -35,12 +36,22 @@ def _free_bytes(devices: Sequence[Any]) -> int | None:
         with contextlib.suppress(OSError, StopIteration):  # Linux only
             lines = Path("/proc/meminfo").read_text().splitlines()
             kibibytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-            return 1024 * kibibytes // len(devices)
+            return int(min(1024 * kibibytes, _free_in_container())) // len(devices)
         return None
     statistics = [device.memory_stats() or {} for device in devices]
     if any("bytes_limit" not in known for known in statistics):
         return None
     return min(known["bytes_limit"] - known.get("bytes_in_use", 0) for known in statistics)
+
+
+def _free_in_container() -> float:
+    """Bytes left of what the container, or the job of a cluster, may use; infinite where there is no limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return math.inf
+    return math.inf if limit == "max" else int(limit) - int(used)
 
 
 def fit_in_memory(

@@ -38,7 +38,10 @@ def collect_rollout(
     key_noise, key_offsets, *keys = jax.random.split(key, 4)
     shape = (agent.config.num_steps, agent.env.action_size)  # of one environment
     noise = jax.vmap(lambda key: head.noise(key, shape), out_axes=1)(agent.keys(key_noise))  # [T, N, A]
-    perturb = lambda key: agent.rollout_perturbation(key, shape, hyperparams.rpo_alpha)  # noqa: E731
+
+    def perturb(key: jax.Array) -> jax.Array:
+        return agent.rollout_perturbation(key, shape, hyperparams.rpo_alpha)
+
     offsets = jax.vmap(perturb, out_axes=1)(agent.keys(key_offsets))
 
     play = partial(_play, agent, state, hyperparams, keys)

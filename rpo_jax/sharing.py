@@ -21,8 +21,9 @@ class Share:
 
     Attributes:
         count: shares.
-        cache_bytes: environments are stepped in blocks whose states fill no more than this; all at once if None.
-        chunk_size: gradients are taken of no more samples than this at once; of a whole minibatch if None.
+        cache_bytes: environments are stepped in equal blocks whose states fill no more than this.
+        chunk_size: gradients are taken of equal chunks of no more samples than this. Where no equal parts come near
+            either, or it is None, all go at once.
     """
 
     count: int = 1
@@ -74,13 +75,8 @@ class Share:
         if count == 1:
             return self.mean(function(*samples))
         chunks = jax.tree.map(lambda x: x.reshape((count, -1, *x.shape[1:])), samples)
-
-        def add(sums, chunk):
-            return jax.tree.map(jnp.add, sums, function(*chunk)), None
-
-        shapes = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], chunks))
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return self.mean(jax.tree.map(lambda x: x / count, jax.lax.scan(add, zeros, chunks)[0]))
+        means = jax.lax.map(lambda chunk: function(*chunk), chunks)
+        return self.mean(jax.tree.map(lambda x: x.mean(0), means))
 
     def mean_and_variance(self, x: jax.Array, axis: int | tuple[int, ...] | None = None) -> tuple[jax.Array, jax.Array]:
         """Of all the entries of an array or along axes, which are kept, over all devices; in one exchange."""

@@ -9,7 +9,8 @@ import toys
 import rpo_jax
 from rpo_jax import devices
 
-# By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes.
+# By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes, and
+# takes gradients of many chunks.
 CASES = {
     "three runs": (3, {"shuffle": "samples"}),
     "whole environments": (1, {"shuffle": "environments"}),
@@ -22,9 +23,9 @@ SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])
 def main(path: str) -> None:
     """Writes `{case}/{devices}/{what}` of every layout to an npz file."""
     rpo_jax.use_cpu_cores(8)
-    results, usual = {}, devices.CACHE_BYTES
+    results, usual = {}, (devices.CACHE_BYTES, devices.CHUNK_SIZE)
     for case, (runs, settings) in CASES.items():
-        devices.CACHE_BYTES = 32 if case == "blocks and windows" else usual
+        devices.CACHE_BYTES, devices.CHUNK_SIZE = (32, 16) if case == "blocks and windows" else usual
         agent = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), updates=3, num_envs=16, **settings)
         for count in (1, 2, 8):
             keys, chosen = rpo_jax.seeds(0, runs), jax.devices()[:count]

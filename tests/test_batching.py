@@ -74,7 +74,12 @@ FUNCTIONS = {
     "updates of the same": lambda x, y: jnp.asarray(FIXED).at[0, 1].add(x[0, 0]),
     "an update at an index of each": lambda x, y: x.at[jnp.int32(y[0, 0] > 0)].set(0.0),
     "shapes": lambda x, y: (x.reshape(2, 6), x.T, jnp.tile(x, (2, 1)), x[None], jnp.broadcast_to(y, (2, 3, 4))),
-    "stacks": lambda x, y: (jnp.stack([x, y]), jnp.concatenate([x, FIXED], 1), jnp.roll(x, 1, 0), jnp.hstack([x, y])),
+    "mixed stacks": lambda x, y: (
+        jnp.stack([x, y]),
+        jnp.concatenate([x, FIXED], 1),
+        jnp.roll(x, 1, 0),
+        jnp.hstack([x, y]),
+    ),
     "pads": lambda x, y: (jnp.pad(x, ((1, 0), (0, 2))), lax.pad(x, y[0, 0], ((0, 1, 0), (0, 0, 1)))),
     "products": lambda x, y: (x @ y.T, jnp.dot(x[0], y[1]), x @ FIXED.T, FIXED.T @ x, jnp.outer(x[0], y[:, 0])),
     "products of several": lambda x, y: (jnp.einsum("ij,ik->ijk", x, y), jnp.einsum("ij,ij->j", x, y)),
@@ -100,6 +105,7 @@ FUNCTIONS = {
     "the other order": lambda x, y: (x.reshape(2, 6, order="F"), y.ravel("F")),
     "dynamic slices": lambda x, y: (
         lax.dynamic_slice(x, (1, jnp.int32(FIXED[0, 0])), (2, 3)),
+        lax.dynamic_slice(x, (jnp.int32(-4), jnp.int32(7)), (2, 3)),
         lax.dynamic_update_slice(x, y[:1], (2, 0)),
         lax.dynamic_update_slice(jnp.asarray(FIXED), y[:1], (0, 0)),
         lax.dynamic_slice(x, (jnp.int32(y[0, 0] > 0), 0), (2, 3)),
@@ -109,6 +115,7 @@ FUNCTIONS = {
     "vmap of indices": lambda x, y: jax.vmap(lambda row, index: row[index])(x, jnp.array([2, 0, 1])),
     "sorts": lambda x, y: (jnp.sort(x, axis=0), jnp.argsort(y, axis=1), lax.top_k(x, 2)[0]),
     "splits": lambda x, y: jnp.split(x, 2, axis=1),
+    "stacks": lambda x, y: (jnp.stack([x[0], FIXED[0], x[1]]), jnp.stack([x, x], axis=-1), *jnp.unstack(y, axis=1)),
     "integer products": lambda x, y: (x * 8).astype(jnp.int32) @ (y * 8).astype(jnp.int32).T,
     "custom vjp": lambda x, y: fourth(x) + jax.grad(lambda x: fourth(x).sum())(y),
     "remat": lambda x, y: jax.checkpoint(lambda x: jnp.sin(x) * 2)(x) + y,
@@ -182,7 +189,15 @@ def test_dictionaries_and_scalars_go_in_and_out():
 
 def test_every_rule_is_of_an_operation_that_exists():
     known = {value.name for value in vars(primitives).values() if hasattr(value, "bind")}
-    assert set(RULES) <= known | {"closed_call", "jit", "scatter-sub", "tile"}  # which JAX does not list
+    assert set(RULES) <= known | {
+        "closed_call",
+        "jit",
+        "scatter-sub",
+        "split",
+        "stack",
+        "tile",
+        "unstack",
+    }  # which JAX does not list
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -227,7 +242,9 @@ def test_batches_of_different_sizes_are_an_error_that_tells_the_shapes():
         vmap_last(jnp.sin)(np.float32(1))
 
 
-@pytest.mark.parametrize("name", ["cross products", "norms", "slices", "updates", "products of several", "scan"])
+@pytest.mark.parametrize(
+    "name", ["cross products", "norms", "slices", "updates", "products of several", "scan", "mixed stacks"]
+)
 def test_the_batch_stays_last_in_between(name):
     program = str(jax.make_jaxpr(vmap_last(FUNCTIONS[name]))(X, Y))
     for order in re.findall(r"transpose\[permutation=\(([\d, ]+)\)", program):

@@ -233,9 +233,9 @@ def test_the_norm_of_the_gradient_is_scaled_down_to_its_maximum() -> None:
     assert norms[np.inf] > 1.0
 
 
-@pytest.mark.parametrize("shuffle", SHUFFLES)
-def test_gradients_in_chunks_are_the_gradients(shuffle: str) -> None:
-    agent = toys.tiny_agent(num_envs=12, num_steps=10, num_minibatches=2, shuffle=shuffle)
+@pytest.mark.parametrize("how", SHUFFLES)
+def test_gradients_in_chunks_are_the_gradients(how: str) -> None:
+    agent = toys.tiny_agent(num_envs=12, num_steps=10, num_minibatches=2, shuffle=how)
     whole, chunked = (
         improve(dataclasses.replace(agent, share=Share(chunk_size=size)), Hyperparams()) for size in (None, 20)
     )

@@ -24,7 +24,7 @@ def vmap_last(function: Callable[..., Any]) -> Callable[..., Any]:
 
     The program of a single call is interpreted, operation by operation. What has no rule here goes through `jax.vmap`,
     which brings the batch to the front and back: `while` loops and sorts, for instance. Derivatives are those of the
-    operations; custom rules are lost.
+    operations; custom JVP rules are lost.
 
     Args:
         function: of arrays, at least one; may return any tree of arrays.
@@ -185,15 +185,21 @@ def _scatter(equation: Any, size: int, x: Value, indices: Value, updates: Value)
 def _dynamic_slice(equation: Any, size: int, x: Value, *starts: Value) -> Any:
     if any(start.batched for start in starts):
         return NotImplemented
-    sizes = (*equation.params["slice_sizes"], size)
-    return _batched([lax.dynamic_slice(x.array, [*(start.array for start in starts), 0], sizes)])
+    sizes = {"slice_sizes": (*equation.params["slice_sizes"], size)}
+    return _batched(_bind(equation, equation.params | sizes, x.array, *_and_zero(starts)))
 
 
 def _dynamic_update_slice(equation: Any, size: int, x: Value, update: Value, *starts: Value) -> Any:
     if any(start.batched for start in starts):
         return NotImplemented
-    starts_of_all = [*(start.array for start in starts), 0]
-    return _batched([lax.dynamic_update_slice(x.spread(size), update.spread(size), starts_of_all)])
+    arrays = (x.spread(size), update.spread(size), *_and_zero(starts))
+    return _batched(_bind(equation, equation.params, *arrays))
+
+
+def _and_zero(starts: Sequence[Value]) -> list[jax.Array]:
+    """Where a slice starts on each axis, and on that of the batch."""
+    arrays = [jnp.asarray(start.array) for start in starts]
+    return [*arrays, jnp.zeros((), arrays[0].dtype)]
 
 
 def _dot_general(equation: Any, size: int, x: Value, y: Value) -> Any:
@@ -290,7 +296,7 @@ ELEMENTWISE = (
 )
 ALONG_OTHER_AXES = (
     "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "reduce_and", "reduce_max", "reduce_min",
-    "reduce_or", "reduce_prod", "reduce_sum", "rev", "squeeze", "concatenate",
+    "reduce_or", "reduce_prod", "reduce_sum", "rev", "squeeze", "concatenate", "split", "stack", "unstack",
 )
 # fmt: on
 RULES: dict[str, Callable[..., Any]] = {

@@ -114,13 +114,14 @@ def fit(
             count = max(1, min(wanted, 2 * count, MAX_SEGMENT, agent.config.num_updates - updates))
     except KeyboardInterrupt:
         interrupted = True
+    train_seconds = time.perf_counter() - began
     empty = np.zeros((num_runs // len(keys), len(keys), 0), np.float32)
     state, _ = jax.block_until_ready(collect(spread, [(state, {}) for state in states], num_runs, len(keys)))
     return Fit(
         state=state,
         metrics={name: np.concatenate([empty] + [row[name] for row in rows], axis=-1) for name in METRICS},
         compile_seconds=compile_seconds,
-        train_seconds=time.perf_counter() - began,
+        train_seconds=train_seconds,
         bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
         runs_at_once=spread.num_runs,
         interrupted=interrupted,
