@@ -19,7 +19,7 @@ from rpo_jax.types import TrainingState
 
 RUNS = "runs"
 CACHE_BYTES = 2**20  # a core's usual cache; measured: with less, training is no faster, and compilation slower
-CHUNK_SIZE = 2048  # samples whose activations stay there, in networks of 64-64
+CHUNK_SIZE = 2048  # samples, for each core of a device, whose activations stay there in networks of 64-64
 ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
 # By platform. XLA's CPU library of small kernels is fast at products, and slow to start on the sums of a simulator.
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ def use_cpu_cores(count: int | None = None) -> None:
     Raises:
         SettingsError: if JAX has started already.
     """
-    cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    cores = _num_cores()
     count = count or cores
     try:
         jax.config.update("jax_num_cpu_devices", count)
@@ -50,6 +50,11 @@ def use_cpu_cores(count: int | None = None) -> None:
         ) from None
     # The devices' shared pool of helpers would be as large again, and their threads in each other's way.
     os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
+
+
+def _num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Layout(NamedTuple):
@@ -83,7 +88,8 @@ class Spread:
 
     def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Any]):
         on_cpu = devices[0].platform == "cpu"
-        sizes = {"cache_bytes": CACHE_BYTES, "chunk_size": CHUNK_SIZE}
+        cores = max(1, _num_cores() // jax.local_device_count())  # of each device
+        sizes = {"cache_bytes": CACHE_BYTES, "chunk_size": cores * CHUNK_SIZE}
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
         self.agent = dataclasses.replace(agent, share=Share(shares, **(sizes if on_cpu else {})))
         self.num_runs = num_runs
