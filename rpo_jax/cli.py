@@ -200,14 +200,18 @@ def _compare(options: Compare) -> int:
 
 
 def _evaluate(options: Evaluate) -> int:
-    from rpo_jax.runs.replay import evaluate_folder, evaluation_table
+    from rpo_jax.runs.folder import load_run
+    from rpo_jax.runs.replay import evaluate_run, evaluation_table
+    from rpo_jax.sweep import check_seeds
 
     if options.num_episodes < 1:
         raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
     from rich.console import Console
 
+    check_seeds(options.seed, 1)
+    run = load_run(options.folder)
     _keep_programs(options, Console(stderr=True))
-    run, returns = evaluate_folder(options.folder, options.num_episodes, options.sample, options.seed)
+    returns = evaluate_run(run, options.num_episodes, options.sample, options.seed)
     Console().print(evaluation_table(run, returns, options.sample))
     return 0
 

@@ -225,9 +225,13 @@ def test_compare_refuses_a_taken_folder_before_it_trains(tmp_path, sweep):
 # evaluate
 
 
+def played(*arguments):
+    return call("evaluate", "--no-compilation-cache", *arguments)
+
+
 @pytest.mark.parametrize("sample", [False, True])
 def test_evaluate_prints_what_the_policies_in_memory_earn(sweep, sample):
-    outcome = call("evaluate", str(sweep.path), "--num-episodes", "5", "--seed", "3", *(["--sample"] if sample else []))
+    outcome = played(str(sweep.path), "--num-episodes", "5", "--seed", "3", *(["--sample"] if sample else []))
     assert (outcome.code, outcome.err) == (0, "")
     agent, policy = load_run(sweep.path).agent, sweep.outcome.fits[0].state.policy
     play = functools.partial(
@@ -245,10 +249,10 @@ def test_evaluate_prints_what_the_policies_in_memory_earn(sweep, sample):
 
 
 def test_evaluating_with_samples_differs_from_the_mean_action(sweep):
-    tables = [call("evaluate", str(sweep.path), "--num-episodes", "3", *more).out for more in ([], ["--sample"])]
+    tables = [played(str(sweep.path), "--num-episodes", "3", *more).out for more in ([], ["--sample"])]
     assert tables[0] != tables[1]
-    assert call("evaluate", str(sweep.path), "--num-episodes", "3").out == tables[0]
-    assert call("evaluate", str(sweep.path), "--num-episodes", "3", "--seed", "1").out != tables[0]
+    assert played(str(sweep.path), "--num-episodes", "3").out == tables[0]
+    assert played(str(sweep.path), "--num-episodes", "3", "--seed", "1").out != tables[0]
 
 
 # envs and help
@@ -450,7 +454,7 @@ def test_a_folder_that_cannot_be_made_is_refused(name, tmp_path):
 @pytest.mark.parametrize("name", ["file", "x" * 300])
 def test_a_folder_that_cannot_be_read_is_refused(name, tmp_path):
     (tmp_path / "file").write_text("")
-    assert_refused(call("evaluate", str(tmp_path / name)))
+    assert_refused(played(str(tmp_path / name)))
 
 
 def flip_in_the_middle(content: bytes) -> bytes:
@@ -478,13 +482,13 @@ def test_a_damaged_folder_is_refused_in_one_line(kind, sweep, tmp_path):
     content = (path / name).read_bytes()
     assert damage(content) != content
     (path / name).write_bytes(damage(content))
-    assert_refused(call("evaluate", str(path), "--num-episodes", "1"))
+    assert_refused(played(str(path), "--num-episodes", "1"))
 
 
 def test_a_run_without_policies_cannot_be_evaluated(sweep, tmp_path):
     path = shutil.copytree(sweep.path, tmp_path / "copy")
     (path / "policies.npz").unlink()
-    assert_refused(call("evaluate", str(path)), "did not finish")
+    assert_refused(played(str(path)), "did not finish")
 
 
 # Interrupts
@@ -505,7 +509,7 @@ def test_an_interrupt_keeps_what_was_done(tmp_path, monkeypatch):
     assert pd.read_csv(path / "metrics.csv")["update"].tolist() == [1] * S
     assert is_picture(path / "curves.png")
     assert (outcome.fits[0].state.update == 1).all()
-    assert call("evaluate", str(path), "--num-episodes", "1").code == 0
+    assert played(str(path), "--num-episodes", "1").code == 0
 
 
 def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
@@ -530,14 +534,19 @@ def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_compiled_programs_are_kept_in_the_users_cache(command, sweep, tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *args, **options: str(tmp_path / "cache"))
     monkeypatch.setattr(rpo_jax, "fit", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+    arguments = {
+        "train": [*TINY, "--out", str(tmp_path / "run")],
+        "evaluate": [str(sweep.path), "--num-episodes", "1"],
+    }[command]
     kept = cache_dir()
     used = []
     try:
         for option in ("--no-compilation-cache", "--compilation-cache"):
-            call("train", *TINY, option, "--out", str(tmp_path / option))
+            call(command, *arguments, option)
             used.append(cache_dir())
     finally:
         jax.config.update("jax_compilation_cache_dir", kept)

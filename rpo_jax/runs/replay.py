@@ -1,34 +1,30 @@
 """Playing episodes with the policies of a run folder."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 from rich.table import Table
 
 from rpo_jax.evaluation import evaluate
-from rpo_jax.runs.folder import LoadedRun, load_run
+from rpo_jax.runs.folder import LoadedRun
 from rpo_jax.runs.spec import setting_labels
 from rpo_jax.sweep import seeds
 
 EVALUATION = 0xE7A1
 
 
-def evaluate_folder(folder: Path, num_episodes: int, sample: bool, seed: int) -> tuple[LoadedRun, np.ndarray]:
-    """Returns [H, S, num_episodes] of every policy in a folder; all play the same episodes.
+def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> np.ndarray:
+    """Returns [H, S, num_episodes] of every policy of a run; all play the same episodes.
 
     Raises:
-        SettingsError: if the folder cannot be read, or the seed is out of range.
+        SettingsError: if the seed is out of range.
     """
     key = jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)  # not the key that trained the seed of that number
-    run = load_run(folder)
 
     def play(policy, observation_clip):
         return evaluate(run.agent, policy, key, num_episodes, sample=sample, observation_clip=observation_clip)
 
     over_seeds = jax.vmap(play, in_axes=(0, None))
-    returns = jax.jit(jax.vmap(over_seeds))(run.policy, run.spec.hyperparams.observation_clip)
-    return run, np.asarray(returns)
+    return np.asarray(jax.jit(jax.vmap(over_seeds))(run.policy, run.spec.hyperparams.observation_clip))
 
 
 def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:
