@@ -8,10 +8,12 @@ from .envs import Environment as Environment
 from .envs import Successor as Successor
 from .envs import Timestep as Timestep
 from .envs import environment_names as environment_names
+from .envs import from_gymnasium as from_gymnasium
 from .envs import make_env as make_env
 from .envs import terminate_at_time_limit as terminate_at_time_limit
 from .envs import vectorize as vectorize
 from .errors import SettingsError as SettingsError
+from .errors import SimulatorError as SimulatorError
 from .evaluation import Trajectory as Trajectory
 from .evaluation import evaluate as evaluate
 from .evaluation import record as record

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 from rpo_jax.options import given_settings, make_settings_options
 
 DEFAULT_ENV = "gymnax/Pendulum-v1"
@@ -42,6 +42,7 @@ class RunOptions:
         str | None, _help("bootstrap or terminate: what a time limit means; the preset's if not given", "NAME")
     ] = None
     backend: Annotated[str | None, _help("Brax only: spring, positional, generalized or mjx", "NAME")] = None
+    num_threads: Annotated[int | None, _help("EnvPool only: threads of each device's pool", "INT")] = None
     out: Annotated[Path | None, _help("the run's folder; one under runs/ if not given", "DIR")] = None
     runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
         None
@@ -77,11 +78,17 @@ class Evaluate:
 
 @dataclasses.dataclass
 class Envs:
-    """List what can be trained."""
+    """List what can be trained: every suite, or the tasks of those named."""
+
+    suites: Annotated[tyro.conf.Positional[tuple[str, ...]], _help("suites whose tasks to list", "SUITE ...")] = ()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code: 0, or 2 for input that cannot be used, or 130 for an interrupt."""
+    """Runs the command.
+
+    Returns:
+        Its exit code: 0; 1 if an environment failed, 2 for input that cannot be used, 130 for an interrupt.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = parse(arguments)
@@ -91,6 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         print("rpo-jax: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
+    except SimulatorError as error:
+        print("rpo-jax: error: an environment failed:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
         return 130
@@ -174,7 +184,7 @@ def _train(options: Train) -> int:
     _prepare(options, console)
     summary, _ = run_to_folder(spec, path, console, options.runs_at_once)
     _report([summary], [setting_labels(spec)], path)
-    return 130 if summary["interrupted"] else 0
+    return _exit_code([summary])
 
 
 def _compare(options: Compare) -> int:
@@ -196,6 +206,12 @@ def _compare(options: Compare) -> int:
     summaries = compare_to_folder(specs, path, console, options.runs_at_once)
     labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
     _report(summaries, labels, path)
+    return _exit_code(summaries)
+
+
+def _exit_code(summaries: list[dict[str, Any]]) -> int:
+    if any(summary["failure"] for summary in summaries):
+        return 1
     return 130 if any(summary["interrupted"] for summary in summaries) else 0
 
 
@@ -217,12 +233,23 @@ def _evaluate(options: Evaluate) -> int:
 
 
 def _envs(options: Envs) -> int:
-    from rpo_jax.envs import environment_names
+    from importlib.util import find_spec
 
-    for suite, names in environment_names().items():
-        print(f"{suite}:")
-        for name in names:
-            print(f"  {name}")
+    from rpo_jax.envs import JAX_SUITES, SUITES
+
+    for name in options.suites:
+        if name not in SUITES:
+            raise unknown_name("suite", name, SUITES)
+    for name in options.suites or SUITES:
+        suite = SUITES[name]
+        if not find_spec(suite.module):
+            print(f"{name}: not installed; pip install 'rpo_jax[{name}]'")
+        elif options.suites or name in JAX_SUITES:
+            print(f"{name}: observations, actions")
+            for task, (observation_size, action_size) in suite.tasks().items():
+                print(f"  {name}/{task}: {observation_size}, {action_size}")
+        else:
+            print(f"{name}: installed; `rpo-jax envs {name}` lists its tasks")
     return 0
 
 
@@ -289,6 +316,11 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
         calls = -(-runs // summary["runs_at_once"])
         cut = f"; {runs} runs in {calls} calls of {summary['runs_at_once']}" if calls > 1 else ""
         console.print(f"{summary['variant']}: {mebibytes(summary['bytes_per_run'])} of memory a run{cut}")
+    for summary in summaries:
+        if summary["failure"]:
+            console.print(
+                f"an environment failed: {summary['failure']}", style="bold red", highlight=False, markup=False
+            )
     if any(summary["interrupted"] for summary in summaries):
         console.print("interrupted: the results are those of the updates done so far")
     console.print(f"results: {path}", highlight=False, soft_wrap=True)

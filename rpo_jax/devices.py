@@ -94,7 +94,8 @@ class Spread:
         self.agent = dataclasses.replace(agent, share=Share(shares, **(sizes if on_cpu else {})))
         self.num_runs = num_runs
         of_device = -(-num_runs // groups)
-        batches = -(-of_device // (_runs_of_a_core(agent.config) if on_cpu else of_device))
+        at_once = _runs_of_a_core(agent.config) if on_cpu and not agent.env.on_host else of_device
+        batches = -(-of_device // at_once)
         self.batch_size = -(-of_device // batches)
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
         self.devices = devices[: groups * shares]

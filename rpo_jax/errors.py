@@ -1,4 +1,4 @@
-"""What a user sees when a setting or a name cannot be used."""
+"""What a user sees when a setting or a name cannot be used, or an environment fails."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,20 @@ from collections.abc import Iterable
 
 class SettingsError(ValueError):
     """A setting, name or folder that cannot be used; its message is one line that says what to do."""
+
+
+class SimulatorError(RuntimeError):
+    """An environment that steps on the host failed.
+
+    Attributes:
+        index: which of its pool; None if that is not known.
+        seed: the environment's own, once known.
+    """
+
+    def __init__(self, message: str, index: int | None = None):
+        super().__init__(message)
+        self.index = index
+        self.seed: int | None = None
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:

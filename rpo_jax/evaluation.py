@@ -53,7 +53,7 @@ def evaluate(
 
     def goes_on(carry):
         step, _, _, _, playing = carry
-        return playing.any() & (step < limit)
+        return _any(playing) & (step < limit)
 
     def play(carry):
         step, env_state, obs, returns, playing = carry
@@ -65,7 +65,20 @@ def evaluate(
     keys = jax.random.split(key_reset, num_episodes)
     initial = env_state, obs = agent.env.reset(keys)  # what follows the episodes is not looked at
     start = (jnp.zeros((), jnp.int32), env_state, obs, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
-    return jax.lax.while_loop(goes_on, play, start)[3]
+    _, env_state, _, returns, _ = jax.lax.while_loop(goes_on, play, start)
+    agent.env.close(env_state)
+    return returns
+
+
+@jax.custom_batching.custom_vmap
+def _any(playing: jax.Array) -> jax.Array:
+    """Whether any episode goes on; under vmap, any of all that are played together, so that one loop serves them."""
+    return playing.any()
+
+
+@_any.def_vmap
+def _any_of_all(size: int, is_batched: list[bool], playing: jax.Array) -> tuple[jax.Array, bool]:
+    return _any(playing), False
 
 
 @partial(jax.jit, static_argnames=("agent", "num_steps", "sample"))
@@ -84,12 +97,14 @@ def record(
 
     def play(carry, step):
         env_state, obs = carry
-        initial = agent.env.reset(jax.random.fold_in(key_following, step)[None])
+        initial = None if agent.env.on_host else agent.env.reset(jax.random.fold_in(key_following, step)[None])
         action = act(obs, step)
         env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
         return (env_state, timestep.obs), Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0])
 
-    return jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))[1]
+    (env_state, _), trajectory = jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))
+    agent.env.close(env_state)
+    return trajectory
 
 
 def _actor(

@@ -46,7 +46,7 @@ def collect_rollout(
 
     play = partial(_play, agent, state, hyperparams, keys)
     start = (state.env_state, state.obs)
-    num_blocks = agent.share.num_blocks(state.env_state)
+    num_blocks = 1 if agent.env.on_host else agent.share.num_blocks(state.env_state)
     end, (obs, action, loc, timestep) = _in_blocks(play, num_blocks, start, (noise, offsets))
     _, log_scale = agent.act(state.params, obs[0])
     transition = Transition(
@@ -74,19 +74,30 @@ def _play(
 ) -> tuple[Any, tuple[jax.Array, jax.Array, jax.Array, Timestep]]:
     """T steps of the environments from number `first` on: where they end up, and what happened [T, ...]."""
     env, num_steps, num_envs = agent.env, agent.config.num_steps, len(start[1])
-    num_windows = fewest_equal_parts(num_steps, most=MAX_WINDOW)
+    num_windows = 1 if env.on_host else fewest_equal_parts(num_steps, most=MAX_WINDOW)
     window_length = num_steps // num_windows
 
     def own_keys(key, more=0):
         return jax.lax.dynamic_slice_in_dim(agent.keys(key, more), first, num_envs + more)
 
-    def window(carry, inputs):
-        key_reset, begins, *steps = inputs
+    def begin(carry, key_reset, begins):
         episodes = env.reset(own_keys(key_reset, more=window_length))
 
         def following(number):
             cut = partial(jax.lax.dynamic_slice_in_dim, start_index=number, slice_size=num_envs)
             return jax.tree.map(partial(cut, axis=-1), episodes[0]), cut(episodes[1])
+
+        return where(begins, following(0), carry), following
+
+    def begin_on_host(carry, key_reset, begins):
+        if agent.config.reset_every_round:
+            env.close(carry[0])
+            carry = env.reset(own_keys(key_reset))
+        return carry, lambda number: None
+
+    def window(carry, inputs):
+        key_reset, begins, *steps = inputs
+        start, following = (begin_on_host if env.on_host else begin)(carry, key_reset, begins)
 
         def step(carry, inputs):
             env_state, obs = carry
@@ -99,7 +110,6 @@ def _play(
             env_state, timestep = env.step(own_keys(key_step), env_state, agent.to_env(action), following(index))
             return (env_state, timestep.obs), (obs, action, loc, timestep)
 
-        start = where(begins, following(0), carry)
         return jax.lax.scan(step, start, (jnp.arange(1, window_length + 1), *steps))
 
     key_resets, key_steps = keys

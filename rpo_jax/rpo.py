@@ -3,6 +3,8 @@
 PPO whose action mean is perturbed by uniform noise when it learns.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -37,10 +39,18 @@ def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[Train
 
 
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
-    """The state before the first round. Its environments are blank: the round begins their episodes."""
+    """The state before the first round. Its environments are blank, and the round begins their episodes; not on the
+    host, where they have begun.
+    """
     key, key_params = jax.random.split(key)
-    episodes = jax.eval_shape(lambda: agent.env.reset(agent.keys(key)))
-    env_state, obs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), episodes)
+
+    def episodes() -> tuple[Any, jax.Array]:
+        return agent.env.reset(agent.keys(jax.random.fold_in(key_params, 0)))
+
+    def blank(x: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.zeros(x.shape, x.dtype)
+
+    env_state, obs = episodes() if agent.env.on_host else jax.tree.map(blank, jax.eval_shape(episodes))
     params = agent.network.init(key_params, obs)
     return TrainingState(
         params=params,

@@ -146,6 +146,7 @@ def sweep(
     num_runs = len(runs[1])
     spread, program = fit_in_memory(agent, num_runs, devices, runs_at_once, partial(compile_sweep, runs))
     results = [jax.block_until_ready(program(*batch)) for batch in spread.place(runs)]  # one after another
+    agent.env.check()
     return collect(spread, results, num_runs, len(keys))
 
 
@@ -156,7 +157,12 @@ def compile_sweep(runs: tuple[Hyperparams, jax.Array], spread: Spread) -> Any:
 
 @partial(jax.jit, static_argnums=0)
 def _train_runs(spread: Spread, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:
-    return spread.map(partial(train, spread.agent), (BY_RUN, BY_RUN), (BY_DEVICE, BY_RUN))(hyperparams, keys)
+    def whole_run(hyperparams: Hyperparams, key: jax.Array) -> tuple[TrainingState, Metrics]:
+        state, metrics = train(spread.agent, hyperparams, key)
+        spread.agent.env.close(state.env_state)
+        return state, metrics
+
+    return spread.map(whole_run, (BY_RUN, BY_RUN), (BY_DEVICE, BY_RUN))(hyperparams, keys)
 
 
 @partial(jax.jit, static_argnums=(0, 2, 3))

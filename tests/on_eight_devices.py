@@ -16,6 +16,8 @@ CASES = {
     "whole environments": (1, {"shuffle": "environments"}),
     "samples": (1, {"shuffle": "samples"}),
     "blocks and windows": (1, {"shuffle": "environments", "num_steps": 64, "reset_every_round": True}),
+    "three runs on the host": (3, {"shuffle": "samples"}),
+    "shared on the host": (1, {"shuffle": "samples"}),
 }
 SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])
 
@@ -26,13 +28,16 @@ def main(path: str) -> None:
     results, usual = {}, (devices.CACHE_BYTES, devices.CHUNK_SIZE)
     for case, (runs, settings) in CASES.items():
         devices.CACHE_BYTES, devices.CHUNK_SIZE = (32, 16) if case == "blocks and windows" else usual
-        agent = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), updates=3, num_envs=16, **settings)
+        env = toys.host_env() if "on the host" in case else toys.reaching_env()
+        agent = toys.tiny_agent(rpo_jax.RPO, env, updates=3, num_envs=16, **settings)
         for count in (1, 2, 8):
             keys, chosen = rpo_jax.seeds(0, runs), jax.devices()[:count]
             if settings["shuffle"] == "samples":
                 state, metrics = rpo_jax.sweep(agent, SETTINGS, keys, devices=chosen)
             else:
                 state, metrics, *_ = rpo_jax.fit(agent, SETTINGS, keys, devices=chosen)
+            if agent.env.on_host:  # the numbers of pools tell devices apart
+                state = state.replace(env_state=(state.env_state[0].seed, *state.env_state[1:]))
             leaves = {
                 "params": np.concatenate([x.reshape(runs, -1) for x in jax.tree.leaves(state.params)], -1),
                 "obs": state.obs,

@@ -17,10 +17,12 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import toys
 
 import rpo_jax
-from rpo_jax import environment_names, evaluate, seeds
+from rpo_jax import SimulatorError, environment_names, evaluate, seeds
 from rpo_jax.cli import _first_paragraph, main
+from rpo_jax.envs import SUITES
 from rpo_jax.metrics import METRICS
 from rpo_jax.runs import launch
 from rpo_jax.runs.fit import Fit
@@ -258,11 +260,44 @@ def test_evaluating_with_samples_differs_from_the_mean_action(sweep):
 # envs and help
 
 
-def test_envs_lists_everything_that_can_be_made():
+def test_envs_lists_what_comes_with_the_package_with_sizes_and_says_how_to_get_at_the_rest():
     outcome = call("envs")
-    names = [name for names in environment_names().values() for name in names]
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.split() == ["gymnax:", *names[:5], "brax:", *names[5:]]
+    for name in [name for names in environment_names().values() for name in names]:
+        assert f"  {name}: " in outcome.out
+    assert "gymnax/Pendulum-v1: 3, 1\n" in outcome.out
+    assert "envpool: installed; `rpo-jax envs envpool` lists its tasks" in outcome.out
+
+
+def test_envs_of_a_suite_lists_its_tasks(monkeypatch):
+    tasks = {"Hop-v1": (15, 4), "Run-v1": (24, 6)}
+    monkeypatch.setitem(SUITES, "envpool", SUITES["envpool"]._replace(tasks=lambda: tasks))
+    outcome = call("envs", "envpool")
+    assert outcome.out.splitlines()[1:] == ["  envpool/Hop-v1: 15, 4", "  envpool/Run-v1: 24, 6"]
+    assert_refused(call("envs", "envpol"), "did you mean envpool")
+
+
+def test_envs_says_how_to_install_a_suite(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "playground: not installed; pip install 'rpo_jax[playground]'" in call("envs").out
+
+
+def test_an_environment_that_fails_ends_the_command_and_what_was_done_is_kept(tmp_path, monkeypatch):
+    class FailingPool(toys.CountingPool):
+        def step(self, action):
+            if self.episode.max() > 600:
+                raise SimulatorError("the leg came off", index=1)
+            return super().step(action)
+
+    monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name: toys.host_env(FailingPool)))
+    with pytest.warns(UserWarning, match="came off"):
+        outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
+    assert outcome.code == 1
+    assert "an environment failed: seed " in outcome.out
+    assert "the leg came off" in outcome.out
+    assert strict_json(tmp_path / "run" / "summary.json")["failure"].endswith("the leg came off")
+    assert 0 < len(pd.read_csv(tmp_path / "run" / "metrics.csv")) < 2 * 8
+    assert (tmp_path / "run" / "policies.npz").exists()
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["evaluate"], ["envs"]])

@@ -78,7 +78,7 @@ def test_all_continuous_environments_of_gymnax_are_there():
         env, params = gymnax.make(env_id)
         if isinstance(env.action_space(params), spaces.Box):
             continuous.append(env_id)
-    assert sorted(gymnax_suite.IDS) == sorted(continuous) == sorted(IDS)
+    assert sorted(gymnax_suite.TASKS) == sorted(continuous) == sorted(IDS)
 
 
 @pytest.mark.parametrize(("env_id", "limit"), list(LIMITS.items()))

@@ -1,5 +1,6 @@
 """Small environments whose every number is known, and the settings that the tests train with."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from rpo_jax import PPO, Dynamics, Environment, Hyperparams, Successor, TrainConfig, Variant, make_agent, vectorize
 from rpo_jax.agent import Agent
+from rpo_jax.envs.host import Outcome, host_environment
 from rpo_jax.heads import get_head
 from rpo_jax.types import Batch
 
@@ -62,6 +64,39 @@ def reaching_dynamics(time_limit: int = 6) -> Dynamics:
         )
 
     return Dynamics(init, step)
+
+
+class CountingPool:
+    """obs = (start, t), reward = start + t + 10 a; start = seed % 10 + episode / 10; ends at t = 3 + seed % 4."""
+
+    open: Sequence["CountingPool"] = []
+    steps = 0
+
+    def __init__(self, seeds: Sequence[int]):
+        self.seeds, self.time, self.episode = np.array(seeds), np.zeros(len(seeds)), np.zeros(len(seeds))
+        CountingPool.open = [*CountingPool.open, self]
+
+    def _obs(self) -> np.ndarray:
+        return np.stack([self.seeds % 10 + self.episode / 10, self.time], -1)
+
+    def reset(self) -> np.ndarray:
+        return self._obs()
+
+    def step(self, action: np.ndarray) -> Outcome:
+        CountingPool.steps += 1
+        reward = self._obs().sum(-1) + 10 * action[:, 0]
+        self.time += 1
+        final_obs, ended = self._obs(), self.time >= 3 + self.seeds % 4
+        self.episode, self.time = self.episode + ended, np.where(ended, 0, self.time)
+        return Outcome(self._obs(), reward, ended & (self.seeds % 2 == 0), ended & (self.seeds % 2 == 1), final_obs)
+
+    def close(self) -> None:
+        CountingPool.open = [pool for pool in CountingPool.open if pool is not self]
+
+
+def host_env(pool: Any = CountingPool) -> Environment:
+    """An environment of such pools."""
+    return host_environment(pool, name="toy/host", observation_size=2, time_limit=6, **bounds(-1.0, 1.0))
 
 
 def bounds(low: float, high: float, action_size: int = 1) -> dict[str, np.ndarray]:

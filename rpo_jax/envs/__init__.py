@@ -1,16 +1,22 @@
 """Environments: one protocol, wrappers, and an adapter per suite, which is imported only when asked for."""
 
-from rpo_jax.envs import brax_suite, gymnax_suite
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from rpo_jax.envs import brax_suite, envpool_suite, gymnasium_suite, gymnax_suite, playground_suite
+from rpo_jax.envs.gymnasium_suite import from_gymnasium
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep, vectorize
 from rpo_jax.envs.wrappers import record_episodes, terminate_at_time_limit
 from rpo_jax.errors import SettingsError, unknown_name
 
 __all__ = [
+    "SUITES",
     "Dynamics",
     "Environment",
     "Successor",
     "Timestep",
     "environment_names",
+    "from_gymnasium",
     "make_env",
     "record_episodes",
     "terminate_at_time_limit",
@@ -20,35 +26,64 @@ __all__ = [
 TIME_LIMITS = ("bootstrap", "terminate")
 
 
+class Suite(NamedTuple):
+    """Where environments come from.
+
+    Attributes:
+        make: gives the environment of an id; takes `options` by name.
+        tasks: `() -> {id: (observation size, action size)}`; imports the suite if it is not in `JAX_SUITES`.
+        module: what has to be installed.
+        options: keywords of `make_env` that it takes.
+    """
+
+    make: Callable[..., Environment]
+    tasks: Callable[[], Mapping[str, tuple[int, int]]]
+    module: str
+    options: tuple[str, ...] = ()
+
+
+SUITES = {
+    "gymnax": Suite(gymnax_suite.make, lambda: gymnax_suite.TASKS, "gymnax"),
+    "brax": Suite(brax_suite.make, lambda: brax_suite.TASKS, "brax", ("backend",)),
+    "envpool": Suite(envpool_suite.make, envpool_suite.tasks, "envpool", ("num_threads",)),
+    "gymnasium": Suite(gymnasium_suite.make, gymnasium_suite.tasks, "gymnasium"),
+    "playground": Suite(playground_suite.make, playground_suite.tasks, "mujoco_playground"),
+}
+JAX_SUITES = ("gymnax", "brax")  # what is installed with rpo_jax
+
+
 def environment_names() -> dict[str, list[str]]:
-    """What `make_env` makes: names by suite. Imports no suite."""
-    return {
-        "gymnax": [f"gymnax/{name}" for name in gymnax_suite.IDS],
-        "brax": [f"brax/{name}" for name in brax_suite.NAMES],
-    }
+    """The environments that come with rpo_jax: names by suite. Imports no suite."""
+    return {suite: [f"{suite}/{name}" for name in SUITES[suite].tasks()] for suite in JAX_SUITES}
 
 
-def make_env(name: str, *, time_limit: str = "bootstrap", backend: str | None = None) -> Environment:
+def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Environment:
     """Makes an environment.
 
     Args:
-        name: suite and id, such as "gymnax/Pendulum-v1" or "brax/ant"; `environment_names` lists them.
+        name: suite and id, such as "gymnax/Pendulum-v1", "brax/ant" or "envpool/HopperHop-v1"; `rpo-jax envs` lists
+            them.
         time_limit: "bootstrap" values the state in which a time limit cut an episode, which is right; "terminate"
             takes the cut for the end of the task, as the paper's published code does.
-        backend: Brax only: "spring" (the default), "positional", "generalized" or "mjx".
+        **options: those that are not None are for one suite: `backend` of Brax ("spring", the default, "positional",
+            "generalized" or "mjx"); `num_threads` of EnvPool (of the pool of each device).
 
     Raises:
-        SettingsError: if the name, the time limit or the backend is unknown, or the actions are discrete.
+        SettingsError: if the name, the time limit or an option is unknown, the suite is not installed, or actions are
+            discrete.
     """
     suite, _, env_id = name.partition("/")
     if time_limit not in TIME_LIMITS:
         raise unknown_name("time limit", time_limit, TIME_LIMITS)
-    if suite == "gymnax":
-        if backend is not None:
-            raise SettingsError(f"backend={backend!r} is for brax environments; {name} has none")
-        env = gymnax_suite.make(env_id)
-    elif suite == "brax":
-        env = brax_suite.make(env_id, backend)
-    else:
-        raise unknown_name("environment", name, [name for names in environment_names().values() for name in names])
+    if suite not in SUITES:
+        names = [name for names in environment_names().values() for name in names]
+        raise unknown_name("environment", name, [*names, *(f"{known}/..." for known in SUITES)])
+    given = {option: value for option, value in options.items() if value is not None}
+    for option, value in given.items():
+        takers = [known for known, suite in SUITES.items() if option in suite.options]
+        if not takers:
+            raise unknown_name("option", option, [option for suite in SUITES.values() for option in suite.options])
+        if suite not in takers:
+            raise SettingsError(f"{option}={value!r} is for {' and '.join(takers)} environments; {name} has none")
+    env = SUITES[suite].make(env_id, **given)
     return terminate_at_time_limit(env) if time_limit == "terminate" else env

@@ -15,20 +15,21 @@ import numpy as np
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.errors import SettingsError, unknown_name
 
-NAMES = (
-    "ant",
-    "fast",
-    "halfcheetah",
-    "hopper",
-    "humanoid",
-    "humanoidstandup",
-    "inverted_double_pendulum",
-    "inverted_pendulum",
-    "pusher",
-    "reacher",
-    "swimmer",
-    "walker2d",
-)
+# With the sizes of observation and action.
+TASKS = {
+    "ant": (27, 8),
+    "fast": (2, 1),
+    "halfcheetah": (17, 6),
+    "hopper": (11, 3),
+    "humanoid": (244, 17),
+    "humanoidstandup": (244, 17),
+    "inverted_double_pendulum": (8, 1),
+    "inverted_pendulum": (4, 1),
+    "pusher": (23, 7),
+    "reacher": (11, 2),
+    "swimmer": (8, 2),
+    "walker2d": (17, 6),
+}
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000
 
@@ -37,20 +38,20 @@ def make(name: str, backend: str | None = None) -> Environment:
     """The Brax environment of that name; episodes are cut after 1000 steps, as in Brax's own training.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `TASKS`.
         backend: one of `BACKENDS`; "spring" if None, except that the swimmer only has "generalized".
 
     Raises:
         SettingsError: if there is no such environment, or it does not run on that backend.
     """
-    if name not in NAMES:
-        raise unknown_name("environment", f"brax/{name}", [f"brax/{known}" for known in NAMES])
+    if name not in TASKS:
+        raise unknown_name("environment", f"brax/{name}", [f"brax/{known}" for known in TASKS])
     if backend is not None and backend not in BACKENDS:
         raise unknown_name("Brax backend", backend, BACKENDS)
     if name == "swimmer" and backend not in (None, "generalized"):
         raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
     backend = backend or ("generalized" if name == "swimmer" else "spring")
-    with _quiet():
+    with quiet():
         env = _load_brax().get_environment(name, backend=backend)
         reset = jax.jit(env.reset)  # traced once
         template = jax.eval_shape(reset, jax.random.key(0))
@@ -93,7 +94,7 @@ def _clip_with_old_names(x, min=None, max=None, *, a_min=None, a_max=None):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps Brax's and MuJoCo's import and construction noise from the user, also what C code writes to stderr."""
     with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")

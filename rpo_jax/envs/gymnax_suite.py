@@ -9,7 +9,14 @@ import numpy as np
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.errors import SettingsError, unknown_name
 
-IDS = ("MountainCarContinuous-v0", "Pendulum-v1", "PointRobot-misc", "Reacher-misc", "Swimmer-misc")
+# With the sizes of observation and action.
+TASKS = {
+    "MountainCarContinuous-v0": (2, 1),
+    "Pendulum-v1": (3, 1),
+    "PointRobot-misc": (6, 2),
+    "Reacher-misc": (8, 2),
+    "Swimmer-misc": (16, 2),
+}
 
 
 def make(env_id: str) -> Environment:
@@ -18,7 +25,7 @@ def make(env_id: str) -> Environment:
     Raises:
         SettingsError: if there is none, or its actions are discrete.
     """
-    if env_id not in IDS:
+    if env_id not in TASKS:
         _reject(env_id)
     env, params = importlib.import_module("gymnax").make(env_id)
     space = env.action_space(params)
@@ -44,6 +51,6 @@ def make(env_id: str) -> Environment:
 def _reject(env_id: str) -> None:
     if env_id in importlib.import_module("gymnax").registered_envs:
         raise SettingsError(
-            f"gymnax/{env_id} has discrete actions, and RPO needs continuous ones; gymnax has: {', '.join(IDS)}"
+            f"gymnax/{env_id} has discrete actions, and RPO needs continuous ones; gymnax has: {', '.join(TASKS)}"
         )
-    raise unknown_name("environment", f"gymnax/{env_id}", [f"gymnax/{known}" for known in IDS])
+    raise unknown_name("environment", f"gymnax/{env_id}", [f"gymnax/{known}" for known in TASKS])

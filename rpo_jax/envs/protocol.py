@@ -1,8 +1,8 @@
 """What the algorithm asks of an environment: reset and step of a whole batch.
 
 A JAX simulator enters as `Dynamics`, two pure functions of a single environment that know nothing of batches or
-resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host can be an `Environment`
-itself.
+resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host enters by
+`host_environment`.
 """
 
 from collections.abc import Callable
@@ -83,8 +83,11 @@ class Environment(NamedTuple):
         high: greatest action [A].
         reset: `keys [N] -> (state, obs [N, O])`, new episodes; of any number of environments.
         step: `(keys [N], state, action [N, A], initial) -> (state, Timestep)`; those that end go on from `initial`, new
-            episodes [N] that `reset` gave.
+            episodes [N] that `reset` gave; None on the host, where a suite resets them itself.
         time_limit: steps after which an episode is truncated; None if it may go on for ever.
+        on_host: whether `reset` and `step` call the host, and so are best called with as many as possible at once.
+        close: `state -> None`, at the end of a program: frees what a suite holds on the host.
+        check: raises a `SimulatorError` if an environment on the host has failed; for after a program has run.
     """
 
     name: str
@@ -92,8 +95,11 @@ class Environment(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     reset: Callable[[jax.Array], tuple[Any, jax.Array]]
-    step: Callable[[jax.Array, Any, jax.Array, tuple[Any, jax.Array]], tuple[Any, Timestep]]
+    step: Callable[[jax.Array, Any, jax.Array, Any], tuple[Any, Timestep]]
     time_limit: int | None = None
+    on_host: bool = False
+    close: Callable[[Any], None] = lambda state: None
+    check: Callable[[], None] = lambda: None
 
     @property
     def action_size(self) -> int:

@@ -11,7 +11,7 @@ from rpo_jax.envs.protocol import Environment, Timestep
 def terminate_at_time_limit(env: Environment) -> Environment:
     """Treats a time limit as a termination, as the paper's published code does: nothing is bootstrapped there."""
 
-    def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
+    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
         state, timestep = env.step(keys, state, action, initial)
         return state, timestep._replace(terminated=timestep.ended, truncated=jnp.zeros_like(timestep.truncated))
 
@@ -25,12 +25,12 @@ def record_episodes(env: Environment) -> Environment:
         state, obs = env.reset(keys)
         return (state, jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)), obs
 
-    def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
+    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
         inner, total, length = state
-        (inner_initial, _, _), obs = initial
-        inner, timestep = env.step(keys, inner, action, (inner_initial, obs))
+        inner_initial = None if initial is None else (initial[0][0], initial[1])
+        inner, timestep = env.step(keys, inner, action, inner_initial)
         total, length = total + timestep.reward, length + 1
         state = (inner, jnp.where(timestep.ended, 0.0, total), jnp.where(timestep.ended, 0, length))
         return state, timestep._replace(episode_return=total, episode_length=length)
 
-    return env._replace(reset=reset, step=step)
+    return env._replace(reset=reset, step=step, close=lambda state: env.close(state[0]))

@@ -12,6 +12,8 @@ import numpy as np
 from rpo_jax.agent import Agent
 from rpo_jax.config import Hyperparams
 from rpo_jax.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
+from rpo_jax.envs.host import Ticket
+from rpo_jax.errors import SimulatorError
 from rpo_jax.memory import fit_in_memory, needed_bytes
 from rpo_jax.metrics import METRICS, Metrics
 from rpo_jax.rpo import init, train_iteration
@@ -36,6 +38,18 @@ class Progress(NamedTuple):
     metrics: dict[str, np.ndarray]
 
 
+class Failure(NamedTuple):
+    """What ended a fit.
+
+    Attributes:
+        message: what the environment said.
+        run: the indices of its setting and seed; None if they are not known.
+    """
+
+    message: str
+    run: tuple[int, int] | None
+
+
 class Fit(NamedTuple):
     """What a fit gives.
 
@@ -46,7 +60,8 @@ class Fit(NamedTuple):
         train_seconds: the rest.
         bytes_per_run: peak device memory of the call, for each of its runs.
         runs_at_once: runs in one call.
-        interrupted: whether the user stopped it before the last update.
+        interrupted: whether the user, or a failure, stopped it before the last update.
+        failure: of an environment on the host; None if none failed.
     """
 
     state: TrainingState
@@ -56,6 +71,7 @@ class Fit(NamedTuple):
     bytes_per_run: int
     runs_at_once: int
     interrupted: bool
+    failure: Failure | None = None
 
 
 def fit(
@@ -68,7 +84,8 @@ def fit(
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
 
-    An interrupt (Ctrl-C) ends it after the segment under way, and what was done is returned.
+    An interrupt (Ctrl-C) ends it after the segment under way, and what was done is returned; where an environment on
+    the host fails, what was done before that segment.
 
     Args:
         agent: the static part.
@@ -92,13 +109,14 @@ def fit(
     began = time.perf_counter()
     spread, advance = fit_in_memory(agent, num_runs, devices, runs_at_once, compile_for)
     batches = spread.place(runs)
-    states = [_init_runs(spread, *batch) for batch in batches]
+    states = jax.block_until_ready([_init_runs(spread, *batch) for batch in batches])
     compile_seconds = time.perf_counter() - began
 
     rows: list[dict[str, np.ndarray]] = []
-    updates, count, interrupted = 0, 1, False
+    updates, count, interrupted, failure = 0, 1, False, None
     began = time.perf_counter()
     try:
+        agent.env.check()
         while updates < agent.config.num_updates:
             segment_began = time.perf_counter()
             following, metrics = zip(
@@ -106,6 +124,7 @@ def fit(
                 strict=True,
             )
             row = _rows(spread, metrics, count, num_runs, len(keys))  # waits for the segment
+            agent.env.check()
             # All at once, so that an interrupt leaves all at the same update.
             rows, states, updates = [*rows, row], following, updates + count
             now = time.perf_counter()
@@ -114,6 +133,11 @@ def fit(
             count = max(1, min(wanted, 2 * count, MAX_SEGMENT, agent.config.num_updates - updates))
     except KeyboardInterrupt:
         interrupted = True
+    except SimulatorError as error:
+        interrupted, failure = True, error
+    finally:
+        for state in states:
+            agent.env.close(state.env_state)
     train_seconds = time.perf_counter() - began
     empty = np.zeros((num_runs // len(keys), len(keys), 0), np.float32)
     state, _ = jax.block_until_ready(collect(spread, [(state, {}) for state in states], num_runs, len(keys)))
@@ -125,7 +149,15 @@ def fit(
         bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
         runs_at_once=spread.num_runs,
         interrupted=interrupted,
+        failure=None if failure is None else Failure(str(failure), _run_with(failure.seed, state.env_state)),
     )
+
+
+def _run_with(env_seed: int | None, env_state: Any) -> tuple[int, int] | None:
+    """The setting and seed whose environments [H, S, N] one of this seed is among."""
+    tickets = [x for x in jax.tree.leaves(env_state, is_leaf=lambda x: isinstance(x, Ticket)) if isinstance(x, Ticket)]
+    found = np.argwhere(np.asarray(tickets[0].seed) == env_seed)
+    return (int(found[0, 0]), int(found[0, 1])) if len(found) else None
 
 
 def _rows(

@@ -27,8 +27,8 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.metrics import METRICS
 from rpo_jax.normalization import Moments
 from rpo_jax.rpo import init
-from rpo_jax.runs.fit import Fit
-from rpo_jax.runs.spec import RunSpec
+from rpo_jax.runs.fit import Failure, Fit
+from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import check_seeds, num_settings, settings_list
 from rpo_jax.types import Policy
 
@@ -118,9 +118,19 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "bytes_per_run": result.bytes_per_run,
         "runs_at_once": result.runs_at_once,
         "interrupted": result.interrupted,
+        "failure": None if result.failure is None else _told(spec, result.failure),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
     }
+
+
+def _told(spec: RunSpec, failure: Failure) -> str:
+    """The setting and seed that failed, and what its environment said."""
+    if failure.run is None:
+        return failure.message
+    setting, seed = failure.run
+    label = setting_labels(spec)[setting]
+    return f"seed {spec.seeds[seed]}{label and f' of {label}'}: {failure.message}"
 
 
 def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:

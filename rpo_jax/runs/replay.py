@@ -1,6 +1,7 @@
 """Playing episodes with the policies of a run folder."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
@@ -17,14 +18,19 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
 
     Raises:
         SettingsError: if the seed is out of range.
+        SimulatorError: if an environment on the host fails.
     """
     key = jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)  # not the key that trained the seed of that number
 
-    def play(policy, observation_clip):
+    def play(policy, key, observation_clip):
         return evaluate(run.agent, policy, key, num_episodes, sample=sample, observation_clip=observation_clip)
 
-    over_seeds = jax.vmap(play, in_axes=(0, None))
-    return np.asarray(jax.jit(jax.vmap(over_seeds))(run.policy, run.spec.hyperparams.observation_clip))
+    clips = jnp.asarray(run.spec.hyperparams.observation_clip)
+    keys = jnp.broadcast_to(key, (len(clips), len(run.spec.seeds)))  # on the host each policy needs its own episodes
+    over_seeds = jax.vmap(play, in_axes=(0, 0, None))
+    returns = np.asarray(jax.jit(jax.vmap(over_seeds))(run.policy, keys, clips))
+    run.agent.env.check()
+    return returns
 
 
 def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:

@@ -25,6 +25,7 @@ class RunSpec:
         head: name of the action head.
         time_limit: "bootstrap" or "terminate".
         backend: of Brax; None elsewhere.
+        num_threads: of EnvPool; its own choice if None.
         config: static settings.
         hyperparams: settings with leaves [H].
         seeds: [S].
@@ -39,6 +40,7 @@ class RunSpec:
     config: TrainConfig
     hyperparams: Hyperparams
     seeds: list[int]
+    num_threads: int | None = None
 
     def agent(self) -> Agent:
         """The agent that this describes.
@@ -46,7 +48,7 @@ class RunSpec:
         Raises:
             SettingsError: if a name is unknown, or settings do not fit the environment.
         """
-        env = make_env(self.env, time_limit=self.time_limit, backend=self.backend)
+        env = make_env(self.env, time_limit=self.time_limit, backend=self.backend, num_threads=self.num_threads)
         return make_agent(env, get_variant(self.variant), self.config, get_head(self.head))
 
 
@@ -60,6 +62,7 @@ def make_spec(
     head: str | None = None,
     time_limit: str | None = None,
     backend: str | None = None,
+    num_threads: int | None = None,
     **settings: Any,
 ) -> RunSpec:
     """A run from a preset and what differs from it.
@@ -73,6 +76,7 @@ def make_spec(
         head: name of the action head; the preset's if None.
         time_limit: "bootstrap" or "terminate"; the preset's if None.
         backend: Brax only.
+        num_threads: EnvPool only.
         **settings: fields of `TrainConfig` and of `Hyperparams`; several values for one of the latter make a sweep.
 
     Raises:
@@ -95,6 +99,7 @@ def make_spec(
         config=base.config,
         hyperparams=grid(base.hyperparams, **numbers),
         seeds=list(range(first_seed, first_seed + num_seeds)),
+        num_threads=num_threads,
     )
     spec.agent()
     return spec

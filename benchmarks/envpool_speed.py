@@ -1,0 +1,98 @@
+"""What does training through EnvPool cost beside EnvPool stepping alone, with as many environments?
+
+Stepping alone: one pool in a Python loop, the same random actions at every step. Training: `sweep`, with networks of
+64-64 and both normalisations. They take turns; medians of five measurements, compilation apart.
+"""
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+import envpool
+import numpy as np
+from rich.console import Console
+
+import rpo_jax
+from rpo_jax.presets import PAPER, override
+from study import RESULTS, command, machine
+from throughput import check_known, write
+
+TURNS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """`seeds` runs of one task, by preset `paper` but for what is named."""
+
+    task: str
+    seeds: int
+    num_envs: int
+    num_steps: int
+    num_minibatches: int
+    num_epochs: int
+    updates: int
+
+
+WORKS = {
+    f"{task}, {seeds} x {envs}": Work(task, seeds, envs, *sizes)
+    for task in ("HopperHop-v1", "WalkerRun-v1")
+    for seeds, envs, *sizes in ((8, 16, 128, 8, 4, 4), (10, 1, 2048, 32, 10, 2))
+}
+
+
+def main() -> None:
+    """Measures the works named on the command line, or all, and writes each into `results/envpool_speed.json`."""
+    check_known("work", sys.argv[1:], WORKS)
+    path = RESULTS / "envpool_speed.json"
+    runs = {run["work"]: run for run in json.loads(path.read_text())["runs"]} if path.exists() else {}
+    for name in sys.argv[1:] or WORKS:
+        runs[name] = {"work": name, "command": command(), "machine": machine(), **measure(WORKS[name])}
+        Console(stderr=True).print(runs[name])
+        write(path.stem, list(runs.values()))
+
+
+def measure(work: Work) -> dict[str, Any]:
+    """Steps per second of EnvPool alone, and of training."""
+    sizes = {name: getattr(work, name) for name in ("num_envs", "num_steps", "num_minibatches", "num_epochs")}
+    timesteps = work.num_envs * work.num_steps * work.updates
+    shuffle = "samples" if work.num_envs == 1 else "environments"
+    preset = override(PAPER, {**sizes, "total_timesteps": timesteps, "shuffle": shuffle})
+    agent = rpo_jax.make_agent(rpo_jax.make_env(f"envpool/{work.task}"), rpo_jax.RPO, preset.config)
+    keys, settings = rpo_jax.seeds(0, work.seeds), rpo_jax.grid(preset.hyperparams)
+    total = work.seeds * work.num_envs
+    rpo_jax.sweep(agent, settings, keys)  # compiles
+    turns = [(alone(work.task, total), training(agent, settings, keys)) for _ in range(TURNS)]
+    stepping, trained = (statistics.median(turn[index] for turn in turns) for index in (0, 1))
+    return {
+        **dataclasses.asdict(work),
+        "stepping_alone": round(stepping),
+        "training": round(work.seeds * timesteps / trained),
+    }
+
+
+def training(agent: rpo_jax.Agent, settings: rpo_jax.Hyperparams, keys: Any) -> float:
+    """Seconds of a sweep."""
+    began = time.perf_counter()
+    rpo_jax.sweep(agent, settings, keys)
+    return time.perf_counter() - began
+
+
+def alone(task: str, num_envs: int, seconds: float = 3.0) -> float:
+    """Steps per second of one pool."""
+    pool = envpool.make_gymnasium(task, num_envs=num_envs)
+    pool.reset()
+    shape = (num_envs, *pool.action_space.shape)
+    action = np.random.default_rng(0).uniform(pool.action_space.low, pool.action_space.high, shape)
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        pool.step(action)
+        count += 1
+    return count * num_envs / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    rpo_jax.use_cpu_cores()
+    main()

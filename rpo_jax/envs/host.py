@@ -1,0 +1,200 @@
+"""Suites that step on the host: one call of theirs for all environments of a device, from inside the compiled rollout.
+
+Such a suite is a `Pool`: numpy in, numpy out. What JAX carries from step to step is a `Ticket`, which says which pool
+an environment is in. A pool lives in this process and nowhere else: its state can be neither saved nor copied, so a
+run cannot be resumed bit for bit, and a state whose pool is closed cannot be stepped.
+"""
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import io_callback
+
+from rpo_jax.envs.protocol import Environment, Timestep
+from rpo_jax.errors import SimulatorError
+
+
+class Outcome(NamedTuple):
+    """What a step of n environments gives, those that ended reset already.
+
+    Attributes:
+        obs: what to act on next [n, O].
+        reward: [n].
+        terminated: [n] bool.
+        truncated: [n] bool.
+        final_obs: the true successor, before any reset [n, O].
+    """
+
+    obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    final_obs: np.ndarray
+
+
+class Pool(Protocol):
+    """Environments of a suite, each with a seed of its own, stepped together.
+
+    Either function may raise a `SimulatorError` whose `index` says which environment failed.
+    """
+
+    def reset(self) -> np.ndarray:
+        """First observations [n, O]."""
+        ...
+
+    def step(self, action: np.ndarray) -> Outcome:
+        """One step of all; action: [n, A] float32 within the bounds."""
+        ...
+
+    def close(self) -> None:
+        """Frees what the pool holds."""
+        ...
+
+
+class Ticket(NamedTuple):
+    """The state of an environment on the host.
+
+    Attributes:
+        pool: its number [N] int32.
+        seed: the environment's own [N] int32.
+    """
+
+    pool: jax.Array
+    seed: jax.Array
+
+
+class Host:
+    """The open pools, by number; what compiled programs call.
+
+    After an environment has failed no pool is stepped any more: each call gives zeros at once, so that no device waits
+    for another, and whoever called the program learns of it by `check`.
+    """
+
+    def __init__(self, open_pool: Callable[[Sequence[int]], Pool], observation_size: int):
+        self._open_pool = open_pool
+        self._observation_size = observation_size
+        self._pools: dict[int, Pool] = {}
+        self._sizes: dict[int, int] = {}
+        self._numbers = itertools.count()
+        self._failure: SimulatorError | None = None
+
+    def reset(self, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Opens a pool of environments with these seeds [n]: its number [n], and first observations [n, O]."""
+        number = next(self._numbers)
+
+        def begin() -> np.ndarray:
+            self._sizes[number] = len(seed)
+            self._pools[number] = self._open_pool(seed.tolist())
+            return self._pools[number].reset()
+
+        obs = self._guarded(begin, seed)
+        return np.full(len(seed), number, np.int32), self._zeros(seed) if obs is None else np.asarray(obs, np.float32)
+
+    def step(self, number: np.ndarray, seed: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Steps a whole pool; its number again, and an `Outcome`."""
+        outcome = self._guarded(lambda: self._pool(number).step(action), seed)
+        if outcome is None:
+            none = np.zeros(len(seed))
+            outcome = Outcome(self._zeros(seed), none, none, none, self._zeros(seed))
+        return number, *(np.asarray(x, kind) for x, kind in zip(outcome, _KINDS, strict=True))
+
+    def close(self, number: np.ndarray) -> tuple[np.ndarray]:
+        """Closes pools; a number [n] for each of their environments."""
+        for one in np.unique(number).tolist():
+            if one in self._pools:
+                del self._sizes[one]
+                self._pools.pop(one).close()
+        return (number,)
+
+    def check(self) -> None:
+        """Raises the failure of an environment if there was one, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _pool(self, numbers: np.ndarray) -> Pool:
+        first = int(numbers[0])
+        if first not in self._pools or (numbers != first).any() or len(numbers) != self._sizes[first]:
+            raise SimulatorError(
+                "these environments are not those of one open pool: environments on the host live as long as the call "
+                "that began them, and cannot be copied or rearranged"
+            )
+        return self._pools[first]
+
+    def _guarded(self, function: Callable[[], Any], seed: np.ndarray) -> Any:
+        """What the function gives; None after a failure."""
+        if self._failure is not None:
+            return None
+        try:
+            return function()
+        except Exception as error:
+            failure = error if isinstance(error, SimulatorError) else SimulatorError(f"{type(error).__name__}: {error}")
+            failure.seed = None if failure.index is None else int(seed[failure.index])
+            self._failure = failure
+            warnings.warn(f"an environment failed: {failure}", stacklevel=2)
+            return None
+
+    def _zeros(self, seed: np.ndarray) -> np.ndarray:
+        return np.zeros((len(seed), self._observation_size), np.float32)
+
+
+_KINDS = (np.float32, np.float32, np.bool_, np.bool_, np.float32)
+
+
+def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: Any) -> Environment:
+    """Makes an Environment of a suite that steps on the host.
+
+    Args:
+        open_pool: gives a pool of environments with these seeds, non-negative int32.
+        **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
+    """
+    size = attributes["observation_size"]
+    host = Host(open_pool, size)
+    call_reset = _call(host.reset, (((), np.int32), ((size,), np.float32)))
+    call_step = _call(host.step, (((), np.int32), *zip(((size,), (), (), (), (size,)), _KINDS, strict=True)))
+    call_close = _call(host.close, (((), np.int32),))
+
+    def reset(keys: jax.Array) -> tuple[Ticket, jax.Array]:
+        seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(keys)
+        pool, obs = call_reset(seed)
+        return Ticket(pool, seed), obs
+
+    def step(keys: jax.Array, state: Ticket, action: jax.Array, initial: Any) -> tuple[Ticket, Timestep]:
+        pool, obs, reward, terminated, truncated, final_obs = call_step(*state, action)
+        return state._replace(pool=pool), Timestep(obs, reward, terminated, truncated, final_obs)
+
+    def close(state: Ticket) -> None:
+        call_close(state.pool.reshape(-1))  # of any number of runs
+
+    return Environment(reset=reset, step=step, close=close, check=host.check, on_host=True, **attributes)
+
+
+def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...], Any]]) -> Callable[..., Any]:
+    """A call of a host function of arrays [n, ...]; under vmap one call with all of them, not one for each.
+
+    Args:
+        function: `arrays [n, ...] -> tuple of arrays [n, ...]`.
+        results: shape without n, and dtype of each that it gives.
+    """
+
+    def on_host(*args: jax.Array) -> tuple[np.ndarray, ...]:
+        return function(*map(np.asarray, args))
+
+    @jax.custom_batching.custom_vmap
+    def call(*args: jax.Array) -> Any:
+        shapes = [jax.ShapeDtypeStruct((len(args[0]), *shape), dtype) for shape, dtype in results]
+        return tuple(io_callback(on_host, shapes, *args))
+
+    @call.def_vmap
+    def call_once(size: int, is_batched: Sequence[bool], *args: jax.Array) -> Any:
+        whole = [x if own else jnp.broadcast_to(x, (size, *x.shape)) for x, own in zip(args, is_batched, strict=True)]
+        together = call(*(x.reshape((-1, *x.shape[2:])) for x in whole))
+        apart = tuple(x.reshape((size, -1, *x.shape[1:])) for x in together)
+        return apart, (True,) * len(apart)
+
+    return call

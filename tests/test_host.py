@@ -1,0 +1,148 @@
+"""Suites that step on the host, by a pool in numpy that can be followed by hand."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+import toys
+from toys import CountingPool, host_env
+
+import rpo_jax
+from rpo_jax import SimulatorError, evaluate, fit, grid, record, seeds, sweep
+from rpo_jax.envs.host import Outcome
+from rpo_jax.rollout import collect_rollout
+
+
+@pytest.fixture(autouse=True)
+def _no_pool_stays_open():
+    CountingPool.open, CountingPool.steps = [], 0
+    yield
+    jax.effects_barrier()
+    assert not CountingPool.open
+
+
+def act(agent, key=0):
+    state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(key))
+    return collect_rollout(agent, state, rpo_jax.Hyperparams(), jax.random.key(1))
+
+
+def test_a_rollout_is_what_the_pool_gives_by_itself():
+    agent = toys.tiny_agent(env=host_env(), num_envs=5, num_steps=20, num_minibatches=5)
+    state, rollout = jax.jit(partial(act, agent))()
+    pool = CountingPool(np.asarray(state.env_state[0].seed).tolist())
+    obs = pool.reset()
+    for t, action in enumerate(np.asarray(rollout.action)):
+        np.testing.assert_allclose(rollout.obs[t], obs, rtol=1e-6)
+        outcome = pool.step(np.clip(action, -1, 1))
+        obs = outcome.obs
+        for name in ("reward", "terminated", "truncated", "final_obs"):
+            np.testing.assert_allclose(getattr(rollout, name)[t], getattr(outcome, name), rtol=1e-5)
+    np.testing.assert_allclose(state.obs, obs, rtol=1e-6)
+    assert np.asarray(rollout.terminated).any()
+    assert np.asarray(rollout.truncated).any()
+    assert not np.isin(np.asarray(rollout.final_obs[..., 1]), 0).any()  # a reset is not a step
+    pool.close()
+    agent.env.close(state.env_state)
+
+
+def test_all_runs_of_a_sweep_take_one_call_a_step_and_each_is_as_it_is_alone():
+    agent = toys.tiny_agent(rpo_jax.RPO, host_env(), updates=3)
+    settings = grid(rpo_alpha=[0.1, 0.5])
+    states, metrics = sweep(agent, settings, seeds(0, 3), devices=jax.devices()[:1])
+    assert CountingPool.steps == 3 * agent.config.num_steps
+    _, alone = sweep(agent, grid(rpo_alpha=[0.5]), seeds(2, 1))
+    for name, values in metrics.items():
+        np.testing.assert_allclose(values[1, 2], alone[name][0, 0], rtol=1e-4, atol=1e-5, err_msg=name)
+    assert len(np.unique(states.env_state[0].seed)) > agent.config.num_envs
+
+
+def test_fit_is_sweep():
+    agent = toys.tiny_agent(rpo_jax.RPO, host_env(), updates=4)
+    _, expected = sweep(agent, grid(), seeds(0, 2))
+    found = fit(agent, grid(), seeds(0, 2))
+    for name, values in expected.items():
+        np.testing.assert_allclose(found.metrics[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_rounds_that_begin_anew_open_a_pool_each():
+    agent = toys.tiny_agent(env=host_env(), updates=3, reset_every_round=True)
+    states, metrics = sweep(agent, grid(), seeds(0, 2))
+    assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
+    assert (states.env_state[0].pool > 2).all()
+
+
+def test_policies_are_evaluated_together_and_recorded():
+    agent = toys.tiny_agent(env=host_env())
+    states, _ = sweep(agent, grid(), seeds(0, 3))
+    keys = jax.random.split(jax.random.key(5), 3)
+    together = jax.vmap(lambda policy, key: evaluate(agent, policy, key, 4))(
+        jax.tree.map(lambda x: x[0], states.policy), keys
+    )
+    policies = [jax.tree.map(lambda x, i=index: x[0, i], states.policy) for index in range(3)]
+    for policy, key, returns in zip(policies, keys, together, strict=True):
+        np.testing.assert_allclose(returns, evaluate(agent, policy, key, 4), rtol=1e-4)
+    trajectory = record(agent, policies[0], keys[0], 30)
+    assert np.asarray(trajectory.ended).sum() > 3
+
+
+def test_one_pool_cannot_be_stepped_by_two_policies():
+    agent = toys.tiny_agent(env=host_env())
+    states, _ = sweep(agent, grid(), seeds(0, 2))
+    with pytest.warns(UserWarning, match="cannot be copied or rearranged"):
+        jax.vmap(lambda policy: evaluate(agent, policy, jax.random.key(0), 4))(
+            jax.tree.map(lambda x: x[0], states.policy)
+        ).block_until_ready()
+    with pytest.raises(SimulatorError, match="cannot be copied or rearranged"):
+        agent.env.check()
+    agent.env.check()
+
+
+class FailingPool(CountingPool):
+    """Its environment 2 fails at step 20."""
+
+    def step(self, action: np.ndarray) -> Outcome:
+        if CountingPool.steps == 20:
+            raise SimulatorError("the leg came off", index=2)
+        return super().step(action)
+
+
+def test_a_failure_ends_a_fit_with_what_was_done_and_says_whose_it_was():
+    agent = toys.tiny_agent(env=host_env(FailingPool), updates=6, num_envs=2)
+    with pytest.warns(UserWarning, match="the leg came off"):
+        result = fit(agent, grid(rpo_alpha=[0.1, 0.2]), seeds(3, 2), devices=jax.devices()[:1])
+    assert result.interrupted
+    assert result.failure == ("the leg came off", (0, 1))  # environment 2 of runs with two each is the second's first
+    assert 0 < result.metrics["entropy"].shape[-1] < 6
+    assert np.isfinite(result.metrics["entropy"]).all()
+
+
+def test_a_failure_ends_a_sweep():
+    agent = toys.tiny_agent(env=host_env(FailingPool), updates=6)
+    with pytest.warns(UserWarning, match="came off"), pytest.raises(SimulatorError, match="came off") as caught:
+        sweep(agent, grid(), seeds(0, 2))
+    assert caught.value.seed is not None
+
+
+class UnableToBegin(CountingPool):
+    def reset(self) -> np.ndarray:
+        raise ValueError("no license")
+
+
+def test_what_cannot_begin_ends_before_anything_is_done():
+    agent = toys.tiny_agent(env=host_env(UnableToBegin))
+    with pytest.warns(UserWarning, match="no license"), pytest.raises(SimulatorError, match="ValueError: no license"):
+        sweep(agent, grid(), seeds(0, 1))
+    with pytest.warns(UserWarning, match="no license"):
+        result = fit(agent, grid(), seeds(0, 1))
+    assert result.failure == ("ValueError: no license", None)
+    assert result.metrics["entropy"].shape == (1, 1, 0)
+
+
+def test_a_time_limit_can_end_the_task_there_too():
+    env = rpo_jax.terminate_at_time_limit(host_env())
+    agent = toys.tiny_agent(env=env, num_steps=16)
+    state, rollout = act(agent)
+    assert not np.asarray(rollout.truncated).any()
+    assert np.asarray(rollout.terminated).sum() > 4
+    agent.env.close(state.env_state)
