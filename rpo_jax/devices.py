@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import TrainConfig
+from rpo_jax.cores import num_cores
 from rpo_jax.errors import SettingsError
 from rpo_jax.sharing import AXIS, Share
 from rpo_jax.types import TrainingState
@@ -40,7 +41,7 @@ def use_cpu_cores(count: int | None = None) -> None:
     Raises:
         SettingsError: if JAX has started already.
     """
-    cores = _num_cores()
+    cores = num_cores()
     count = count or cores
     try:
         jax.config.update("jax_num_cpu_devices", count)
@@ -50,11 +51,6 @@ def use_cpu_cores(count: int | None = None) -> None:
         ) from None
     # The devices' shared pool of helpers would be as large again, and their threads in each other's way.
     os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
-
-
-def _num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Layout(NamedTuple):
@@ -88,7 +84,7 @@ class Spread:
 
     def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Any]):
         on_cpu = devices[0].platform == "cpu"
-        cores = max(1, _num_cores() // jax.local_device_count())  # of each device
+        cores = max(1, num_cores() // jax.local_device_count())  # of each device
         sizes = {"cache_bytes": CACHE_BYTES, "chunk_size": cores * CHUNK_SIZE}
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
         self.agent = dataclasses.replace(agent, share=Share(shares, **(sizes if on_cpu else {})))

@@ -141,9 +141,11 @@ def sweep(
 
     Raises:
         SettingsError: if `runs_at_once` is not 1 or more, or memory does not hold a single run.
+        SimulatorError: if an environment on the host failed; `fit` keeps what was trained before that.
     """
     runs = as_runs(hyperparams, keys)
     num_runs = len(runs[1])
+    agent.env.forget()
     spread, program = fit_in_memory(agent, num_runs, devices, runs_at_once, partial(compile_sweep, runs))
     results = [jax.block_until_ready(program(*batch)) for batch in spread.place(runs)]  # one after another
     agent.env.check()

@@ -74,7 +74,8 @@ class TrainingState(struct.PyTreeNode):
         obs_moments: running moments of observations [O].
         return_moments: running moments of the discounted return [].
         discounted_return: that return, so far, in each environment [N].
-        env_state: of the environments [..., N]; blank before the first round, which begins their episodes.
+        env_state: of the environments [..., N]; blank before the first round, which begins their
+            episodes; but not on the host.
         obs: what to act on next [N, O]; likewise.
         update: rounds done [] int32.
         key: random key of the rounds to come.

@@ -18,6 +18,7 @@ CASES = {
     "blocks and windows": (1, {"shuffle": "environments", "num_steps": 64, "reset_every_round": True}),
     "three runs on the host": (3, {"shuffle": "samples"}),
     "shared on the host": (1, {"shuffle": "samples"}),
+    "many on the host": (1, {"shuffle": "samples", "num_envs": 2**16}),
 }
 SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])
 
@@ -29,7 +30,7 @@ def main(path: str) -> None:
     for case, (runs, settings) in CASES.items():
         devices.CACHE_BYTES, devices.CHUNK_SIZE = (32, 16) if case == "blocks and windows" else usual
         env = toys.host_env() if "on the host" in case else toys.reaching_env()
-        agent = toys.tiny_agent(rpo_jax.RPO, env, updates=3, num_envs=16, **settings)
+        agent = toys.tiny_agent(rpo_jax.RPO, env, updates=3, **{"num_envs": 16, **settings})
         for count in (1, 2, 8):
             keys, chosen = rpo_jax.seeds(0, runs), jax.devices()[:count]
             if settings["shuffle"] == "samples":

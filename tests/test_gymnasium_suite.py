@@ -1,6 +1,7 @@
 """Gymnasium through the adapter against its environments driven one by one."""
 
 import sys
+from typing import Any
 
 import gymnasium
 import jax
@@ -53,12 +54,32 @@ class Corridor(gymnasium.Env):
         self.x, self.time = self.np_random.uniform(-1, 1), 0
         return self._obs(), {}
 
-    def _obs(self):
+    def _obs(self) -> Any:
         return {"x": np.array([self.x]), "goal": np.array([3.0])}
 
     def step(self, action):
         self.x, self.time = self.x + 0.5 * float(action[0]), self.time + 1
         return self._obs(), -abs(3 - self.x), bool(abs(self.x) > 5), self.time >= 20, {}
+
+
+class Frugal(Corridor):
+    """Fills the same array with every observation."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = gymnasium.spaces.Box(-10, 10, (1,), np.float64)
+        self.array = np.zeros(1)
+
+    def _obs(self) -> Any:
+        self.array[0] = self.x
+        return self.array
+
+
+def test_an_array_that_is_filled_again_is_not_the_last_observation():
+    _, found = act(from_gymnasium(Frugal, name="corridor"), num_steps=50)
+    ended = found.truncated | found.terminated
+    steps = found.obs[..., 0] + 0.5 * np.clip(found.action[..., 0], -1, 1)
+    np.testing.assert_allclose(found.final_obs[..., 0][ended], steps[ended], rtol=1e-5)
 
 
 class Breaking(Corridor):

@@ -99,20 +99,24 @@ def test_one_pool_cannot_be_stepped_by_two_policies():
 
 
 class FailingPool(CountingPool):
-    """Its environment 2 fails at step 20."""
+    """One of its environments fails at step 20."""
+
+    failing = 2
 
     def step(self, action: np.ndarray) -> Outcome:
         if CountingPool.steps == 20:
-            raise SimulatorError("the leg came off", index=2)
+            raise SimulatorError("the leg came off", index=self.failing)
         return super().step(action)
 
 
-def test_a_failure_ends_a_fit_with_what_was_done_and_says_whose_it_was():
+@pytest.mark.parametrize(("index", "run"), [(1, (0, 0)), (2, (0, 1)), (5, (1, 0)), (7, (1, 1))])
+def test_a_failure_ends_a_fit_with_what_was_done_and_says_whose_it_was(index, run, monkeypatch):
+    monkeypatch.setattr(FailingPool, "failing", index)
     agent = toys.tiny_agent(env=host_env(FailingPool), updates=6, num_envs=2)
     with pytest.warns(UserWarning, match="the leg came off"):
         result = fit(agent, grid(rpo_alpha=[0.1, 0.2]), seeds(3, 2), devices=jax.devices()[:1])
     assert result.interrupted
-    assert result.failure == ("the leg came off", (0, 1))  # environment 2 of runs with two each is the second's first
+    assert result.failure == ("the leg came off", run)  # two environments each
     assert 0 < result.metrics["entropy"].shape[-1] < 6
     assert np.isfinite(result.metrics["entropy"]).all()
 
@@ -121,7 +125,37 @@ def test_a_failure_ends_a_sweep():
     agent = toys.tiny_agent(env=host_env(FailingPool), updates=6)
     with pytest.warns(UserWarning, match="came off"), pytest.raises(SimulatorError, match="came off") as caught:
         sweep(agent, grid(), seeds(0, 2))
-    assert caught.value.seed is not None
+    assert caught.value.pool is not None
+
+
+def test_nothing_that_follows_a_failure_passes_for_a_result_and_new_environments_are_not_concerned():
+    agent = toys.tiny_agent(env=host_env(FailingPool))
+    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), jax.random.key(0)).policy
+    CountingPool.steps = 19
+    with pytest.warns(UserWarning, match="came off"):
+        assert np.isnan(evaluate(agent, policy, jax.random.key(0), 3)).all()
+    CountingPool.steps = -1000
+    assert np.isfinite(evaluate(agent, policy, jax.random.key(0), 3)).all()
+    _, metrics = sweep(agent, grid(), seeds(0, 1))  # though nobody has asked for the failure
+    assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
+
+
+class OddPool(CountingPool):
+    def step(self, action: np.ndarray) -> Outcome:
+        outcome = super().step(action)
+        return outcome._replace(reward=outcome.reward[:, None])
+
+    def close(self) -> None:
+        super().close()
+        raise OSError("the door is stuck")
+
+
+def test_a_pool_that_gives_something_else_is_told_what_it_should_give():
+    agent = toys.tiny_agent(env=host_env(OddPool))
+    with pytest.warns(UserWarning, match="door is stuck|must give"):
+        result = fit(agent, grid(), seeds(0, 1))
+    assert result.failure is not None
+    assert result.failure.message == "a pool gave reward of shape (4, 1), and must give (4,)"
 
 
 class UnableToBegin(CountingPool):

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
+from rpo_jax.cores import num_cores
 from rpo_jax.envs.host import Outcome, host_environment
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.errors import SettingsError, unknown_name
@@ -21,11 +23,14 @@ def make(env_id: str, num_threads: int | None = None) -> Environment:
 
     Args:
         env_id: such as "HopperHop-v1" or "Ant-v4".
-        num_threads: of each pool, and each device has one; EnvPool's choice if None.
+        num_threads: of each pool, and each device has one; if None, the cores are shared out among the devices.
 
     Raises:
-        SettingsError: if there is none, it is not installed, or its actions or observations are not real vectors.
+        SettingsError: if there is none, it is not installed, its actions or observations are not real vectors, or
+            `num_threads` is not 1 or more.
     """
+    if num_threads is not None and num_threads < 1:
+        raise SettingsError(f"num_threads={num_threads} is out of range: it must be 1 or more")
     spec = _spec(env_id)
     action, sizes = _action(env_id, spec), _observation_sizes(env_id, spec)
     low, high = (np.broadcast_to(np.float32(x), action.shape[-1:]) for x in (action.minimum, action.maximum))
@@ -43,8 +48,10 @@ class EnvPool:
     """A pool of EnvPool's, those that end reset at once: by itself it would do so at the step after, which is none."""
 
     def __init__(self, env_id: str, sizes: dict[str, int], num_threads: int | None, seeds: Sequence[int]):
-        threads = {} if num_threads is None else {"num_threads": num_threads}
-        self._pool = _load().make_gymnasium(env_id, num_envs=len(seeds), seed=list(seeds), **threads)
+        threads = num_threads or max(1, num_cores() // jax.local_device_count())
+        self._pool = _load().make_gymnasium(
+            env_id, num_envs=len(seeds), seed=list(seeds), num_threads=min(threads, len(seeds))
+        )
         self._sizes = sizes
 
     def reset(self) -> np.ndarray:
@@ -63,8 +70,9 @@ class EnvPool:
         return Outcome(obs, reward, terminated, truncated, final_obs)
 
     def close(self) -> None:
-        """Ends its threads."""
+        """Ends its threads, which live as long as it does."""
         self._pool.close()
+        del self._pool
 
     def _flat(self, obs: Any) -> np.ndarray:
         if not isinstance(obs, dict):

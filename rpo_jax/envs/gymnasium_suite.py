@@ -91,7 +91,8 @@ class GymnasiumPool:
 def tasks() -> dict[str, tuple[int, int]]:
     """The latest versions of registered environments that can be made, with the sizes of observation and action."""
     gymnasium, sizes = _load(), {}
-    for env_id, spec in gymnasium.registry.items():
+    _import_providers()
+    for env_id, spec in list(gymnasium.registry.items()):
         if spec.namespace is None and f"{spec.name}-v{(spec.version or 0) + 1}" not in gymnasium.registry:
             with contextlib.suppress(SettingsError):
                 env = make(env_id)
@@ -110,6 +111,16 @@ def _register(gymnasium: Any, env_id: str) -> None:
     """Imports a provider that is installed where Gymnasium does not know the id."""
     if ":" in env_id or env_id in gymnasium.registry:
         return
+    absent = _import_providers()
+    if env_id in gymnasium.registry:
+        return
+    error = unknown_name("environment", f"gymnasium/{env_id}", [f"gymnasium/{known}" for known in gymnasium.registry])
+    more = f"; more are in {' and '.join(absent)}, not installed here: pip install {' '.join(absent)}" if absent else ""
+    raise SettingsError(f"{error}{more}")
+
+
+def _import_providers() -> list[str]:
+    """What of them is not installed."""
     absent = []
     for module, package in PROVIDERS.items():
         try:
@@ -118,11 +129,7 @@ def _register(gymnasium: Any, env_id: str) -> None:
                 importlib.import_module(module)
         except ModuleNotFoundError:
             absent.append(package)
-    if env_id in gymnasium.registry:
-        return
-    error = unknown_name("environment", f"gymnasium/{env_id}", [f"gymnasium/{known}" for known in gymnasium.registry])
-    more = f"; more are in {' and '.join(absent)}, not installed here: pip install {' '.join(absent)}" if absent else ""
-    raise SettingsError(f"{error}{more}")
+    return absent
 
 
 def _construct(gymnasium: Any, env_id: str) -> Any:
@@ -130,7 +137,7 @@ def _construct(gymnasium: Any, env_id: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that are out of date
             return gymnasium.make(env_id)
-    except (ImportError, gymnasium.error.Error) as error:
+    except Exception as error:  # a simulator fails in its own way
         raise SettingsError(f"gymnasium/{env_id} cannot be made: {' '.join(str(error).split())}") from None
 
 
@@ -158,13 +165,15 @@ def _numbered(make: Callable[[], Any], index: int) -> Any:
     gymnasium = _load()
 
     class Numbered(gymnasium.Wrapper):
+        # Observations are copied, since an environment may fill the same array again; nobody reads the rest.
         def reset(self, **options: Any) -> Any:
             with _blamed(index):
-                return super().reset(**options)
+                return np.array(super().reset(**options)[0]), {}
 
         def step(self, action: Any) -> Any:
             with _blamed(index):
-                return super().step(action)
+                obs, *results, _ = super().step(action)
+            return np.array(obs), *results, {}
 
     return Numbered(make())
 

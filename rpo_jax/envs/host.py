@@ -18,6 +18,8 @@ from jax.experimental import io_callback
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
 
+MOST_BYTES = 2**16  # XLA copies up to 100 kB at once
+
 
 class Outcome(NamedTuple):
     """What a step of n environments gives, those that ended reset already.
@@ -71,44 +73,52 @@ class Ticket(NamedTuple):
 class Host:
     """The open pools, by number; what compiled programs call.
 
-    After an environment has failed no pool is stepped any more: each call gives zeros at once, so that no device waits
-    for another, and whoever called the program learns of it by `check`.
+    A pool that has failed is not stepped any more: each call gives NaN at once, so that no device waits for another,
+    and whoever called the program learns of it by `check`.
     """
 
     def __init__(self, open_pool: Callable[[Sequence[int]], Pool], observation_size: int):
         self._open_pool = open_pool
         self._observation_size = observation_size
+        self._numbers = itertools.count()
         self._pools: dict[int, Pool] = {}
         self._sizes: dict[int, int] = {}
-        self._numbers = itertools.count()
+        self._failed: set[int] = set()
         self._failure: SimulatorError | None = None
 
     def reset(self, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Opens a pool of environments with these seeds [n]: its number [n], and first observations [n, O]."""
         number = next(self._numbers)
 
-        def begin() -> np.ndarray:
+        def begin() -> tuple[np.ndarray, ...]:
             self._sizes[number] = len(seed)
             self._pools[number] = self._open_pool(seed.tolist())
-            return self._pools[number].reset()
+            return self._checked(("obs",), (self._pools[number].reset(),), len(seed))
 
-        obs = self._guarded(begin, seed)
-        return np.full(len(seed), number, np.int32), self._zeros(seed) if obs is None else np.asarray(obs, np.float32)
+        (obs,) = self._guarded(number, begin) or (np.full((len(seed), self._observation_size), np.nan, np.float32),)
+        return np.full(len(seed), number, np.int32), obs
 
-    def step(self, number: np.ndarray, seed: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, ...]:
+    def step(self, number: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, ...]:
         """Steps a whole pool; its number again, and an `Outcome`."""
-        outcome = self._guarded(lambda: self._pool(number).step(action), seed)
-        if outcome is None:
-            none = np.zeros(len(seed))
-            outcome = Outcome(self._zeros(seed), none, none, none, self._zeros(seed))
-        return number, *(np.asarray(x, kind) for x, kind in zip(outcome, _KINDS, strict=True))
+
+        def step() -> tuple[np.ndarray, ...]:
+            outcome = self._pool(number).step(action)
+            return self._checked(Outcome._fields, outcome, len(number))
+
+        obs, none = np.full((len(number), self._observation_size), np.nan, np.float32), np.zeros(len(number), bool)
+        lost = (obs, np.full(len(number), np.nan, np.float32), none, none, obs)
+        return number, *(self._guarded(int(number[0]), step) or lost)
 
     def close(self, number: np.ndarray) -> tuple[np.ndarray]:
         """Closes pools; a number [n] for each of their environments."""
         for one in np.unique(number).tolist():
-            if one in self._pools:
-                del self._sizes[one]
-                self._pools.pop(one).close()
+            self._sizes.pop(one, None)
+            pool = self._pools.pop(one, None)
+            if pool is not None:
+                try:
+                    pool.close()
+                except Exception as error:
+                    warnings.warn(f"environments could not be closed: {error}", stacklevel=2)
         return (number,)
 
     def check(self) -> None:
@@ -126,24 +136,32 @@ class Host:
             )
         return self._pools[first]
 
-    def _guarded(self, function: Callable[[], Any], seed: np.ndarray) -> Any:
-        """What the function gives; None after a failure."""
-        if self._failure is not None:
+    def _checked(self, names: Sequence[str], arrays: Sequence[Any], n: int) -> tuple[np.ndarray, ...]:
+        """What a pool gave, as XLA expects it."""
+        checked = []
+        for name, array in zip(names, arrays, strict=True):
+            shape = (n, self._observation_size) if name.endswith("obs") else (n,)
+            if np.shape(array) != shape:
+                raise SimulatorError(f"a pool gave {name} of shape {np.shape(array)}, and must give {shape}")
+            checked.append(np.asarray(array, _KINDS[name]))
+        return tuple(checked)
+
+    def _guarded(self, number: int, function: Callable[[], Any]) -> Any:
+        """What the function gives; None if it fails, or the pool has failed before."""
+        if number in self._failed:
             return None
         try:
             return function()
         except Exception as error:
             failure = error if isinstance(error, SimulatorError) else SimulatorError(f"{type(error).__name__}: {error}")
-            failure.seed = None if failure.index is None else int(seed[failure.index])
-            self._failure = failure
+            failure.pool = number
+            self._failed.add(number)
+            self._failure = self._failure or failure
             warnings.warn(f"an environment failed: {failure}", stacklevel=2)
             return None
 
-    def _zeros(self, seed: np.ndarray) -> np.ndarray:
-        return np.zeros((len(seed), self._observation_size), np.float32)
 
-
-_KINDS = (np.float32, np.float32, np.bool_, np.bool_, np.float32)
+_KINDS = dict(zip(Outcome._fields, (np.float32, np.float32, np.bool_, np.bool_, np.float32), strict=True))
 
 
 def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: Any) -> Environment:
@@ -156,7 +174,8 @@ def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: A
     size = attributes["observation_size"]
     host = Host(open_pool, size)
     call_reset = _call(host.reset, (((), np.int32), ((size,), np.float32)))
-    call_step = _call(host.step, (((), np.int32), *zip(((size,), (), (), (), (size,)), _KINDS, strict=True)))
+    outcome = ((((size,) if name.endswith("obs") else ()), kind) for name, kind in _KINDS.items())
+    call_step = _call(host.step, (((), np.int32), *outcome))
     call_close = _call(host.close, (((), np.int32),))
 
     def reset(keys: jax.Array) -> tuple[Ticket, jax.Array]:
@@ -165,13 +184,22 @@ def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: A
         return Ticket(pool, seed), obs
 
     def step(keys: jax.Array, state: Ticket, action: jax.Array, initial: Any) -> tuple[Ticket, Timestep]:
-        pool, obs, reward, terminated, truncated, final_obs = call_step(*state, action)
+        pool, obs, reward, terminated, truncated, final_obs = call_step(state.pool, action)
         return state._replace(pool=pool), Timestep(obs, reward, terminated, truncated, final_obs)
 
     def close(state: Ticket) -> None:
         call_close(state.pool.reshape(-1))  # of any number of runs
 
     return Environment(reset=reset, step=step, close=close, check=host.check, on_host=True, **attributes)
+
+
+def _pieces(x: jax.Array) -> list[jax.Array]:
+    """An array [n, ...] in pieces that JAX hands to the host at once.
+
+    Larger ones it has copied by a thread, perhaps the one that runs the call and waits for them: a deadlock.
+    """
+    rows = max(1, MOST_BYTES // (x[:1].size * x.dtype.itemsize))
+    return [x[first : first + rows] for first in range(0, len(x), rows)]
 
 
 def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...], Any]]) -> Callable[..., Any]:
@@ -182,13 +210,13 @@ def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...],
         results: shape without n, and dtype of each that it gives.
     """
 
-    def on_host(*args: jax.Array) -> tuple[np.ndarray, ...]:
-        return function(*map(np.asarray, args))
+    def on_host(*args: list[jax.Array]) -> tuple[np.ndarray, ...]:
+        return function(*(np.concatenate([np.asarray(piece) for piece in pieces]) for pieces in args))
 
     @jax.custom_batching.custom_vmap
     def call(*args: jax.Array) -> Any:
         shapes = [jax.ShapeDtypeStruct((len(args[0]), *shape), dtype) for shape, dtype in results]
-        return tuple(io_callback(on_host, shapes, *args))
+        return tuple(io_callback(on_host, shapes, *map(_pieces, args)))
 
     @call.def_vmap
     def call_once(size: int, is_batched: Sequence[bool], *args: jax.Array) -> Any:

@@ -5,6 +5,7 @@ resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch
 `host_environment`.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.envs.batching import vmap_last
+from rpo_jax.errors import SimulatorError
 
 
 class Successor(NamedTuple):
@@ -100,6 +102,11 @@ class Environment(NamedTuple):
     on_host: bool = False
     close: Callable[[Any], None] = lambda state: None
     check: Callable[[], None] = lambda: None
+
+    def forget(self) -> None:
+        """Forgets a failure of an environment that nobody has asked for, before a new start."""
+        with contextlib.suppress(SimulatorError):
+            self.check()
 
     @property
     def action_size(self) -> int:

@@ -100,6 +100,7 @@ def fit(
     """
     runs = as_runs(hyperparams, keys)
     num_runs = len(runs[1])
+    agent.env.forget()
 
     def compile_for(spread: Spread) -> Any:
         settings, run_keys = spread.placed(runs)
@@ -149,15 +150,20 @@ def fit(
         bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
         runs_at_once=spread.num_runs,
         interrupted=interrupted,
-        failure=None if failure is None else Failure(str(failure), _run_with(failure.seed, state.env_state)),
+        failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
     )
 
 
-def _run_with(env_seed: int | None, env_state: Any) -> tuple[int, int] | None:
-    """The setting and seed whose environments [H, S, N] one of this seed is among."""
+def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
+    """The setting and seed among whose environments [H, S, N] the one that failed is."""
     tickets = [x for x in jax.tree.leaves(env_state, is_leaf=lambda x: isinstance(x, Ticket)) if isinstance(x, Ticket)]
-    found = np.argwhere(np.asarray(tickets[0].seed) == env_seed)
-    return (int(found[0, 0]), int(found[0, 1])) if len(found) else None
+    if failure.index is None or not tickets:
+        return None
+    own = np.argwhere(np.asarray(tickets[0].pool) == failure.pool)  # in the order of the pool
+    if not len(own):
+        return None  # it has begun anew since
+    setting, seed, _ = own[min(failure.index, len(own) - 1)]  # the last run fills up a device
+    return int(setting), int(seed)
 
 
 def _rows(

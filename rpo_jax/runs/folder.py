@@ -36,6 +36,7 @@ FORMAT = 1
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 COMPARISON = "comparison.json"
 PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "numpy")
+PACKAGES += ("envpool", "gymnasium", "mujoco", "playground", "pybullet")
 
 
 class LoadedRun(NamedTuple):
@@ -79,6 +80,7 @@ def release(folder: Path) -> None:
 def write_settings(folder: Path, spec: RunSpec) -> None:
     """Writes settings.json."""
     described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    del described["num_threads"]  # the machine's, not the run's
     described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
     write_json(folder / SETTINGS, {"format": FORMAT, "version": _version("rpo_jax"), **described})
 
