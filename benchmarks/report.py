@@ -322,11 +322,12 @@ def roofline(runs: list[dict[str, Any]], where: str = "") -> str:
 Stepping the environments and the matrix products cannot be avoided; each was measured alone on all devices, and the
 limit is the speed if there were nothing else: `1 / (1 / stepping + 1 / products)`. Stepping is what `jax.vmap` makes of
 the suite's own step, and ours, which keeps the environments on the last axis; the limit takes the
-fastest. The aim was that Brax trains at 70% of the speed of stepping alone: it does by the suite's own step. By ours,
-which is 2.6 to 3.1 times as fast there, it cannot: on hopper the products alone take as long as stepping. Products are
-those of a round of training at its own shapes, without activations, biases, loss or optimiser: forward, and in learning
-the gradients of weights and of layers' inputs, the observation excepted. Medians of five measurements, which took turns
-with training.
+fastest. Products are those of a round of training at its own shapes, without activations, biases, loss or optimiser:
+forward, and in learning the gradients of weights and of layers' inputs, the observation excepted. Medians of five
+measurements, which took turns with training.
+
+The aim was that hopper trains at 70% of the speed of stepping alone. Where stepping is so fast that the products take
+as long, the limit itself is half of it.
 
 {_table(header, rows)}
 

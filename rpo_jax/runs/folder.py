@@ -35,8 +35,10 @@ from rpo_jax.types import Policy
 FORMAT = 1
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 COMPARISON = "comparison.json"
-PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "numpy")
-PACKAGES += ("envpool", "gymnasium", "mujoco", "playground", "pybullet")
+PACKAGES = (
+    *("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy"),
+    *("gymnax", "brax", "mujoco", "playground", "envpool", "gymnasium", "pybullet"),
+)
 
 
 class LoadedRun(NamedTuple):

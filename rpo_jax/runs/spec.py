@@ -25,7 +25,7 @@ class RunSpec:
         head: name of the action head.
         time_limit: "bootstrap" or "terminate".
         backend: of Brax; None elsewhere.
-        num_threads: of EnvPool; its own choice if None.
+        num_threads: of EnvPool's pool on each device; the cores are shared out if None.
         config: static settings.
         hyperparams: settings with leaves [H].
         seeds: [S].
