@@ -90,10 +90,7 @@ def _play(
         return where(begins, following(0), carry), following
 
     def begin_on_host(carry, key_reset, begins):
-        if agent.config.reset_every_round:
-            env.close(carry[0])
-            carry = env.reset(own_keys(key_reset))
-        return carry, lambda number: None
+        return env.restart(own_keys(key_reset), carry[0]) if agent.config.reset_every_round else carry, lambda number: None
 
     def window(carry, inputs):
         key_reset, begins, *steps = inputs

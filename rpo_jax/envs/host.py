@@ -19,6 +19,8 @@ from jax.experimental.buffer_callback import buffer_callback
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
 
+NEW = np.int32(-1)
+
 
 class Outcome(NamedTuple):
     """What a step of n environments gives, those that ended reset already.
@@ -85,11 +87,17 @@ class Host:
         self._failed: set[int] = set()
         self._failure: SimulatorError | None = None
 
-    def reset(self, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Opens a pool of environments with these seeds [n]: its number [n], and first observations [n, O]."""
-        number = next(self._numbers)
+    def reset(self, replaced: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Opens a pool of environments with these seeds [n]: its number [n], and first observations [n, O].
+
+        It takes the place and the number of the pool `replaced` [n], if that is not `NEW`.
+        """
+        number = next(self._numbers) if replaced[0] == NEW else int(replaced[0])
 
         def begin() -> tuple[np.ndarray, ...]:
+            if replaced[0] != NEW:
+                self._pool(replaced)
+                self.close(replaced)
             self._sizes[number] = len(seed)
             self._pools[number] = self._open_pool(seed.tolist())
             return self._checked(("obs",), (self._pools[number].reset(),), len(seed))
@@ -177,19 +185,27 @@ def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: A
     call_step = _call(host.step, (((), np.int32), *outcome))
     call_close = _call(host.close, (((), np.int32),))
 
-    def reset(keys: jax.Array) -> tuple[Ticket, jax.Array]:
+    def begin(keys: jax.Array, replaced: jax.Array) -> tuple[Ticket, jax.Array]:
         seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(keys)
-        pool, obs = call_reset(seed)
+        pool, obs = call_reset(replaced, seed)
         return Ticket(pool, seed), obs
+
+    def reset(keys: jax.Array) -> tuple[Ticket, jax.Array]:
+        return begin(keys, jnp.full(len(keys), NEW))
+
+    def restart(keys: jax.Array, state: Ticket) -> tuple[Ticket, jax.Array]:
+        return begin(keys, state.pool)
 
     def step(keys: jax.Array, state: Ticket, action: jax.Array, initial: Any) -> tuple[Ticket, Timestep]:
         pool, obs, reward, terminated, truncated, final_obs = call_step(state.pool, action)
         return state._replace(pool=pool), Timestep(obs, reward, terminated, truncated, final_obs)
 
     def close(state: Ticket) -> None:
-        call_close(state.pool.reshape(-1))  # of any number of runs
+        number = state.pool.reshape(-1)  # of any number of runs
+        call_close(number) if isinstance(number, jax.core.Tracer) else host.close(np.asarray(number))
 
-    return Environment(reset=reset, step=step, close=close, check=host.check, on_host=True, **attributes)
+    calls = {"reset": reset, "step": step, "restart": restart, "close": close, "check": host.check}
+    return Environment(**calls, on_host=True, **attributes)
 
 
 def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...], Any]]) -> Callable[..., Any]:

@@ -88,6 +88,8 @@ class Environment(NamedTuple):
             episodes [N] that `reset` gave; None on the host, where a suite resets them itself.
         time_limit: steps after which an episode is truncated; None if it may go on for ever.
         on_host: whether `reset` and `step` call the host, and so are best called with as many as possible at once.
+        restart: `(keys [N], state) -> (state, obs [N, O])`, on the host: new episodes in place of that state's, which is
+            closed.
         close: `state -> None`, at the end of a program: frees what a suite holds on the host.
         check: raises a `SimulatorError` if an environment on the host has failed; for after a program has run.
     """
@@ -100,6 +102,7 @@ class Environment(NamedTuple):
     step: Callable[[jax.Array, Any, jax.Array, Any], tuple[Any, Timestep]]
     time_limit: int | None = None
     on_host: bool = False
+    restart: Callable[[jax.Array, Any], tuple[Any, jax.Array]] | None = None
     close: Callable[[Any], None] = lambda state: None
     check: Callable[[], None] = lambda: None
 

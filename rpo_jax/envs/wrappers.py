@@ -21,9 +21,16 @@ def terminate_at_time_limit(env: Environment) -> Environment:
 def record_episodes(env: Environment) -> Environment:
     """Fills `episode_return` and `episode_length`; the state becomes `(state, return [N], length [N])`."""
 
-    def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
-        state, obs = env.reset(keys)
+    def begun(keys: jax.Array, episodes: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        state, obs = episodes
         return (state, jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)), obs
+
+    def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
+        return begun(keys, env.reset(keys))
+
+    def restart(keys: jax.Array, state: Any) -> tuple[Any, jax.Array]:
+        assert env.restart is not None
+        return begun(keys, env.restart(keys, state[0]))
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
         inner, total, length = state
@@ -33,4 +40,4 @@ def record_episodes(env: Environment) -> Environment:
         state = (inner, jnp.where(timestep.ended, 0.0, total), jnp.where(timestep.ended, 0, length))
         return state, timestep._replace(episode_return=total, episode_length=length)
 
-    return env._replace(reset=reset, step=step, close=lambda state: env.close(state[0]))
+    return env._replace(reset=reset, step=step, restart=restart, close=lambda state: env.close(state[0]))

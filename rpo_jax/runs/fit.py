@@ -137,6 +137,7 @@ def fit(
     except SimulatorError as error:
         interrupted, failure = True, error
     finally:
+        jax.effects_barrier()  # a segment that was cut still steps its environments
         for state in states:
             agent.env.close(state.env_state)
     train_seconds = time.perf_counter() - began
@@ -156,14 +157,16 @@ def fit(
 
 def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
     """The setting and seed among whose environments [H, S, N] the one that failed is."""
-    tickets = [x for x in jax.tree.leaves(env_state, is_leaf=lambda x: isinstance(x, Ticket)) if isinstance(x, Ticket)]
-    if failure.index is None or not tickets:
+    if failure.index is None:
         return None
-    own = np.argwhere(np.asarray(tickets[0].pool) == failure.pool)  # in the order of the pool
-    if not len(own):
-        return None  # it has begun anew since
+    (ticket,) = (x for x in jax.tree.leaves(env_state, is_leaf=_is_ticket) if _is_ticket(x))
+    own = np.argwhere(np.asarray(ticket.pool) == failure.pool)  # in the order of the pool
     setting, seed, _ = own[min(failure.index, len(own) - 1)]  # the last run fills up a device
     return int(setting), int(seed)
+
+
+def _is_ticket(x: Any) -> bool:
+    return isinstance(x, Ticket)
 
 
 def _rows(

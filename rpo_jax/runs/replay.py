@@ -26,9 +26,11 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
         return evaluate(run.agent, policy, key, num_episodes, sample=sample, observation_clip=observation_clip)
 
     clips = jnp.asarray(run.spec.hyperparams.observation_clip)
-    keys = jnp.broadcast_to(key, (len(clips), len(run.spec.seeds)))  # on the host each policy needs its own episodes
-    over_seeds = jax.vmap(play, in_axes=(0, 0, None))
-    returns = np.asarray(jax.jit(jax.vmap(over_seeds))(run.policy, keys, clips))
+    own = None
+    if run.agent.env.on_host:  # where each policy needs episodes of its own
+        own, key = 0, jnp.broadcast_to(key, (len(clips), len(run.spec.seeds)))
+    over_seeds = jax.vmap(play, in_axes=(0, own, None))
+    returns = np.asarray(jax.jit(jax.vmap(over_seeds, in_axes=(0, own, 0)))(run.policy, key, clips))
     run.agent.env.check()
     return returns
 
