@@ -1,5 +1,6 @@
 """Writes README.md of this folder, and its pictures, from what the other scripts left in results/."""
 
+import csv
 import json
 from functools import partial
 from pathlib import Path
@@ -372,6 +373,118 @@ error over seeds.
 """
 
 
+def suites_paper(runs: list[dict[str, Any]]) -> str:
+    """PPO and RPO on the suites of the paper, beside what was published."""
+    with (RESULTS.parent / "published.csv").open() as lines:
+        published = list(csv.DictReader(lines))
+    rows = []
+    for run in runs:
+        task, time_limit = run["label"].split(", ")
+        for index, method in enumerate(("ppo", "rpo")):
+            returns = run["summary"]["final_return"][index]
+            of_task = [row for row in published if row["task"] == task and time_limit == "terminate"]
+            rows.append(
+                [
+                    task,
+                    time_limit,
+                    method.upper(),
+                    f"{np.mean(returns):,.0f} +- {np.std(returns, ddof=1):,.0f}",
+                    ", ".join(f"{value:,.0f}" for value in returns),
+                    "; ".join(
+                        f"{float(row[f'{method}_mean']):,.0f} +- {float(row[f'{method}_std']):,.0f} ({row['source']})"
+                        for row in of_task
+                    ),
+                    _seconds(run["summary"]["train_seconds"]),
+                ]
+            )
+    _draw_suites(runs, RESULTS / "suites_paper.png")
+    steps = " or ".join(sorted({f"{run['summary']['total_timesteps']:,}" for run in runs}))
+    header = ["task", "time limit", "method", "return", "each seed", "published", "training of both"]
+    return f"""## Does RPO beat PPO on the paper's suites?
+
+Preset `paper`, EnvPool's tasks, {steps} steps a seed, 5 seeds: mean and standard deviation over seeds. Published are 8M
+steps and 10 seeds: "Table 1" of the paper (arXiv 2212.07536), and CleanRL's documentation of RPO. PPO is RPO with alpha
+0, trained in the same call; each call had one core.
+
+![curves](results/suites_paper.png)
+
+{_table(header, rows)}
+"""
+
+
+def suites_transfer(runs: list[dict[str, Any]]) -> str:
+    """Policies trained in one suite and scored in others."""
+    rows = []
+    for run in runs:
+        own, *_ = run["returns"]
+        first = np.asarray(run["returns"][own])
+        for suite, scores in run["returns"].items():
+            means, errors = np.asarray(scores).T
+            difference, error = np.mean(means - first[:, 0]), np.sqrt(np.sum(errors**2 + first[:, 1] ** 2)) / len(means)
+            rows.append(
+                [
+                    suite,
+                    f"{means.mean():.1f}",
+                    ", ".join(f"{mean:.1f}" for mean in means),
+                    "" if suite == own else f"{difference:+.1f} +- {error:.1f}",
+                ]
+            )
+    header = ["suite", "return: mean", "each policy", "against the suite it was trained in"]
+    return f"""## Is a task the same in every suite?
+
+Policies trained in the first suite of each task play 128 episodes with their mean actions in all; the difference is
+given with the standard error over episodes.
+
+{_table(header, rows)}
+"""
+
+
+def envpool_speed(runs: list[dict[str, Any]]) -> str:
+    """Training through EnvPool beside EnvPool alone."""
+    rows = [
+        [
+            run["task"],
+            f"{run['seeds']} x {run['num_envs']}",
+            f"{run['num_steps']}, {run['num_epochs']}, {run['num_minibatches']}",
+            f"{run['stepping_alone']:,}",
+            f"{run['training']:,}",
+            f"{run['training'] / run['stepping_alone']:.0%}",
+        ]
+        for run in runs
+    ]
+    header = [
+        "task",
+        "seeds x environments",
+        "steps, epochs, minibatches",
+        "EnvPool alone: steps/s",
+        "training",
+        "of it",
+    ]
+    return f"""## What does training through EnvPool cost?
+
+Whole training beside one pool of as many environments that a Python loop steps with random actions. Training includes
+the opening of its pools.
+
+{_table(header, rows)}
+"""
+
+
+def _draw_suites(runs: list[dict[str, Any]], path: Path) -> None:
+    columns = 4
+    figure = Figure(figsize=(13, 3 * -(-len(runs) // columns)), layout="constrained")
+    panels = list(figure.subplots(-(-len(runs) // columns), columns, squeeze=False).flat)
+    for axes, run in zip(panels, runs, strict=False):
+        for index, (method, color) in enumerate((("PPO", "C1"), ("RPO", "C0"))):
+            curves = np.asarray(run["curves"]["episode_return"], float)[index]
+            _draw(axes, np.asarray(run["steps"]), curves, color, method)
+        axes.set_title(run["label"], fontsize=10)
+        axes.set_xlabel("steps")
+    for axes in panels[len(runs) :]:
+        axes.set_axis_off()
+    figure.axes[0].legend()
+    figure.savefig(path, dpi=100)
+
+
 def _draw_pendulum(runs: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = dict(
@@ -456,6 +569,9 @@ SECTIONS = {
     "roofline": roofline,
     "roofline_gpu": partial(roofline, where=" on a GPU"),
     "shuffle": shuffle,
+    "suites_paper": suites_paper,
+    "suites_transfer": suites_transfer,
+    "envpool_speed": envpool_speed,
 }
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from throughput import check_known
 
 TASKS = {
     "terminate": ("Pendulum-v1", "PendulumSwingup-v1", "WalkerRun-v1", "HopperHop-v1", "BipedalWalker-v3"),
-    "bootstrap": ("Pendulum-v1", "PendulumSwingup-v1", "WalkerRun-v1"),
+    "bootstrap": ("Pendulum-v1", "PendulumSwingup-v1"),
 }
 WORKS = {f"{task}, {time_limit}": (task, time_limit) for time_limit in TASKS for task in TASKS[time_limit]}
 

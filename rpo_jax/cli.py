@@ -235,18 +235,23 @@ def _evaluate(options: Evaluate) -> int:
 def _envs(options: Envs) -> int:
     from importlib.util import find_spec
 
+    from rich.console import Console
+
     from rpo_jax.envs import JAX_SUITES, SUITES
 
     for name in options.suites:
         if name not in SUITES:
             raise unknown_name("suite", name, SUITES)
+    console = Console(stderr=True)
     for name in options.suites or SUITES:
         suite = SUITES[name]
         if not find_spec(suite.module):
             print(f"{name}: not installed; pip install 'rpo_jax[{name}]'")
         elif options.suites or name in JAX_SUITES:
+            with console.status(f"looking at the tasks of {name}"):
+                tasks = suite.tasks()
             print(f"{name}: observations, actions")
-            for task, (observation_size, action_size) in suite.tasks().items():
+            for task, (observation_size, action_size) in tasks.items():
                 print(f"  {name}/{task}: {observation_size}, {action_size}")
         else:
             print(f"{name}: installed; `rpo-jax envs {name}` lists its tasks")

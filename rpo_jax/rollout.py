@@ -90,7 +90,9 @@ def _play(
         return where(begins, following(0), carry), following
 
     def begin_on_host(carry, key_reset, begins):
-        return env.restart(own_keys(key_reset), carry[0]) if agent.config.reset_every_round else carry, lambda number: None
+        if env.restart and agent.config.reset_every_round:
+            carry = env.restart(own_keys(key_reset), carry[0])
+        return carry, lambda number: None
 
     def window(carry, inputs):
         key_reset, begins, *steps = inputs

@@ -1,6 +1,7 @@
 """Run by test_devices.py in a process of its own, which has eight CPU devices: the same runs on one, two and eight."""
 
 import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -16,11 +17,18 @@ CASES = {
     "whole environments": (1, {"shuffle": "environments"}),
     "samples": (1, {"shuffle": "samples"}),
     "blocks and windows": (1, {"shuffle": "environments", "num_steps": 64, "reset_every_round": True}),
-    "three runs on the host": (3, {"shuffle": "samples"}),
+    "three runs on the host": (3, {"shuffle": "environments", "reset_every_round": True}),
     "shared on the host": (1, {"shuffle": "samples"}),
     "many on the host": (1, {"shuffle": "samples", "num_envs": 2**16}),
 }
 SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])
+
+
+def evaluated(agent, policies, num_episodes: int) -> jax.Array:
+    """Returns [S, episodes] of policies that are spread over devices."""
+    keys = jax.random.split(jax.random.key(9), len(jax.tree.leaves(policies)[0][0]))
+    play = partial(rpo_jax.evaluate, agent, num_episodes=num_episodes)
+    return jax.vmap(play)(jax.tree.map(lambda x: x[0], policies), keys)
 
 
 def main(path: str) -> None:
@@ -37,14 +45,18 @@ def main(path: str) -> None:
                 state, metrics = rpo_jax.sweep(agent, SETTINGS, keys, devices=chosen)
             else:
                 state, metrics, *_ = rpo_jax.fit(agent, SETTINGS, keys, devices=chosen)
+            more = {}
             if agent.env.on_host:  # the numbers of pools tell devices apart
                 state = state.replace(env_state=(state.env_state[0].seed, *state.env_state[1:]))
+                if case == "many on the host":
+                    more["evaluation"] = evaluated(agent, state.policy, num_episodes=agent.config.num_envs)
             leaves = {
                 "params": np.concatenate([x.reshape(runs, -1) for x in jax.tree.leaves(state.params)], -1),
                 "obs": state.obs,
                 **{f"env_state {n}": leaf for n, leaf in enumerate(jax.tree.leaves(state.env_state))},
                 "moments": state.obs_moments.variance,
                 **metrics,
+                **more,
             }
             results |= {f"{case}/{count}/{name}": np.asarray(x) for name, x in leaves.items()}
     np.savez(path, **results)

@@ -559,6 +559,19 @@ def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
     assert is_picture(path / "curves.png")
 
 
+def test_a_failure_before_the_first_update_leaves_nothing(tmp_path, monkeypatch):
+    class NeverBegins(toys.CountingPool):
+        def reset(self):
+            raise ValueError("no license")
+
+    monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name: toys.host_env(NeverBegins)))
+    with pytest.warns(UserWarning, match="no license"):
+        outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
+    assert outcome.code == 1
+    assert "failed in the first update: ValueError: no license" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt

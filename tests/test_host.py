@@ -1,5 +1,6 @@
 """Suites that step on the host, by a pool in numpy that can be followed by hand."""
 
+import time
 from functools import partial
 
 import jax
@@ -16,7 +17,7 @@ from rpo_jax.rollout import collect_rollout
 
 @pytest.fixture(autouse=True)
 def _no_pool_stays_open():
-    CountingPool.open, CountingPool.steps = [], 0
+    CountingPool.open, CountingPool.steps, CountingPool.begun = [], 0, []
     yield
     jax.effects_barrier()
     assert not CountingPool.open
@@ -67,9 +68,10 @@ def test_fit_is_sweep():
 
 def test_rounds_that_begin_anew_open_a_pool_each():
     agent = toys.tiny_agent(env=host_env(), updates=3, reset_every_round=True)
-    states, metrics = sweep(agent, grid(), seeds(0, 2))
+    states, metrics = sweep(agent, grid(), seeds(0, 2), devices=jax.devices()[:1])
     assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
-    assert (states.env_state[0].pool > 2).all()
+    assert len(set(CountingPool.begun)) == 4  # in one place: before the first round, and in each
+    assert len(np.unique(states.env_state[0].pool)) == 1
 
 
 def test_policies_are_evaluated_together_and_recorded():
@@ -119,6 +121,41 @@ def test_a_failure_ends_a_fit_with_what_was_done_and_says_whose_it_was(index, ru
     assert result.failure == ("the leg came off", run)  # two environments each
     assert 0 < result.metrics["entropy"].shape[-1] < 6
     assert np.isfinite(result.metrics["entropy"]).all()
+
+
+def test_a_failure_in_a_round_that_began_anew_is_of_a_run_too():
+    agent = toys.tiny_agent(env=host_env(FailingPool), updates=6, num_envs=2, reset_every_round=True)
+    with pytest.warns(UserWarning, match="the leg came off"):
+        result = fit(agent, grid(), seeds(3, 3), devices=jax.devices()[:1])
+    assert result.failure == ("the leg came off", (0, 1))
+    assert 0 < result.metrics["entropy"].shape[-1] < 6
+
+
+class SlowPool(CountingPool):
+    stepping = False
+
+    def step(self, action: np.ndarray) -> Outcome:
+        SlowPool.stepping = True
+        time.sleep(0.02)
+        outcome = super().step(action)
+        SlowPool.stepping = False
+        return outcome
+
+    def close(self) -> None:
+        assert not SlowPool.stepping
+        super().close()
+
+
+def test_an_interrupt_closes_no_pool_that_is_stepped(monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rpo_jax.runs.fit._rows", interrupted)  # the first thing that waits for a segment
+    agent = toys.tiny_agent(env=host_env(SlowPool), num_steps=50)
+    result = fit(agent, grid(), seeds(0, 2))
+    assert result.interrupted
+    assert not CountingPool.open
+    assert CountingPool.steps >= 50
 
 
 def test_a_failure_ends_a_sweep():

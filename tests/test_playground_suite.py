@@ -9,7 +9,10 @@ import pytest
 from rpo_jax import SettingsError, make_env
 
 
-@pytest.mark.parametrize("name", ["CartpoleBalance", "PendulumSwingup"])
+TASKS = ["AcrobotSwingup", "CartpoleBalance", "CartpoleSwingup", "PendulumSwingup", "PointMass", "ReacherEasy"]
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_same_keys_and_actions_give_what_playground_gives(name):
     from mujoco_playground import registry
 

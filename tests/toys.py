@@ -44,7 +44,7 @@ def counting_env(low: float = -1.0, high: float = 1.0, action_size: int = 1) -> 
 def reaching_env(time_limit: int = 6) -> Environment:
     """A point on a line: obs = (x, 1), `x += a / 2`, reward `-x^2`; terminated where |x| > 2, truncated in time.
 
-    Its state also holds a matrix, so that axes of environments can be told from others.
+    Its state also holds a matrix, so that axes of environments can be told from others, and an empty one, as MJX's do.
     """
     attributes = {"observation_size": 2, "time_limit": time_limit, **bounds(-1.0, 1.0)}
     return vectorize(reaching_dynamics(time_limit), name="toy/reaching", **attributes)
@@ -55,11 +55,11 @@ def reaching_dynamics(time_limit: int = 6) -> Dynamics:
 
     def init(key: jax.Array):
         x = jax.random.uniform(key, minval=-1.0)
-        return (x, jnp.zeros(()), jnp.full((2, 3), x)), jnp.stack([x, 1.0])
+        return (x, jnp.zeros(()), jnp.full((2, 3), x), jnp.zeros((0, 3))), jnp.stack([x, 1.0])
 
     def step(key: jax.Array, state: Any, action: jax.Array):
         x, t = state[0] + 0.5 * action[0], state[1] + 1
-        return (x, t, state[2] + x * jnp.arange(3)), Successor(
+        return (x, t, state[2] + x * jnp.arange(3), state[3]), Successor(
             jnp.stack([x, 1.0]), -(x**2), jnp.abs(x) > 2, t >= time_limit
         )
 
@@ -71,10 +71,12 @@ class CountingPool:
 
     open: Sequence["CountingPool"] = []
     steps = 0
+    begun: Sequence[tuple[int, ...]] = []
 
     def __init__(self, seeds: Sequence[int]):
         self.seeds, self.time, self.episode = np.array(seeds), np.zeros(len(seeds)), np.zeros(len(seeds))
         CountingPool.open = [*CountingPool.open, self]
+        CountingPool.begun = [*CountingPool.begun, tuple(seeds)]
 
     def _obs(self) -> np.ndarray:
         return np.stack([self.seeds % 10 + self.episode / 10, self.time], -1)

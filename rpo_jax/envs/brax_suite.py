@@ -1,11 +1,7 @@
 """Brax: rigid-body physics in JAX, on four backends."""
 
-import contextlib
 import importlib
-import os
 import types
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
 # With the sizes of observation and action.
@@ -91,25 +88,3 @@ def _load_brax() -> Any:
 
 def _clip_with_old_names(x, min=None, max=None, *, a_min=None, a_max=None):
     return jnp.clip(x, a_min if min is None else min, a_max if max is None else max)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Brax's and MuJoCo's import and construction noise from the user, also what C code writes to stderr."""
-    with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.ExitStack() as stack:
-        warnings.simplefilter("ignore")
-        stack.enter_context(contextlib.redirect_stdout(null))
-        stack.enter_context(contextlib.redirect_stderr(null))
-        for descriptor in (1, 2):
-            stack.callback(_restore, os.dup(descriptor), descriptor)
-            os.dup2(null.fileno(), descriptor)
-        # Without a handler of warnings MuJoCo would also leave a log file in the working directory.
-        mujoco: Any = importlib.import_module("mujoco")
-        stack.callback(mujoco.set_mju_user_warning, mujoco.get_mju_user_warning())
-        mujoco.set_mju_user_warning(lambda message: None)
-        yield
-
-
-def _restore(saved: int, descriptor: int) -> None:
-    os.dup2(saved, descriptor)
-    os.close(saved)

@@ -11,6 +11,7 @@ import numpy as np
 
 from rpo_jax.envs.host import Outcome, host_environment
 from rpo_jax.envs.protocol import Environment
+from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 
 # Modules that register environments when imported, and what installs them.
@@ -91,10 +92,11 @@ class GymnasiumPool:
 def tasks() -> dict[str, tuple[int, int]]:
     """The latest versions of registered environments that can be made, with the sizes of observation and action."""
     gymnasium, sizes = _load(), {}
-    _import_providers()
+    with quiet():
+        _import_providers()
     for env_id, spec in list(gymnasium.registry.items()):
         if spec.namespace is None and f"{spec.name}-v{(spec.version or 0) + 1}" not in gymnasium.registry:
-            with contextlib.suppress(SettingsError):
+            with contextlib.suppress(SettingsError), quiet():
                 env = make(env_id)
                 sizes[env_id] = env.observation_size, env.action_size
     return sizes

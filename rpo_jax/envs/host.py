@@ -19,6 +19,7 @@ from jax.experimental.buffer_callback import buffer_callback
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
 
+MOST_BYTES = 2**16  # XLA copies up to 100 kB at once
 NEW = np.int32(-1)
 
 
@@ -208,6 +209,20 @@ def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: A
     return Environment(**calls, on_host=True, **attributes)
 
 
+def _on_one_device() -> bool:
+    """Whether what is being traced is, or becomes under `shard_map`, a program of a single device."""
+    return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def _pieces(x: jax.Array) -> list[jax.Array]:
+    """An array [n, ...] in pieces that JAX hands to the host at once.
+
+    Larger ones it has copied by a thread, perhaps the one that runs the call and waits for them: a deadlock.
+    """
+    rows = max(1, MOST_BYTES // (x[:1].size * x.dtype.itemsize))
+    return [x[first : first + rows] for first in range(0, len(x), rows)]
+
+
 def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...], Any]]) -> Callable[..., Any]:
     """A call of a host function of arrays [n, ...]; under vmap one call with all of them, not one for each.
 
@@ -221,18 +236,21 @@ def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...],
         for to, array in zip(out, function(*(np.asarray(x).copy() for x in args)), strict=True):
             np.asarray(to)[...] = array
 
-    def on_host(*args: jax.Array) -> tuple[np.ndarray, ...]:
-        return function(*map(np.asarray, args))
+    def on_host(*args: list[jax.Array]) -> tuple[np.ndarray, ...]:
+        return function(*(np.concatenate([np.asarray(piece) for piece in pieces]) for pieces in args))
 
     @jax.custom_batching.custom_vmap
     def call(*args: jax.Array) -> Any:
         shapes = tuple(jax.ShapeDtypeStruct((len(args[0]), *shape), dtype) for shape, dtype in results)
-        # On a CPU in its own memory: io_callback takes 12 times as long, and waits for threads, in vain if all wait.
-        return jax.lax.platform_dependent(
-            *args,
-            cpu=buffer_callback(in_place, shapes, has_side_effect=True),
-            default=lambda *args: io_callback(on_host, shapes, *args),
-        )
+
+        def copied(*args: jax.Array) -> Any:
+            return tuple(io_callback(on_host, shapes, *map(_pieces, args)))
+
+        if not _on_one_device():
+            return copied(*args)
+        # Twelve times as fast, and waits for nothing; but XLA cannot split a program around it.
+        in_memory = buffer_callback(in_place, shapes, has_side_effect=True)
+        return jax.lax.platform_dependent(*args, cpu=in_memory, default=copied)
 
     @call.def_vmap
     def call_once(size: int, is_batched: Sequence[bool], *args: jax.Array) -> Any:

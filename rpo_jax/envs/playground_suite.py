@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.envs.brax_suite import quiet
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
 

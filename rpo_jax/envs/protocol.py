@@ -88,8 +88,8 @@ class Environment(NamedTuple):
             episodes [N] that `reset` gave; None on the host, where a suite resets them itself.
         time_limit: steps after which an episode is truncated; None if it may go on for ever.
         on_host: whether `reset` and `step` call the host, and so are best called with as many as possible at once.
-        restart: `(keys [N], state) -> (state, obs [N, O])`, on the host: new episodes in place of that state's, which is
-            closed.
+        restart: `(keys [N], state) -> (state, obs [N, O])`, on the host: new episodes in place of that state's, which
+            it closes.
         close: `state -> None`, at the end of a program: frees what a suite holds on the host.
         check: raises a `SimulatorError` if an environment on the host has failed; for after a program has run.
     """
@@ -125,16 +125,17 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    init, advance = (jax.jit(vmap_last(jax.jit(function))) for function in dynamics)
+    one = Dynamics(*map(jax.jit, dynamics))
+    init, advance = (jax.jit(vmap_last(function)) for function in one)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
-        state, obs = jax.tree.map(_strongly_typed, init(keys))
-        return state, obs.T
+        state, obs = init(keys)
+        return _carried(state), obs.T
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
-        state, (obs, reward, terminated, truncated) = advance(keys, state, action.T)
-        state = jax.tree.map(_strongly_typed, state)
-        state, next_obs = where(terminated | truncated, initial, (state, obs.T))
+        template, _ = jax.eval_shape(one.init, keys[0])
+        state, (obs, reward, terminated, truncated) = advance(keys, _whole(template, state, len(keys)), action.T)
+        state, next_obs = where(terminated | truncated, initial, (_carried(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return Environment(reset=reset, step=step, **attributes)
@@ -146,7 +147,21 @@ def where(condition: jax.Array, then: tuple[Any, jax.Array], otherwise: tuple[An
     return state, jnp.where(condition[..., None], then[1], otherwise[1])
 
 
-def _strongly_typed(x: Any) -> jax.Array:
-    # Suites start counters from Python numbers, whose weak type would not survive a scan's carry.
-    x = jnp.asarray(x)
-    return jax.lax.convert_element_type(x, x.dtype)
+def _carried(state: Any) -> Any:
+    """A state as programs carry it."""
+
+    def of(x: Any) -> jax.Array | None:
+        x = jnp.asarray(x)
+        if not x.size:
+            return None  # XLA would have what is empty on every device, and the rest spread
+        # Suites start counters from Python numbers, whose weak type would not survive a scan's carry.
+        return jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(of, state)
+
+
+def _whole(template: Any, state: Any, num_envs: int) -> Any:
+    """A carried state with what is empty, by the template of a single environment."""
+    return jax.tree.map(
+        lambda like, x: jnp.zeros((*like.shape, num_envs), like.dtype) if x is None else x, template, state
+    )

@@ -122,13 +122,13 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "bytes_per_run": result.bytes_per_run,
         "runs_at_once": result.runs_at_once,
         "interrupted": result.interrupted,
-        "failure": None if result.failure is None else _told(spec, result.failure),
+        "failure": None if result.failure is None else told(spec, result.failure),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
     }
 
 
-def _told(spec: RunSpec, failure: Failure) -> str:
+def told(spec: RunSpec, failure: Failure) -> str:
     """The setting and seed that failed, and what its environment said."""
     if failure.run is None:
         return failure.message

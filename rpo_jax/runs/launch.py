@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from rpo_jax.errors import SimulatorError
 from rpo_jax.runs import folder
 from rpo_jax.runs.fit import Fit, fit
 from rpo_jax.runs.plots import Curves, draw_curves
@@ -19,10 +20,13 @@ PICTURE = "curves.png"
 def run_to_folder(
     spec: RunSpec, path: Path, console: Console, runs_at_once: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
-    """Trains, and fills the folder; what was done before an interrupt is kept too.
+    """Trains, and fills the folder; what was done before an interrupt or a failure is kept too.
 
     Returns:
         The summary, and the curves by label of the setting.
+
+    Raises:
+        SimulatorError: if an environment on the host failed in the first update; the folder is not made then.
     """
     agent = spec.agent()
     folder.claim(path)
@@ -30,6 +34,8 @@ def run_to_folder(
     try:
         with ProgressBar(console, spec).show() as bar:
             result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar, runs_at_once=runs_at_once)
+        if result.failure and not result.metrics["entropy"].size:
+            raise SimulatorError(f"an environment failed in the first update: {folder.told(spec, result.failure)}")
     except BaseException:
         folder.release(path)
         raise

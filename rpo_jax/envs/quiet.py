@@ -1,0 +1,30 @@
+"""Silence while a suite is imported or constructs an environment."""
+
+import contextlib
+import importlib
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what suites print when imported or constructed from the user, also what C code writes."""
+    with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.ExitStack() as stack:
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stdout(null))
+        stack.enter_context(contextlib.redirect_stderr(null))
+        for descriptor in (1, 2):
+            stack.callback(_restore, os.dup(descriptor), descriptor)
+            os.dup2(null.fileno(), descriptor)
+        # Without a handler of warnings MuJoCo would also leave a log file in the working directory.
+        mujoco: Any = importlib.import_module("mujoco")
+        stack.callback(mujoco.set_mju_user_warning, mujoco.get_mju_user_warning())
+        mujoco.set_mju_user_warning(lambda message: None)
+        yield
+
+
+def _restore(saved: int, descriptor: int) -> None:
+    os.dup2(saved, descriptor)
+    os.close(saved)
