@@ -8,7 +8,6 @@ import pytest
 
 from rpo_jax import SettingsError, make_env
 
-
 TASKS = ["AcrobotSwingup", "CartpoleBalance", "CartpoleSwingup", "PendulumSwingup", "PointMass", "ReacherEasy"]
 
 
