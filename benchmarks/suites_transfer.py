@@ -16,8 +16,8 @@ from rpo_jax import evaluate, fit, make_agent, make_env, seeds
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import RunSpec, make_spec
 from rpo_jax.types import Policy
-from study import RESULTS, save
-from throughput import check_known
+from study import RESULTS, command, machine
+from throughput import check_known, write
 
 EPISODES = 128
 WORKS: dict[str, dict[str, Any]] = {
@@ -39,9 +39,10 @@ def main() -> None:
     runs = {run["task"]: run for run in json.loads(path.read_text())["runs"]} if path.exists() else {}
     for task in sys.argv[1:] or WORKS:
         suites, settings = WORKS[task]["suites"], WORKS[task]["settings"]
-        runs[task] = {"task": task, **settings, "returns": play(make_spec(suites[0], "rpo", **settings), suites)}
+        returns = play(make_spec(suites[0], "rpo", **settings), suites)
+        runs[task] = {"task": task, "command": command(), "machine": machine(), **settings, "returns": returns}
         Console(stderr=True).print(runs[task])
-        save("suites_transfer", list(runs.values()), episodes=EPISODES)
+        write(path.stem, list(runs.values()))
 
 
 def play(spec: RunSpec, suites: list[str]) -> dict[str, list[list[float]]]:

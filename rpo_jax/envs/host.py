@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import io_callback
 from jax.experimental.buffer_callback import buffer_callback
 
@@ -203,7 +204,7 @@ def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: A
 
     def close(state: Ticket) -> None:
         number = state.pool.reshape(-1)  # of any number of runs
-        call_close(number) if isinstance(number, jax.core.Tracer) else host.close(np.asarray(number))
+        call_close(number) if isinstance(number, Tracer) else host.close(np.asarray(number))
 
     calls = {"reset": reset, "step": step, "restart": restart, "close": close, "check": host.check}
     return Environment(**calls, on_host=True, **attributes)
