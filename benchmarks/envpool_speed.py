@@ -17,8 +17,8 @@ from rich.console import Console
 
 import rpo_jax
 from rpo_jax.presets import PAPER, override
-from study import RESULTS, command, machine
-from throughput import check_known, write
+from study import RESULTS, command, machine, write
+from throughput import check_known
 
 TURNS = 3
 

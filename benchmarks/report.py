@@ -404,9 +404,39 @@ def suites_paper(runs: list[dict[str, Any]]) -> str:
 
 Preset `paper`, EnvPool's tasks, {steps} steps a seed, 5 seeds: mean and standard deviation over seeds. Published are 8M
 steps and 10 seeds: "Table 1" of the paper (arXiv 2212.07536), and CleanRL's documentation of RPO. PPO is RPO with alpha
-0, trained in the same call; each call had one core.
+0, trained in the same call.
 
 ![curves](results/suites_paper.png)
+
+{_table(header, rows)}
+"""
+
+
+def playground_gpu(runs: list[dict[str, Any]]) -> str:
+    """PPO and RPO on Playground."""
+    _draw_suites(runs, RESULTS / "playground_gpu.png")
+    rows = []
+    for run in runs:
+        for method, returns in zip(("PPO", "RPO"), run["summary"]["final_return"], strict=True):
+            rows.append(
+                [
+                    run["label"],
+                    method,
+                    f"{run['summary']['total_timesteps']:,}",
+                    f"{np.mean(returns):,.0f} +- {np.std(returns, ddof=1):,.0f}",
+                    ", ".join(f"{value:,.0f}" for value in returns),
+                    _seconds(run["summary"]["compile_seconds"]),
+                    _seconds(run["summary"]["train_seconds"]),
+                    f"{run['summary']['env_steps_per_second']:,.0f}",
+                ]
+            )
+    header = ["task", "method", "steps a seed", "return", "each seed", "compilation", "training of both", "steps/s"]
+    return f"""## Thousands of environments on a GPU
+
+MuJoCo Playground, preset `fast`, 5 seeds, PPO (RPO with alpha 0) and RPO in one call: mean and standard deviation over
+seeds.
+
+![curves](results/playground_gpu.png)
 
 {_table(header, rows)}
 """
@@ -420,20 +450,28 @@ def suites_transfer(runs: list[dict[str, Any]]) -> str:
         first = np.asarray(run["returns"][own])
         for suite, scores in run["returns"].items():
             means, errors = np.asarray(scores).T
-            difference, error = np.mean(means - first[:, 0]), np.sqrt(np.sum(errors**2 + first[:, 1] ** 2)) / len(means)
+            differences, errors = means - first[:, 0], np.hypot(errors, first[:, 1])
             rows.append(
                 [
                     suite,
                     f"{means.mean():.1f}",
                     ", ".join(f"{mean:.1f}" for mean in means),
-                    "" if suite == own else f"{difference:+.1f} +- {error:.1f}",
+                    *(
+                        ["", ""]
+                        if suite == own
+                        else [
+                            ", ".join(f"{x:+.1f} +- {e:.1f}" for x, e in zip(differences, errors, strict=True)),
+                            f"{np.mean((differences / errors) ** 2):.1f}",
+                        ]
+                    ),
                 ]
             )
-    header = ["suite", "return: mean", "each policy", "against the suite it was trained in"]
+    header = ["suite", "return: mean", "each policy", "against the suite it was trained in", "mean square of z"]
     return f"""## Is a task the same in every suite?
 
-Policies trained in the first suite of each task play 128 episodes with their mean actions in all; the difference is
-given with the standard error over episodes.
+Policies trained in the first suite of each task play 128 episodes with their mean actions in all. Differences are given
+with their standard errors over episodes; z is the one over the other, and its mean square is near 1 where suites differ
+by nothing but chance.
 
 {_table(header, rows)}
 """
@@ -572,6 +610,7 @@ SECTIONS = {
     "suites_paper": suites_paper,
     "suites_transfer": suites_transfer,
     "envpool_speed": envpool_speed,
+    "playground_gpu": playground_gpu,
 }
 
 if __name__ == "__main__":

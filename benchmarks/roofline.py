@@ -31,8 +31,8 @@ import rpo_jax
 from rpo_jax.devices import compile_traced, spread_runs
 from rpo_jax.envs import brax_suite, gymnax_suite
 from rpo_jax.products import product
-from study import RESULTS, command, machine
-from throughput import GPU_WORKS, WORKS, Work, check_known, write
+from study import RESULTS, command, machine, write
+from throughput import GPU_WORKS, WORKS, Work, check_known
 
 HIDDEN = 64
 LARGE = 2048

@@ -25,8 +25,8 @@ from rpo_jax.rollout import collect_rollout
 from rpo_jax.rpo import estimate_advantages, init, train_iteration
 from rpo_jax.sweep import as_runs, compile_sweep
 from rpo_jax.update import update_policy
-from study import RESULTS, command, machine
-from throughput import GPU_WORKS, PENDULUM, WORKS, Work, write
+from study import RESULTS, command, machine, write
+from throughput import GPU_WORKS, PENDULUM, WORKS, Work
 
 MOST_UPDATES = 500  # where rounds are small, this many take a second
 

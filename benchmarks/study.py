@@ -16,7 +16,8 @@ import numpy as np
 from rich.console import Console
 
 from rpo_jax import fit, seeds, use_cpu_cores
-from rpo_jax.runs.folder import final_values, plain, summarize
+from rpo_jax.cores import num_cores
+from rpo_jax.runs.folder import final_values, plain, summarize, told
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import settings_list
@@ -34,23 +35,32 @@ def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
         One record per run: label, summary, and curves of every setting and seed.
     """
     path = RESULTS / f"{name}.json"
-    records = json.loads(path.read_text())["runs"] if path.exists() else []
-    records = [record for record in records if record["label"] not in specs or _is_of(record, specs[record["label"]])]
-    done = {record["label"] for record in records}
+    done = {record["label"] for record in _records(path) if _is_of(record, specs.get(record["label"]))}
     for label, spec in specs.items():
         if label in done:
             continue
         with ProgressBar(Console(stderr=True), spec).show() as bar:
             result = fit(spec.agent(), spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar)
+        if result.failure:
+            sys.exit(f"an environment failed: {told(spec, result.failure)}")
         if result.interrupted:
             sys.exit(f"interrupted; what was done is in {path}, and the same command goes on from there")
-        records.append(_record(label, spec, result))
-        save(name, records)
-    return [record for record in records if record["label"] in specs]
+        others = [record for record in _records(path) if record["label"] != label]  # of another process among them
+        write(name, [*others, {"command": command(), "machine": machine(), **_record(label, spec, result)}])
+    return [record for record in _records(path) if record["label"] in specs]
 
 
-def _is_of(record: dict[str, Any], spec: RunSpec) -> bool:
+def _records(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    return [{"command": content["command"], "machine": content["machine"], **run} for run in content["runs"]]
+
+
+def _is_of(record: dict[str, Any], spec: RunSpec | None) -> bool:
     """Whether a record is of these settings; where they have changed since, it is trained again."""
+    if spec is None:
+        return False
     wanted = {
         **{name: getattr(spec, name) for name in ("env", "variant", "head", "time_limit", "seeds")},
         "settings": plain(settings_list(spec.hyperparams)),
@@ -66,6 +76,12 @@ def save(name: str, runs: list[dict[str, Any]], **more: Any) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
+def write(name: str, runs: list[dict[str, Any]]) -> None:
+    """Writes the results under all the commands they came from, and machines if they differ."""
+    commands, machines = (list(dict.fromkeys(run[part] for run in runs)) for part in ("command", "machine"))
+    save(name, runs, command=" && ".join(commands), machine="; ".join(machines))
+
+
 def command() -> str:
     """The command line that runs this script."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
@@ -75,7 +91,8 @@ def machine() -> str:
     """What it ran on."""
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     versions = f"Python {platform.python_version()}, jax {jax.__version__}"
-    return f"{os.cpu_count()} cores of {platform.machine()}, devices {devices}, {versions}"
+    used = "" if num_cores() == os.cpu_count() else f"{num_cores()} of "
+    return f"{used}{os.cpu_count()} cores of {platform.machine()}, devices {devices}, {versions}"
 
 
 def _record(label: str, spec: RunSpec, result: Any) -> dict[str, Any]:

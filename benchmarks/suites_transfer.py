@@ -16,8 +16,8 @@ from rpo_jax import evaluate, fit, make_agent, make_env, seeds
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import RunSpec, make_spec
 from rpo_jax.types import Policy
-from study import RESULTS, command, machine
-from throughput import check_known, write
+from study import RESULTS, command, machine, write
+from throughput import check_known
 
 EPISODES = 128
 WORKS: dict[str, dict[str, Any]] = {
@@ -27,7 +27,7 @@ WORKS: dict[str, dict[str, Any]] = {
     },
     "CartpoleBalance": {
         "suites": ["playground/CartpoleBalance", "envpool/CartpoleBalance-v1"],
-        "settings": {"num_seeds": 2, "num_envs": 128, "total_timesteps": 64 * 128 * 32},
+        "settings": {"num_seeds": 6, "num_envs": 128, "total_timesteps": 64 * 128 * 32},
     },
 }
 

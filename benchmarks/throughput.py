@@ -24,7 +24,7 @@ import tyro
 from rich.console import Console
 
 from rpo_jax.errors import unknown_name
-from study import RESULTS, command, machine, save
+from study import RESULTS, command, machine, write
 
 HERE = Path(__file__).parent
 Result = TypeVar("Result")
@@ -284,12 +284,6 @@ def command_without(paths: Iterable[str]) -> str:
     for path in paths:
         text = text.replace(f"={path}", "=PATH")
     return text
-
-
-def write(name: str, runs: list[dict[str, Any]]) -> None:
-    """Writes the results under all the commands they came from, and machines if they differ."""
-    commands, machines = (list(dict.fromkeys(run[part] for run in runs)) for part in ("command", "machine"))
-    save(name, runs, command=" && ".join(commands), machine="; ".join(machines))
 
 
 def python_of(library: str, given: dict[str, str]) -> str:

@@ -237,7 +237,7 @@ def _envs(options: Envs) -> int:
 
     from rich.console import Console
 
-    from rpo_jax.envs import JAX_SUITES, SUITES
+    from rpo_jax.envs import SUITES
 
     for name in options.suites:
         if name not in SUITES:
@@ -247,14 +247,15 @@ def _envs(options: Envs) -> int:
         suite = SUITES[name]
         if not find_spec(suite.module):
             print(f"{name}: not installed; pip install 'rpo_jax[{name}]'")
-        elif options.suites or name in JAX_SUITES:
-            with console.status(f"looking at the tasks of {name}"):
-                tasks = suite.tasks()
-            print(f"{name}: observations, actions")
-            for task, (observation_size, action_size) in tasks.items():
-                print(f"  {name}/{task}: {observation_size}, {action_size}")
-        else:
-            print(f"{name}: installed; `rpo-jax envs {name}` lists its tasks")
+            continue
+        with console.status(f"looking at the tasks of {name}"):
+            tasks = suite.tasks()
+        print(f"{name}: observations, actions")
+        for task, (observation_size, action_size) in tasks.items():
+            print(f"  {name}/{task}: {observation_size}, {action_size}")
+        for more, package in suite.more.items():
+            if not find_spec(more):
+                print(f"  and more with: pip install {package}")
     return 0
 
 

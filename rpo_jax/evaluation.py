@@ -45,7 +45,7 @@ def evaluate(
 
     Returns:
         Undiscounted returns [num_episodes]. An episode that goes on is cut at the environment's time limit, or after
-        10,000 steps where it has none.
+        10,000 steps where it has none. NaN where an environment on the host failed: `agent.env.check()` raises why.
     """
     key_reset, key_noise, key_env = jax.random.split(key, 3)
     limit = agent.env.time_limit or MAX_EPISODE_STEPS

@@ -125,6 +125,9 @@ FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "rpo_alpha": 0.1,
     },
+    # A simulator on the host takes megabytes, and time to open: few environments, and longer rounds of them.
+    "envpool": {"num_envs": 16, "num_steps": 128},
+    "gymnasium": {"num_envs": 16, "num_steps": 128},
     # Its reward is always 1, so the deviation of the discounted return measures the policy, not the task; and without
     # it values reach 100, to which steps clipped to 0.2 do not lead. Eight whole episodes.
     "brax/inverted_pendulum": {

@@ -90,7 +90,7 @@ def _play(
         return where(begins, following(0), carry), following
 
     def begin_on_host(carry, key_reset, begins):
-        if env.restart and agent.config.reset_every_round:
+        if agent.config.reset_every_round:
             carry = env.restart(own_keys(key_reset), carry[0])
         return carry, lambda number: None
 

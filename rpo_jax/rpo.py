@@ -29,7 +29,8 @@ def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[Train
         key: random key of the run, such as `jax.random.key(seed)`.
 
     Returns:
-        The last state, and metrics {name: [U]}, one row per update.
+        The last state, and metrics {name: [U]}, one row per update. Of environments on the host, `agent.env.check()`
+        raises what failed, and `agent.env.close(state.env_state)` frees them.
     """
 
     def body(state, _):

@@ -260,13 +260,15 @@ def test_evaluating_with_samples_differs_from_the_mean_action(sweep):
 # envs and help
 
 
-def test_envs_lists_what_comes_with_the_package_with_sizes_and_says_how_to_get_at_the_rest():
+def test_envs_lists_every_suite_with_sizes(monkeypatch):
+    for suite in ("envpool", "gymnasium", "playground"):  # which are slow to list
+        monkeypatch.setitem(SUITES, suite, SUITES[suite]._replace(tasks=lambda: {"Run-v1": (24, 6)}))
     outcome = call("envs")
     assert (outcome.code, outcome.err) == (0, "")
     for name in [name for names in environment_names().values() for name in names]:
         assert f"  {name}: " in outcome.out
     assert "gymnax/Pendulum-v1: 3, 1\n" in outcome.out
-    assert "envpool: installed; `rpo-jax envs envpool` lists its tasks" in outcome.out
+    assert "  playground/Run-v1: 24, 6\n" in outcome.out
 
 
 def test_envs_of_a_suite_lists_its_tasks(monkeypatch):
@@ -282,6 +284,16 @@ def test_envs_says_how_to_install_a_suite(monkeypatch):
     assert "playground: not installed; pip install 'rpo_jax[playground]'" in call("envs").out
 
 
+def test_envs_says_what_adds_tasks_to_a_suite(monkeypatch):
+    suite = SUITES["gymnasium"]._replace(tasks=dict, more={"a_module_that_is_not_there": "its-package"})
+    monkeypatch.setitem(SUITES, "gymnasium", suite)
+    assert "  and more with: pip install its-package\n" in call("envs", "gymnasium").out
+
+
+def test_a_suite_without_an_id_is_refused_with_what_lists_them():
+    assert_refused(call("train", "envpool"), "`rpo-jax envs envpool` lists them")
+
+
 def test_an_environment_that_fails_ends_the_command_and_what_was_done_is_kept(tmp_path, monkeypatch):
     class FailingPool(toys.CountingPool):
         def step(self, action):
@@ -290,7 +302,7 @@ def test_an_environment_that_fails_ends_the_command_and_what_was_done_is_kept(tm
             return super().step(action)
 
     monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name: toys.host_env(FailingPool)))
-    with pytest.warns(UserWarning, match="came off"):
+    with toys.told("came off"):
         outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
     assert outcome.code == 1
     assert "an environment failed: seed " in outcome.out
@@ -565,7 +577,7 @@ def test_a_failure_before_the_first_update_leaves_nothing(tmp_path, monkeypatch)
             raise ValueError("no license")
 
     monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name: toys.host_env(NeverBegins)))
-    with pytest.warns(UserWarning, match="no license"):
+    with toys.told("no license"):
         outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
     assert outcome.code == 1
     assert "failed in the first update: ValueError: no license" in outcome.err

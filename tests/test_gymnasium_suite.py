@@ -7,6 +7,7 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
+import toys
 from test_envpool_suite import act
 
 import rpo_jax
@@ -89,6 +90,23 @@ class Breaking(Corridor):
         return super().step(action)
 
 
+class Misshapen(Corridor):
+    def _obs(self) -> Any:
+        return super()._obs() if self.time == 0 else {"x": np.zeros(2), "goal": np.zeros(2)}
+
+
+def test_observations_that_are_not_those_of_the_space_are_told():
+    config = rpo_jax.TrainConfig(num_envs=2, num_steps=8, total_timesteps=16, num_minibatches=2, hidden_sizes=(8,))
+    agent = rpo_jax.make_agent(from_gymnasium(Misshapen, name="corridor"), rpo_jax.RPO, config)
+    with pytest.raises(rpo_jax.SimulatorError, match=r"observations of shape \(4,\), and its space says \(2,\)"):
+        rpo_jax.sweep(agent, rpo_jax.grid(), rpo_jax.seeds(0, 1))
+
+
+def test_an_environment_in_place_of_a_function_is_refused():
+    with pytest.raises(SettingsError, match="lambda: MyEnv"):
+        from_gymnasium(Corridor(), name="corridor")  # pyright: ignore[reportArgumentType]
+
+
 def test_an_environment_of_ones_own_trains_and_is_flattened():
     env = from_gymnasium(Corridor, name="corridor")
     assert (env.observation_size, env.time_limit) == (2, None)
@@ -100,7 +118,7 @@ def test_an_environment_of_ones_own_trains_and_is_flattened():
 def test_an_exception_ends_the_run_with_its_message_and_its_seed():
     config = rpo_jax.TrainConfig(num_envs=2, num_steps=8, total_timesteps=800, num_minibatches=2, hidden_sizes=(8,))
     agent = rpo_jax.make_agent(from_gymnasium(Breaking, name="corridor"), rpo_jax.RPO, config)
-    with pytest.warns(UserWarning, match="fell into a hole"):
+    with toys.told("fell into a hole"):
         result = rpo_jax.fit(agent, rpo_jax.grid(), rpo_jax.seeds(0, 3))
     assert result.failure is not None
     assert result.failure.message == "RuntimeError: fell into a hole"

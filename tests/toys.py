@@ -1,6 +1,9 @@
 """Small environments whose every number is known, and the settings that the tests train with."""
 
-from collections.abc import Sequence
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -133,3 +136,21 @@ def random_batch(shape: tuple[int, ...], observation_size: int = 2, action_size:
 def stack_settings(*settings: Hyperparams) -> Hyperparams:
     """Settings [H] to vmap over."""
     return jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *settings)
+
+
+@contextlib.contextmanager
+def told(match: str) -> Iterator[None]:
+    """Fails unless the library logs a warning like this in the block; others are let through."""
+    messages: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, handler = logging.getLogger("rpo_jax"), Keep(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    assert any(re.search(match, message) for message in messages), messages

@@ -1,6 +1,7 @@
 """Environments: one protocol, wrappers, and an adapter per suite, which is imported only when asked for."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rpo_jax.envs import brax_suite, envpool_suite, gymnasium_suite, gymnax_suite, playground_suite
@@ -34,19 +35,21 @@ class Suite(NamedTuple):
         tasks: `() -> {id: (observation size, action size)}`; imports the suite if it is not in `JAX_SUITES`.
         module: what has to be installed.
         options: keywords of `make_env` that it takes.
+        more: modules that add tasks, and what installs them.
     """
 
     make: Callable[..., Environment]
     tasks: Callable[[], Mapping[str, tuple[int, int]]]
     module: str
     options: tuple[str, ...] = ()
+    more: Mapping[str, str] = MappingProxyType({})
 
 
 SUITES = {
     "gymnax": Suite(gymnax_suite.make, lambda: gymnax_suite.TASKS, "gymnax"),
     "brax": Suite(brax_suite.make, lambda: brax_suite.TASKS, "brax", ("backend",)),
     "envpool": Suite(envpool_suite.make, envpool_suite.tasks, "envpool", ("num_threads",)),
-    "gymnasium": Suite(gymnasium_suite.make, gymnasium_suite.tasks, "gymnasium"),
+    "gymnasium": Suite(gymnasium_suite.make, gymnasium_suite.tasks, "gymnasium", more=gymnasium_suite.PROVIDERS),
     "playground": Suite(playground_suite.make, playground_suite.tasks, "mujoco_playground"),
 }
 JAX_SUITES = ("gymnax", "brax")  # what is installed with rpo_jax
@@ -85,5 +88,7 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
             raise unknown_name("option", option, [option for suite in SUITES.values() for option in suite.options])
         if suite not in takers:
             raise SettingsError(f"{option}={value!r} is for {' and '.join(takers)} environments; {name} has none")
+    if not env_id:
+        raise SettingsError(f"{name} names a suite and no environment of it; `rpo-jax envs {suite}` lists them")
     env = SUITES[suite].make(env_id, **given)
     return terminate_at_time_limit(env) if time_limit == "terminate" else env

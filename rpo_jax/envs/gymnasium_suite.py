@@ -44,6 +44,8 @@ def from_gymnasium(make: Callable[[], Any], name: str) -> Environment:
         SettingsError: if its actions or observations are not real vectors.
     """
     gymnasium = _load()
+    if not callable(make):
+        raise SettingsError(f"{name} is a single environment, and a function that makes one is needed: lambda: MyEnv()")
     env = _flattened(make, name)()
     space, spec = env.action_space, env.spec
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
@@ -167,17 +169,23 @@ def _numbered(make: Callable[[], Any], index: int) -> Any:
     gymnasium = _load()
 
     class Numbered(gymnasium.Wrapper):
-        # Observations are copied, since an environment may fill the same array again; nobody reads the rest.
         def reset(self, **options: Any) -> Any:
             with _blamed(index):
-                return np.array(super().reset(**options)[0]), {}
+                return self._copied(super().reset(**options)[0]), {}
 
         def step(self, action: Any) -> Any:
             with _blamed(index):
-                obs, *results, _ = super().step(action)
-            return np.array(obs), *results, {}
+                obs, reward, *ends, _ = super().step(action)
+                return self._copied(obs), float(np.asarray(reward).item()), *ends, {}  # nobody reads the rest
 
-    return Numbered(make())
+        def _copied(self, obs: Any) -> np.ndarray:
+            copied, expected = np.array(obs), self.observation_space.shape  # it may fill the same array again
+            if copied.shape != expected:
+                raise ValueError(f"it gave observations of shape {copied.shape}, and its space says {expected}")
+            return copied
+
+    with _blamed(index):
+        return Numbered(make())
 
 
 @contextlib.contextmanager

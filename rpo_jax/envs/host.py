@@ -6,7 +6,7 @@ run cannot be resumed bit for bit, and a state whose pool is closed cannot be st
 """
 
 import itertools
-import warnings
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ from jax.experimental.buffer_callback import buffer_callback
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
 
+LOG = logging.getLogger("rpo_jax")
 MOST_BYTES = 2**16  # XLA copies up to 100 kB at once
 NEW = np.int32(-1)
 
@@ -87,7 +88,7 @@ class Host:
         self._pools: dict[int, Pool] = {}
         self._sizes: dict[int, int] = {}
         self._failed: set[int] = set()
-        self._failure: SimulatorError | None = None
+        self._failure: SimulatorError | KeyboardInterrupt | None = None
 
     def reset(self, replaced: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Opens a pool of environments with these seeds [n]: its number [n], and first observations [n, O].
@@ -127,11 +128,11 @@ class Host:
                 try:
                     pool.close()
                 except Exception as error:
-                    warnings.warn(f"environments could not be closed: {error}", stacklevel=2)
+                    LOG.warning(f"environments could not be closed: {error}")
         return (number,)
 
     def check(self) -> None:
-        """Raises the failure of an environment if there was one, once."""
+        """Raises the failure of an environment if there was one, once; or the interrupt that came while it stepped."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -161,13 +162,15 @@ class Host:
             return None
         try:
             return function()
-        except Exception as error:
+        except KeyboardInterrupt as interrupt:  # XLA may call from the main thread, and would make its own error of it
+            failure = interrupt
+        except BaseException as error:
             failure = error if isinstance(error, SimulatorError) else SimulatorError(f"{type(error).__name__}: {error}")
             failure.pool = number
-            self._failed.add(number)
-            self._failure = self._failure or failure
-            warnings.warn(f"an environment failed: {failure}", stacklevel=2)
-            return None
+            LOG.warning(f"an environment failed: {failure}")
+        self._failed.add(number)
+        self._failure = self._failure or failure
+        return None
 
 
 _KINDS = dict(zip(Outcome._fields, (np.float32, np.float32, np.bool_, np.bool_, np.float32), strict=True))

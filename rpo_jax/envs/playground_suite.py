@@ -62,5 +62,7 @@ def _load() -> Any:
     try:
         with quiet():
             return importlib.import_module("mujoco_playground").dm_control_suite
-    except ModuleNotFoundError:
-        raise SettingsError("environments of MuJoCo Playground need it: pip install 'rpo_jax[playground]'") from None
+    except (ModuleNotFoundError, AttributeError):  # from version 1 on it is another package
+        raise SettingsError(
+            "environments of MuJoCo Playground need its JAX release: pip install 'rpo_jax[playground]'"
+        ) from None

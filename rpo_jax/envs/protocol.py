@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.envs.batching import vmap_last
-from rpo_jax.errors import SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError
 
 
 class Successor(NamedTuple):
@@ -72,6 +72,10 @@ class Timestep(NamedTuple):
         return self.terminated | self.truncated
 
 
+def _cannot_restart(keys: jax.Array, state: Any) -> tuple[Any, jax.Array]:
+    raise SettingsError("reset_every_round needs an environment on the host that has `restart`")
+
+
 class Environment(NamedTuple):
     """A batch of environments as pure functions; wrappers map an Environment to an Environment.
 
@@ -102,7 +106,7 @@ class Environment(NamedTuple):
     step: Callable[[jax.Array, Any, jax.Array, Any], tuple[Any, Timestep]]
     time_limit: int | None = None
     on_host: bool = False
-    restart: Callable[[jax.Array, Any], tuple[Any, jax.Array]] | None = None
+    restart: Callable[[jax.Array, Any], tuple[Any, jax.Array]] = _cannot_restart
     close: Callable[[Any], None] = lambda state: None
     check: Callable[[], None] = lambda: None
 

@@ -29,7 +29,6 @@ def record_episodes(env: Environment) -> Environment:
         return begun(keys, env.reset(keys))
 
     def restart(keys: jax.Array, state: Any) -> tuple[Any, jax.Array]:
-        assert env.restart is not None
         return begun(keys, env.restart(keys, state[0]))
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:

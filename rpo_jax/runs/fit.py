@@ -161,7 +161,8 @@ def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
         return None
     (ticket,) = (x for x in jax.tree.leaves(env_state, is_leaf=_is_ticket) if _is_ticket(x))
     own = np.argwhere(np.asarray(ticket.pool) == failure.pool)  # in the order of the pool
-    setting, seed, _ = own[min(failure.index, len(own) - 1)]  # the last run fills up a device
+    last = np.asarray(ticket.pool.shape) - 1
+    setting, seed, _ = [*own, last][min(failure.index, len(own))]  # what fills up a device is the last run again
     return int(setting), int(seed)
 
 

@@ -34,8 +34,9 @@ def run_to_folder(
     try:
         with ProgressBar(console, spec).show() as bar:
             result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar, runs_at_once=runs_at_once)
-        if result.failure and not result.metrics["entropy"].size:
-            raise SimulatorError(f"an environment failed in the first update: {folder.told(spec, result.failure)}")
+        if not result.metrics["entropy"].size:
+            failure = result.failure
+            raise SimulatorError(f"in the first update, {folder.told(spec, failure)}") if failure else KeyboardInterrupt
     except BaseException:
         folder.release(path)
         raise
@@ -53,7 +54,11 @@ def compare_to_folder(
     folder.claim(path)
     summaries, curves = [], {}
     for spec in specs:
-        summary, own = run_to_folder(spec, path / spec.variant, console, runs_at_once)
+        try:
+            summary, own = run_to_folder(spec, path / spec.variant, console, runs_at_once)
+        except BaseException:
+            folder.release(path)  # if nothing is in it
+            raise
         summaries.append(summary)
         curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
         draw_curves(curves, f"{specs[0].env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)

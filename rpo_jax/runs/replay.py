@@ -26,12 +26,15 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
         return evaluate(run.agent, policy, key, num_episodes, sample=sample, observation_clip=observation_clip)
 
     clips = jnp.asarray(run.spec.hyperparams.observation_clip)
-    own = None
-    if run.agent.env.on_host:  # where each policy needs episodes of its own
-        own, key = 0, jnp.broadcast_to(key, (len(clips), len(run.spec.seeds)))
-    over_seeds = jax.vmap(play, in_axes=(0, own, None))
-    returns = np.asarray(jax.jit(jax.vmap(over_seeds, in_axes=(0, own, 0)))(run.policy, key, clips))
-    run.agent.env.check()
+    if not run.agent.env.on_host:
+        over_seeds = jax.vmap(play, in_axes=(0, None, None))
+        return np.asarray(jax.jit(jax.vmap(over_seeds, in_axes=(0, None, 0)))(run.policy, key, clips))
+    # One after another: simulators of all at once would be too many.
+    returns = np.empty((len(clips), len(run.spec.seeds), num_episodes), np.float32)
+    for setting, seed in np.ndindex(returns.shape[:2]):
+        policy = jax.tree.map(lambda x, i=(setting, seed): x[i], run.policy)
+        returns[setting, seed] = play(policy, key, clips[setting])
+        run.agent.env.check()
     return returns
 
 
