@@ -406,8 +406,8 @@ Preset `paper`, EnvPool's tasks, {steps} steps a seed, 5 seeds: mean and standar
 steps and 10 seeds: "Table 1" of the paper (arXiv 2212.07536), and CleanRL's documentation of RPO. PPO is RPO with alpha
 0, trained in the same call.
 
-RPO wins clearly on Pendulum where time limits are terminations, and there only: with bootstrapping PPO solves it too. On
-BipedalWalker PPO ends above RPO. On the tasks of DeepMind Control seeds differ more than methods do.
+RPO wins clearly on Pendulum where time limits are terminations, and there only: with bootstrapping PPO solves it too.
+On BipedalWalker PPO ends above RPO. On the tasks of DeepMind Control seeds differ more than methods do.
 
 ![curves](results/suites_paper.png)
 
