@@ -580,7 +580,7 @@ def test_a_failure_before_the_first_update_leaves_nothing(tmp_path, monkeypatch)
     with toys.told("no license"):
         outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
     assert outcome.code == 1
-    assert "failed in the first update: ValueError: no license" in outcome.err
+    assert "failed: in the first update, ValueError: no license" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
