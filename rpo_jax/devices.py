@@ -26,6 +26,8 @@ ROWS = 512  # samples of one matrix product from which on a core gains nothing b
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 }
+# What a state has of each environment, and on which axis.
+_ENVIRONMENTS = {"env_state": -1, "obs": 0, "discounted_return": 0}
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
 
 
@@ -104,6 +106,31 @@ class Spread:
         batches = [jax.tree.map(lambda x, n=n: x[np.minimum(n + self._slots, total - 1)], runs) for n in first]
         return jax.device_put(batches, NamedSharding(self._mesh, BY_RUN))
 
+    def place_states(self, state: TrainingState) -> list[TrainingState]:
+        """States of any number of runs, in NumPy, as batches of R that are spread: the way back from `states`."""
+        groups, shares = self.layout
+        total = len(state.update)
+
+        def of_all(x):
+            x = x.reshape((groups, 1, -1, *x.shape[1:]))
+            return np.broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
+
+        def apart(axis, x):
+            before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
+            x = x.reshape((groups, -1, *before, shares, x.shape[1:][axis] // shares, *after))
+            x = np.moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
+            return x.reshape((-1, *x.shape[3:]))
+
+        def batch(first):
+            own = jax.tree.map(lambda x: x[np.minimum(first + self._slots, total - 1)], state)
+            parts = {
+                name: jax.tree.map(partial(apart, axis), getattr(own, name)) for name, axis in _ENVIRONMENTS.items()
+            }
+            return jax.tree.map(of_all, own).replace(**parts)
+
+        batches = [batch(first) for first in range(0, total, self.num_runs)]
+        return jax.device_put(batches, NamedSharding(self._mesh, BY_DEVICE))
+
     def placed(self, runs: Any) -> Any:
         """What a batch of `place` looks like."""
         sharding = NamedSharding(self._mesh, BY_RUN)
@@ -140,8 +167,9 @@ class Spread:
             return x.reshape((groups * x.shape[1], *before, -1, *after))
 
         if shares > 1:
-            axes = {"env_state": -1, "obs": 0, "discounted_return": 0}
-            parts = {name: jax.tree.map(partial(together, axis), getattr(state, name)) for name, axis in axes.items()}
+            parts = {
+                name: jax.tree.map(partial(together, axis), getattr(state, name)) for name, axis in _ENVIRONMENTS.items()
+            }
             state = jax.tree.map(first, state).replace(**parts)
         return self.runs(state)
 

@@ -12,6 +12,7 @@ ROLLOUT_METRICS = {
     "episodes": "episodes that ended in the round",
     "episode_return": "their mean return, undiscounted; NaN if none ended",
     "episode_length": "their mean length in steps; NaN if none ended",
+    "broken_episodes": "of them, those cut because the simulator gave what is not finite",
     "round_reward": "sum of an environment's rewards over the T steps, mean over environments",
     "explained_variance": "1 - Var(target - V) / Var(target), before the update",
 }
@@ -33,17 +34,20 @@ def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> 
         ended,
         jnp.where(ended, rollout.episode_return, 0.0),
         jnp.where(ended, rollout.episode_length, 0),
+        rollout.broken,
         rollout.reward,
         batch.target,
         batch.target - batch.value,
     )
     mean, variance = (x[:, 0, 0] for x in share.mean_and_variance(jnp.stack(rows, dtype=jnp.float32), (1, 2)))
-    share_ended, returns, lengths, reward, *_ = mean
+    share_ended, returns, lengths, share_broken, reward, *_ = mean
+    steps = ended.size * share.count
     *_, of_target, of_error = variance
     return {
-        "episodes": jnp.round(share_ended * ended.size * share.count),
+        "episodes": jnp.round(share_ended * steps),
         "episode_return": returns / share_ended,
         "episode_length": lengths / share_ended,
+        "broken_episodes": jnp.round(share_broken * steps),
         "round_reward": reward * len(ended),
         "explained_variance": 1.0 - of_error / of_target,
     }

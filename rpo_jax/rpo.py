@@ -13,6 +13,7 @@ from rpo_jax.agent import Agent, flatten, make_optimizer
 from rpo_jax.config import Hyperparams
 from rpo_jax.losses import standardize
 from rpo_jax.metrics import Metrics, rollout_metrics
+from rpo_jax.faults import quarantine
 from rpo_jax.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.sparsity import where_any
@@ -62,6 +63,7 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
         env_state=env_state,
         obs=obs,
         update=jnp.zeros((), jnp.int32),
+        fault=jnp.zeros((), jnp.int32),
         key=key,
     )
 
@@ -70,9 +72,10 @@ def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState
     """One round of RPO: act, estimate advantages, improve the perturbed policy."""
     key, key_act, key_learn = jax.random.split(state.key, 3)
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
-    state, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]
-    state, metrics = update_policy(agent, state, batch, key_learn, hyperparams)
-    return state.replace(key=key), metrics | rollout_metrics(rollout, batch, agent.share)
+    informed, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]
+    learned, metrics = update_policy(agent, informed, batch, key_learn, hyperparams)
+    state, metrics = quarantine(state, learned, metrics | rollout_metrics(rollout, batch, agent.share))
+    return state.replace(key=key), metrics
 
 
 def estimate_advantages(

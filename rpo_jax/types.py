@@ -19,12 +19,13 @@ class Transition(NamedTuple):
 
     Attributes:
         obs: observations acted on [T, N, O].
-        final_obs: their true successors, before any reset [T, N, O].
+        final_obs: their true successors, before any reset [T, N, O]; what was acted on where the simulator broke.
         action: stored actions, neither clipped nor squashed [T, N, A].
         log_prob: of the action under the policy that acted [T, N].
         reward: [T, N].
         terminated: [T, N] bool.
         truncated: [T, N] bool.
+        broken: the simulator gave what is not finite, which cut the episode [T, N] bool.
         episode_return: of the episode so far [T, N]; whole where it ended.
         episode_length: of the episode so far [T, N].
     """
@@ -36,6 +37,7 @@ class Transition(NamedTuple):
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+    broken: jax.Array
     episode_return: jax.Array
     episode_length: jax.Array
 
@@ -65,6 +67,9 @@ class Batch(NamedTuple):
     value: jax.Array
 
 
+FAULTS = ("none", "observations", "rewards", "loss", "gradient", "parameters")
+
+
 class TrainingState(struct.PyTreeNode):
     """All that a run carries from round to round; only arrays.
 
@@ -77,7 +82,8 @@ class TrainingState(struct.PyTreeNode):
         env_state: of the environments [..., N]; blank before the first round, which begins their
             episodes; but not on the host.
         obs: what to act on next [N, O]; likewise.
-        update: rounds done [] int32.
+        update: rounds done [] int32; those before the fault, if there was one.
+        fault: index into `FAULTS` of what first was not finite [] int32. What was learned stays as it was before.
         key: random key of the rounds to come.
     """
 
@@ -89,6 +95,7 @@ class TrainingState(struct.PyTreeNode):
     env_state: Any
     obs: jax.Array
     update: jax.Array
+    fault: jax.Array
     key: jax.Array
 
     @property

@@ -10,6 +10,7 @@ import optax
 
 from rpo_jax.agent import Agent, flatten, make_optimizer
 from rpo_jax.config import Hyperparams, TrainConfig
+from rpo_jax.faults import first_fault
 from rpo_jax.losses import rpo_loss, standardize
 from rpo_jax.metrics import LOSS_METRICS, Metrics
 from rpo_jax.sharing import WHOLE, Share
@@ -29,7 +30,7 @@ def update_policy(
         hyperparams: numbers.
 
     Returns:
-        The state with new parameters, and metrics [], each a mean over the minibatches done.
+        The state with new parameters, and the fault of the update; metrics [], each a mean over the minibatches done.
     """
     config, share = agent.config, agent.share
     batch = share.whole(batch, axis=1)
@@ -46,30 +47,38 @@ def update_policy(
         metrics["grad_norm"] = optax.tree.norm(grads)
         direction: Any
         direction, opt_state = optimizer.update(grads, opt_state)
-        return (weights - rates * direction, opt_state), metrics
+        weights = weights - rates * direction
+        finite = {
+            "loss": jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
+            "gradient": jnp.isfinite(metrics["grad_norm"]),
+            "parameters": jnp.isfinite(weights).all(),
+        }
+        return (weights, opt_state), (metrics, finite)
 
     def epoch(carry):
-        index, learner, sums, _ = carry
+        index, learner, sums, _, fault = carry
         key_shuffle, key_offsets = jax.random.split(jax.random.fold_in(key, index))
         minibatches = shuffle(key_shuffle, batch, config, share)
         if config.normalize_advantages == "minibatch":
             minibatches = minibatches._replace(advantage=standardize(minibatches.advantage, share, axis=-1))
         offsets = _perturbations(agent, key_offsets, hyperparams)
-        learner, metrics = jax.lax.scan(minibatch, learner, (minibatches, offsets))
+        learner, (metrics, finite) = jax.lax.scan(minibatch, learner, (minibatches, offsets))
         means = {name: values.mean() for name, values in metrics.items()}
         sums = {name: sums[name] + value for name, value in means.items()}
-        return index + 1, learner, sums, means["approx_kl"]
+        fault = jnp.where(fault > 0, fault, first_fault(**finite))
+        return index + 1, learner, sums, means["approx_kl"], fault
 
     def goes_on(carry):
-        index, _, _, kl = carry
+        index, _, _, kl, _ = carry
         return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
 
     zeros = {name: jnp.zeros(()) for name in LOSS_METRICS}
-    start = (jnp.zeros((), jnp.int32), (weights, state.opt_state), zeros, jnp.full((), -jnp.inf))
-    epochs, (weights, opt_state), sums, _ = jax.lax.while_loop(goes_on, epoch, start)
+    start = (jnp.zeros((), jnp.int32), (weights, state.opt_state), zeros, jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32))
+    epochs, (weights, opt_state), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
     metrics = {name: value / epochs for name, value in sums.items()}
     metrics["epochs"] = epochs.astype(jnp.float32)
-    return state.replace(params=as_params(weights), opt_state=opt_state, update=state.update + 1), metrics
+    learned = {"params": as_params(weights), "opt_state": opt_state, "update": state.update + 1, "fault": fault}
+    return state.replace(**learned), metrics
 
 
 def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WHOLE) -> Batch:

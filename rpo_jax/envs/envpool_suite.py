@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rpo_jax.cores import num_cores
-from rpo_jax.envs.host import Outcome, host_environment
+from rpo_jax.envs.host import Outcome, cut_where_broken, host_environment
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -60,8 +60,9 @@ class EnvPool:
 
     def step(self, action: np.ndarray) -> Outcome:
         """One step of all."""
-        obs, reward, terminated, truncated, _ = self._pool.step(action)
-        obs = final_obs = self._flat(obs)
+        obs, *results, _ = self._pool.step(action)
+        final_obs, reward, terminated, truncated = cut_where_broken(self._flat(obs), *results)
+        obs = final_obs
         ended = np.flatnonzero(terminated | truncated).astype(np.int32)
         if len(ended):
             obs = final_obs.copy()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rpo_jax.envs.host import Outcome, host_environment
+from rpo_jax.envs.host import Outcome, cut_where_broken, host_environment
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
@@ -176,7 +176,8 @@ def _numbered(make: Callable[[], Any], index: int) -> Any:
         def step(self, action: Any) -> Any:
             with _blamed(index):
                 obs, reward, *ends, _ = super().step(action)
-                return self._copied(obs), float(np.asarray(reward).item()), *ends, {}  # nobody reads the rest
+                results = self._copied(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
+                return *cut_where_broken(*results), {}  # nobody reads the rest
 
         def _copied(self, obs: Any) -> np.ndarray:
             copied, expected = np.array(obs), self.observation_space.shape  # it may fill the same array again

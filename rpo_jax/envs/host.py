@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
         reward: [n].
         terminated: [n] bool.
         truncated: [n] bool.
-        final_obs: the true successor, before any reset [n, O].
+        final_obs: the true successor, before any reset [n, O]; NaN where the simulator broke.
     """
 
     obs: np.ndarray
@@ -54,12 +54,23 @@ class Pool(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> Outcome:
-        """One step of all; action: [n, A] float32 within the bounds."""
+        """One step of all, broken episodes cut; action: [n, A] float32 within the bounds."""
         ...
 
     def close(self) -> None:
         """Frees what the pool holds."""
         ...
+
+
+def cut_where_broken(
+    obs: np.ndarray, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """True successors [..., O], rewards, ends: what is not finite cuts the episode, with NaN seen and no reward."""
+    broken = ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
+    if not broken.any():
+        return obs, reward, terminated, truncated
+    obs = np.where(broken[..., None], np.nan, obs)
+    return obs, np.where(broken, 0.0, reward), terminated & ~broken, truncated | broken
 
 
 class Ticket(NamedTuple):

@@ -53,7 +53,7 @@ class Timestep(NamedTuple):
         reward: [N].
         terminated: [N] bool.
         truncated: [N] bool.
-        final_obs: the true successor of the step, before any reset [N, O].
+        final_obs: the true successor of the step, before any reset [N, O]; NaN where the simulator broke.
         episode_return: sum of the rewards of the episode so far, this step included [N].
         episode_length: steps of the episode so far, this step included [N].
     """
@@ -138,11 +138,21 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
         template, _ = jax.eval_shape(one.init, keys[0])
-        state, (obs, reward, terminated, truncated) = advance(keys, _whole(template, state, len(keys)), action.T)
+        state, successor = advance(keys, _whole(template, state, len(keys)), action.T)
+        obs, reward, terminated, truncated = _cut_where_broken(successor)
         state, next_obs = where(terminated | truncated, initial, (_carried(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return Environment(reset=reset, step=step, **attributes)
+
+
+def _cut_where_broken(successor: Successor) -> Successor:
+    """Steps [..., N] that give what is not finite cut the episode; they give NaN, and no reward."""
+    obs, reward, terminated, truncated = successor
+    broken = ~(jnp.isfinite(obs).all(0) & jnp.isfinite(reward))
+    return Successor(
+        jnp.where(broken, jnp.nan, obs), jnp.where(broken, 0.0, reward), terminated & ~broken, truncated | broken
+    )
 
 
 def where(condition: jax.Array, then: tuple[Any, jax.Array], otherwise: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:

@@ -1,0 +1,173 @@
+"""Checkpoints of a fit, by Orbax: written whole or not at all, and read only if every bit is as it was."""
+
+import contextlib
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rpo_jax.errors import SettingsError
+from rpo_jax.types import TrainingState
+
+FOLDER = "checkpoints"
+LATEST = 2  # are kept
+LEAST_SECONDS = 60.0  # between two
+SHARE = 0.02  # of the time that saving may take
+
+
+class Snapshot(NamedTuple):
+    """Where a fit is between two segments.
+
+    Attributes:
+        state: of every run, leaves [H, S, ...] in NumPy, random keys as their data.
+        metrics: {name: [H, S, updates]}.
+        seconds: trained so far.
+    """
+
+    state: TrainingState
+    metrics: dict[str, np.ndarray]
+    seconds: float
+
+
+class Checkpoints:
+    """The checkpoints of a run folder.
+
+    A checkpoint holds a digest of its numbers, and of the settings they belong to: a damaged one is passed over, and
+    one of other settings is refused. Orbax stores arrays and JSON; nothing in them is ever run.
+    """
+
+    def __init__(self, folder: Path, settings: str, versions: dict[str, Any], seconds: float = LEAST_SECONDS):
+        """Checkpoints in `folder / FOLDER`.
+
+        Args:
+            folder: of the run.
+            settings: digest of what is trained.
+            versions: of packages, to tell whether results may differ.
+            seconds: least time between two; more where saving takes more than `SHARE` of it.
+        """
+        self._folder = (folder / FOLDER).absolute()
+        self._settings = settings
+        self._versions = versions
+        self._seconds = seconds
+        self._next = time.monotonic() + seconds
+
+    def due(self) -> bool:
+        """Whether it is time for one."""
+        return time.monotonic() >= self._next
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Writes one, and removes those that are too old.
+
+        Raises:
+            SettingsError: if it cannot be written; those before it are as they were.
+        """
+        began = time.monotonic()
+        arrays = flatten(snapshot)
+        info = {
+            "settings": self._settings,
+            "versions": self._versions,
+            "seconds": snapshot.seconds,
+            "digest": digest(arrays),
+        }
+        try:
+            with self._manager() as (manager, args):
+                parts = {"arrays": args.StandardSave(arrays), "info": args.JsonSave(info)}
+                manager.save(updates_of(snapshot), args=args.Composite(**parts), force=True)
+        except Exception as error:  # the file system and Orbax have many
+            raise SettingsError(f"no checkpoint could be written to {self._folder}: {_one_line(error)}") from error
+        now = time.monotonic()
+        self._next = now + max(self._seconds, (now - began) / SHARE)
+
+    def latest(self, like: Snapshot) -> Snapshot | None:
+        """The last one that is sound; None if there is none at all.
+
+        Args:
+            like: a snapshot of these settings, of no updates; shapes and types are enough.
+
+        Raises:
+            SettingsError: if all are damaged, or the last sound one is of other settings.
+        """
+        with contextlib.ExitStack() as stack:
+            if not self._folder.is_dir():
+                return None
+            manager, args = stack.enter_context(self._manager())
+            steps = sorted(manager.all_steps(), reverse=True)
+            for step in steps:
+                try:
+                    parts = {"arrays": args.StandardRestore(), "info": args.JsonRestore()}
+                    restored = manager.restore(step, args=args.Composite(**parts))
+                    snapshot = self._checked(restored["arrays"], restored["info"], like)
+                except SettingsError:
+                    raise
+                except Exception as error:  # damage shows itself in as many ways as there are bytes
+                    logging.getLogger("rpo_jax").warning(
+                        f"the checkpoint of update {step} is damaged, and is passed over: {_one_line(error)}"
+                    )
+                else:
+                    return snapshot
+        if steps:
+            raise SettingsError(f"all checkpoints in {self._folder} are damaged; remove them to train from the start")
+        return None
+
+    def _checked(self, arrays: dict[str, np.ndarray], info: dict[str, Any], like: Snapshot) -> Snapshot:
+        if info["digest"] != digest(arrays):
+            raise ValueError("its numbers are not those that were written")
+        if info["settings"] != self._settings:
+            raise SettingsError(f"the checkpoints in {self._folder} are of other settings than the run's")
+        changed = [name for name, version in self._versions.items() if info["versions"].get(name) != version]
+        if changed:
+            logging.getLogger("rpo_jax").warning(
+                f"{' and '.join(changed)} have other versions than when this was written: results may differ"
+            )
+        return unflatten(arrays, like)._replace(seconds=info["seconds"])
+
+    @contextlib.contextmanager
+    def _manager(self) -> Any:
+        import orbax.checkpoint as ocp
+
+        options = ocp.CheckpointManagerOptions(max_to_keep=LATEST, enable_async_checkpointing=False)
+        with ocp.CheckpointManager(self._folder, options=options) as manager:
+            yield manager, ocp.args
+
+
+def updates_of(snapshot: Snapshot) -> int:
+    """Updates that a snapshot has behind it."""
+    return next(iter(snapshot.metrics.values())).shape[-1]
+
+
+def flatten(snapshot: Snapshot) -> dict[str, np.ndarray]:
+    """Its arrays by name."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(snapshot._replace(seconds=None))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
+    """The snapshot of these arrays.
+
+    Raises:
+        ValueError: if they are not those of one that looks like this, whatever the number of updates.
+    """
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(seconds=None))
+    expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if ".metrics" not in name}
+    if set(arrays) != set(expected) or any((arrays[name].shape, arrays[name].dtype) != kinds[name] for name in kinds):
+        raise ValueError("its arrays are not those of the run")
+    return jax.tree.unflatten(tree, [arrays[name] for name in expected])
+
+
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of names, types, shapes and contents."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype} {array.shape}".encode())
+        total.update(array.view(np.uint8).data if array.size else b"")
+    return total.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
