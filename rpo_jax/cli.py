@@ -1,4 +1,4 @@
-"""The command `rpo-jax`: train, compare, evaluate, envs."""
+"""The command `rpo-jax`: train, compare, resume, evaluate, envs."""
 
 import contextlib
 import dataclasses
@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -66,6 +67,17 @@ class Compare(RunOptions):
 
 
 @dataclasses.dataclass
+class Resume:
+    """Go on with a run that was stopped, from its last checkpoint."""
+
+    folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has begun", "DIR")]
+    runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
+        None
+    )
+    compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
+
+
+@dataclasses.dataclass
 class Evaluate:
     """Play whole episodes with the policies of a run folder, and print their returns."""
 
@@ -121,7 +133,7 @@ def parse(arguments: list[str]) -> Any:
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                tyro.conf.OmitArgPrefixes[Train | Compare | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
+                tyro.conf.OmitArgPrefixes[Train | Compare | Resume | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
                 prog="rpo-jax",
                 description="Robust Policy Optimization for continuous control, in JAX.",
                 args=arguments,
@@ -209,6 +221,20 @@ def _compare(options: Compare) -> int:
     return _exit_code(summaries)
 
 
+def _resume(options: Resume) -> int:
+    from rich.console import Console
+
+    from rpo_jax.runs.launch import resume
+    from rpo_jax.runs.spec import setting_labels
+
+    _use_all_cores()
+    console = Console(stderr=True)
+    _prepare(options, console)
+    spec, summary, _ = resume(options.folder, console, options.runs_at_once)
+    _report([summary], [setting_labels(spec)], options.folder)
+    return _exit_code([summary])
+
+
 def _exit_code(summaries: list[dict[str, Any]]) -> int:
     if any(summary["failure"] for summary in summaries):
         return 1
@@ -259,7 +285,7 @@ def _envs(options: Envs) -> int:
     return 0
 
 
-COMMANDS: dict[type, Any] = {Train: _train, Compare: _compare, Evaluate: _evaluate, Envs: _envs}
+COMMANDS: dict[type, Any] = {Train: _train, Compare: _compare, Resume: _resume, Evaluate: _evaluate, Envs: _envs}
 
 
 def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> Any:
@@ -273,7 +299,7 @@ def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> A
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
 
 
-def _prepare(options: RunOptions, console: Any) -> None:
+def _prepare(options: RunOptions | Resume, console: Any) -> None:
     """Sets up the process: only a command does so, never an import."""
     from rpo_jax.memory import check_runs_at_once
 
@@ -281,7 +307,7 @@ def _prepare(options: RunOptions, console: Any) -> None:
     _keep_programs(options, console)
 
 
-def _keep_programs(options: RunOptions | Evaluate, console: Any) -> None:
+def _keep_programs(options: RunOptions | Resume | Evaluate, console: Any) -> None:
     import jax
     import platformdirs
 
@@ -327,8 +353,19 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
             console.print(
                 f"an environment failed: {summary['failure']}", style="bold red", highlight=False, markup=False
             )
+        for fault in summary["faults"]:
+            console.print(
+                f"{fault['run']} stopped in update {fault['update']}: its {fault['what']} became NaN or infinite; its "
+                "policy is that of the update before",
+                style="bold red",
+                highlight=False,
+                markup=False,
+            )
+        if summary["broken_episodes"]:
+            console.print(f"{summary['broken_episodes']:,} episodes ended because the simulator gave NaN or infinity")
     if any(summary["interrupted"] for summary in summaries):
         console.print("interrupted: the results are those of the updates done so far")
+        console.print(f"to go on: rpo-jax resume {shlex.quote(str(path))}", highlight=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
 
 

@@ -168,7 +168,8 @@ class Spread:
 
         if shares > 1:
             parts = {
-                name: jax.tree.map(partial(together, axis), getattr(state, name)) for name, axis in _ENVIRONMENTS.items()
+                name: jax.tree.map(partial(together, axis), getattr(state, name))
+                for name, axis in _ENVIRONMENTS.items()
             }
             state = jax.tree.map(first, state).replace(**parts)
         return self.runs(state)

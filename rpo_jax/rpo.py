@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from rpo_jax.advantages import generalized_advantage_estimation
 from rpo_jax.agent import Agent, flatten, make_optimizer
 from rpo_jax.config import Hyperparams
+from rpo_jax.faults import quarantine
 from rpo_jax.losses import standardize
 from rpo_jax.metrics import Metrics, rollout_metrics
-from rpo_jax.faults import quarantine
 from rpo_jax.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.sparsity import where_any

@@ -73,7 +73,13 @@ def update_policy(
         return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
 
     zeros = {name: jnp.zeros(()) for name in LOSS_METRICS}
-    start = (jnp.zeros((), jnp.int32), (weights, state.opt_state), zeros, jnp.full((), -jnp.inf), jnp.zeros((), jnp.int32))
+    start = (
+        jnp.zeros((), jnp.int32),
+        (weights, state.opt_state),
+        zeros,
+        jnp.full((), -jnp.inf),
+        jnp.zeros((), jnp.int32),
+    )
     epochs, (weights, opt_state), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
     metrics = {name: value / epochs for name, value in sums.items()}
     metrics["epochs"] = epochs.astype(jnp.float32)

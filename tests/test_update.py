@@ -41,6 +41,7 @@ def start(agent: Agent, hyperparams: Hyperparams, done: int = 0) -> TrainingStat
         env_state=None,
         obs=jnp.zeros((agent.config.num_envs, 2)),
         update=jnp.zeros((), jnp.int32),
+        fault=jnp.zeros((), jnp.int32),
         key=jax.random.key(0),
     )
     return state.replace(update=jnp.asarray(done))

@@ -62,9 +62,7 @@ class Pool(Protocol):
         ...
 
 
-def cut_where_broken(
-    obs: np.ndarray, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray
-) -> tuple[np.ndarray, ...]:
+def cut_where_broken(obs: np.ndarray, reward: Any, terminated: Any, truncated: Any) -> tuple[Any, ...]:
     """True successors [..., O], rewards, ends: what is not finite cuts the episode, with NaN seen and no reward."""
     broken = ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
     if not broken.any():

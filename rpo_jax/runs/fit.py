@@ -17,6 +17,8 @@ from rpo_jax.errors import SimulatorError
 from rpo_jax.memory import fit_in_memory, needed_bytes
 from rpo_jax.metrics import METRICS, Metrics
 from rpo_jax.rpo import init, train_iteration
+from rpo_jax.runs.checkpoints import Checkpoints, Snapshot, updates_of
+from rpo_jax.runs.signals import stop_requests
 from rpo_jax.sweep import as_runs, by_setting_and_seed, collect
 from rpo_jax.types import TrainingState
 
@@ -60,7 +62,7 @@ class Fit(NamedTuple):
         train_seconds: the rest.
         bytes_per_run: peak device memory of the call, for each of its runs.
         runs_at_once: runs in one call.
-        interrupted: whether the user, or a failure, stopped it before the last update.
+        interrupted: whether a signal, or a failure, stopped it before the last update.
         failure: of an environment on the host; None if none failed.
     """
 
@@ -81,11 +83,12 @@ def fit(
     on_progress: Callable[[Progress], Any] = lambda progress: None,
     devices: Sequence[Any] | None = None,
     runs_at_once: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
 
-    An interrupt (Ctrl-C) ends it after the segment under way, and what was done is returned; where an environment on
-    the host fails, what was done before that segment.
+    SIGINT (Ctrl-C) and SIGTERM end it after the segment under way, and what was done is returned; where an environment
+    on the host fails, what was done before that segment. A second signal ends it at once.
 
     Args:
         agent: the static part.
@@ -94,65 +97,152 @@ def fit(
         on_progress: called after each segment.
         devices: over which runs are spread; all of the default platform if None.
         runs_at_once: the most in one call, even if memory holds more; in each segment batches take turns.
+        checkpoints: written from time to time, and when training is stopped. Where there is one already, training goes
+            on from it: bit for bit as if never stopped, but environments on the host begin new episodes.
 
     Raises:
-        SettingsError: if `runs_at_once` is not 1 or more, or memory does not hold a single run.
+        SettingsError: if `runs_at_once` is not 1 or more, memory does not hold a single run, or a checkpoint cannot be
+            written or read.
     """
     runs = as_runs(hyperparams, keys)
-    num_runs = len(runs[1])
     agent.env.forget()
-
-    def compile_for(spread: Spread) -> Any:
-        settings, run_keys = spread.placed(runs)
-        state = spread.shapes(partial(_init_runs, spread), settings, run_keys)
-        return spread.compile(_advance_runs.trace(spread, settings, state, 0))
-
     began = time.perf_counter()
-    spread, advance = fit_in_memory(agent, num_runs, devices, runs_at_once, compile_for)
-    batches = spread.place(runs)
-    states = jax.block_until_ready([_init_runs(spread, *batch) for batch in batches])
+    spread, advance = fit_in_memory(agent, len(runs[1]), devices, runs_at_once, partial(_compile, runs))
+    course = _Course(spread, advance, runs, len(keys))
+    if checkpoints:
+        course.go_on_from(checkpoints.latest(course.blank()))
+    course.begin()
     compile_seconds = time.perf_counter() - began
 
-    rows: list[dict[str, np.ndarray]] = []
-    updates, count, interrupted, failure = 0, 1, False, None
-    began = time.perf_counter()
-    try:
-        agent.env.check()
-        while updates < agent.config.num_updates:
-            segment_began = time.perf_counter()
-            following, metrics = zip(
-                *(advance(settings, state, count) for (settings, _), state in zip(batches, states, strict=True)),
-                strict=True,
-            )
-            row = _rows(spread, metrics, count, num_runs, len(keys))  # waits for the segment
+    count, failure = 1, None
+    with stop_requests() as stopped:
+        try:
             agent.env.check()
-            # All at once, so that an interrupt leaves all at the same update.
-            rows, states, updates = [*rows, row], following, updates + count
-            now = time.perf_counter()
-            on_progress(Progress(updates, now - began, rows[-1]))
-            wanted = int(count * SEGMENT_SECONDS / max(now - segment_began, 1e-6))
-            count = max(1, min(wanted, 2 * count, MAX_SEGMENT, agent.config.num_updates - updates))
-    except KeyboardInterrupt:
-        interrupted = True
-    except SimulatorError as error:
-        interrupted, failure = True, error
-    finally:
-        jax.effects_barrier()  # a segment that was cut still steps its environments
-        for state in states:
-            agent.env.close(state.env_state)
-    train_seconds = time.perf_counter() - began
-    empty = np.zeros((num_runs // len(keys), len(keys), 0), np.float32)
-    state, _ = jax.block_until_ready(collect(spread, [(state, {}) for state in states], num_runs, len(keys)))
+            while not stopped and course.updates < agent.config.num_updates:
+                segment_began = time.perf_counter()
+                row = course.advance(count)
+                on_progress(Progress(course.updates, course.seconds, row))
+                if checkpoints and checkpoints.due():
+                    checkpoints.save(course.snapshot())
+                wanted = int(count * SEGMENT_SECONDS / max(time.perf_counter() - segment_began, 1e-6))
+                count = max(1, min(wanted, 2 * count, MAX_SEGMENT, agent.config.num_updates - course.updates))
+        except SimulatorError as error:
+            failure = error
+        finally:
+            course.close()
+        interrupted = course.updates < agent.config.num_updates
+        if checkpoints and interrupted and course.updates:
+            checkpoints.save(course.snapshot())
+    state = course.state()
     return Fit(
         state=state,
-        metrics={name: np.concatenate([empty] + [row[name] for row in rows], axis=-1) for name in METRICS},
+        metrics=course.metrics(),
         compile_seconds=compile_seconds,
-        train_seconds=train_seconds,
+        train_seconds=course.seconds,
         bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
         runs_at_once=spread.num_runs,
         interrupted=interrupted,
         failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
     )
+
+
+class _Course:
+    """Runs on their way, in batches that take turns: where they are between two segments."""
+
+    def __init__(self, spread: Spread, program: Any, runs: Any, num_seeds: int):
+        self._spread, self._program = spread, program
+        self._num_runs, self._num_seeds = len(runs[1]), num_seeds
+        self._batches = spread.place(runs)
+        self._states: list[TrainingState] = []
+        self._rows: list[dict[str, np.ndarray]] = []
+        self._seconds = 0.0
+        self.updates = 0
+
+    def blank(self) -> Snapshot:
+        """What a snapshot looks like before the first update."""
+        state = jax.eval_shape(lambda: _data_of_keys(self._collected(self._initial())))
+        empty = np.zeros((self._num_runs // self._num_seeds, self._num_seeds, 0), np.float32)
+        return Snapshot(state, dict.fromkeys(METRICS, empty), 0.0)
+
+    def go_on_from(self, snapshot: Snapshot | None) -> None:
+        """Takes the place of what a snapshot holds, if there is one."""
+        if snapshot is None:
+            return
+        self._rows, self.updates, self._seconds = [snapshot.metrics], updates_of(snapshot), snapshot.seconds
+        of_runs = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), snapshot.state)
+        kind = jax.random.key_impl(self._batches[0][1])
+        placed, like = self._spread.place_states(of_runs), jax.eval_shape(self._initial)
+        self._states = [_with_keys(*pair, kind) for pair in zip(placed, like, strict=True)]
+
+    def begin(self) -> None:
+        """Makes the states that no snapshot gave: all of them, or what lives on the host."""
+        if not self._states:
+            self._states = self._initial()
+        elif self._spread.agent.env.on_host:
+            pairs = zip(self._states, self._initial(episodes=self.updates), strict=True)
+            self._states = [old.replace(env_state=new.env_state, obs=new.obs) for old, new in pairs]
+        jax.block_until_ready(self._states)
+        self._began = time.perf_counter() - self._seconds
+
+    def advance(self, count: int) -> dict[str, np.ndarray]:
+        """Does `count` updates of every run, and gives their metrics {name: [H, S, count]}.
+
+        Raises:
+            SimulatorError: if an environment on the host failed; all is as it was before.
+        """
+        pairs = zip(self._batches, self._states, strict=True)
+        states, metrics = zip(*(self._program(settings, state, count) for (settings, _), state in pairs), strict=True)
+        row = _rows(self._spread, metrics, count, self._num_runs, self._num_seeds)  # waits for the segment
+        self._spread.agent.env.check()
+        self._states, self._rows, self.updates = list(states), [*self._rows, row], self.updates + count
+        self._seconds = time.perf_counter() - self._began
+        return row
+
+    @property
+    def seconds(self) -> float:
+        """Trained so far."""
+        return self._seconds
+
+    def state(self) -> TrainingState:
+        """Of all runs, leaves [H, S, ...]."""
+        return jax.block_until_ready(self._collected(self._states))
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Of all updates so far {name: [H, S, updates]}."""
+        empty = np.zeros((self._num_runs // self._num_seeds, self._num_seeds, 0), np.float32)
+        return {name: np.concatenate([empty, *(row[name] for row in self._rows)], axis=-1) for name in METRICS}
+
+    def snapshot(self) -> Snapshot:
+        """All that is needed to go on from here."""
+        return Snapshot(jax.device_get(_data_of_keys(self.state())), self.metrics(), self._seconds)
+
+    def close(self) -> None:
+        """Frees what environments hold on the host."""
+        jax.effects_barrier()  # a segment that was cut still steps its environments
+        for state in self._states:
+            self._spread.agent.env.close(state.env_state)
+
+    def _initial(self, episodes: int = 0) -> list[TrainingState]:
+        """States before the first update; other `episodes` are others of the same seeds."""
+        own = [(settings, jax.vmap(jax.random.fold_in, (0, None))(keys, episodes)) for settings, keys in self._batches]
+        return [_init_runs(self._spread, *batch) for batch in (own if episodes else self._batches)]
+
+    def _collected(self, states: list[TrainingState]) -> TrainingState:
+        return collect(self._spread, [(state, {}) for state in states], self._num_runs, self._num_seeds)[0]
+
+
+def _data_of_keys(state: TrainingState) -> TrainingState:
+    """A state whose random keys are plain numbers."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
+
+
+def _with_keys(state: TrainingState, like: TrainingState, kind: Any) -> TrainingState:
+    """The way back: keys of that kind where `like` has keys."""
+    return jax.tree.map(lambda x, y: jax.random.wrap_key_data(x, impl=kind) if _is_key(y) else x, state, like)
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
@@ -184,11 +274,18 @@ def _init_runs(spread: Spread, runs: Hyperparams, keys: jax.Array) -> TrainingSt
     return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN), BY_DEVICE)(runs, keys)
 
 
-@partial(jax.jit, static_argnums=0)
-def _advance_runs(spread: Spread, runs: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Any]:
+def _compile(runs: Any, spread: Spread) -> Any:
+    """The program of a segment. It takes the states it is given; but not those on the host, where it may fail."""
+    settings, keys = spread.placed(runs)
+    state = spread.shapes(partial(_init_runs, spread), settings, keys)
+    advance = _advance_runs if spread.agent.env.on_host else _advance_runs_in_place
+    return spread.compile(advance.trace(spread, settings, state, 0))
+
+
+def _advance(spread: Spread, runs: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Any]:
     """`count` rounds of every run; a traced number, so that one program serves segments of any length."""
 
-    def advance(hyperparams: Hyperparams, state: TrainingState, count: int):
+    def rounds(hyperparams: Hyperparams, state: TrainingState, count: int):
         def body(index, carry):
             state, rows = carry
             state, metrics = train_iteration(spread.agent, hyperparams, state)
@@ -196,4 +293,8 @@ def _advance_runs(spread: Spread, runs: Hyperparams, state: TrainingState, count
 
         return jax.lax.fori_loop(0, count, body, (state, {name: jnp.zeros(MAX_SEGMENT) for name in METRICS}))
 
-    return spread.map(advance, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(runs, state, count)
+    return spread.map(rounds, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(runs, state, count)
+
+
+_advance_runs = jax.jit(_advance, static_argnums=0)
+_advance_runs_in_place = jax.jit(_advance, static_argnums=0, donate_argnums=2)

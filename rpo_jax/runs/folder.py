@@ -3,6 +3,7 @@
 settings.json   what was trained
 metrics.csv     one row per setting, seed and update
 curves.png      return and entropy over steps
+checkpoints/    where training was last; `rpo-jax resume` goes on from there
 policies.npz    parameters and normalisation of every trained policy, leaves [H, S, ...]; loads without pickle
 summary.json    final numbers, times and versions
 """
@@ -10,10 +11,13 @@ summary.json    final numbers, times and versions
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import math
+import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,16 +31,20 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.metrics import METRICS
 from rpo_jax.normalization import Moments
 from rpo_jax.rpo import init
+from rpo_jax.runs.checkpoints import FOLDER as CHECKPOINTS
+from rpo_jax.runs.checkpoints import Checkpoints
 from rpo_jax.runs.fit import Failure, Fit
 from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import check_seeds, num_settings, settings_list
-from rpo_jax.types import Policy
+from rpo_jax.types import FAULTS, Policy, TrainingState
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 COMPARISON = "comparison.json"
+DIGEST = "digest"
+STACK = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
 PACKAGES = (
-    *("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy"),
+    *STACK,
     *("gymnax", "brax", "mujoco", "playground", "envpool", "gymnasium", "pybullet"),
 )
 
@@ -73,7 +81,9 @@ def claim(folder: Path) -> None:
 
 
 def release(folder: Path) -> None:
-    """Gives up a folder whose run came to nothing, so that it can be used again."""
+    """Gives up a folder whose run came to nothing, so that it can be used again; one with a checkpoint is kept."""
+    if (folder / CHECKPOINTS).exists():
+        return
     (folder / SETTINGS).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -84,17 +94,63 @@ def write_settings(folder: Path, spec: RunSpec) -> None:
     described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     del described["num_threads"]  # the machine's, not the run's
     described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
-    write_json(folder / SETTINGS, {"format": FORMAT, "version": _version("rpo_jax"), **described})
+    described |= {"format": FORMAT, "version": _version("rpo_jax")}
+    write_json(folder / SETTINGS, described | {DIGEST: _digest(described)})
+
+
+def checkpoints_of(folder: Path, agent: Agent) -> Checkpoints:
+    """The checkpoints of the run whose settings the folder holds."""
+    suite = agent.env.name.partition("/")[0]
+    names = [name for name in PACKAGES if name in (*STACK, suite)]
+    return Checkpoints(folder, _read_settings(folder)[DIGEST], {name: _version(name) for name in names})
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run there has come to its end."""
+    try:
+        return json.loads((folder / SUMMARY).read_text())["interrupted"] is False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _digest(described: dict[str, Any]) -> str:
+    """SHA-256 of settings as the file holds them."""
+    own = {name: value for name, value in plain(described).items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
-    """Writes metrics, policies and, last, the summary, which it returns."""
-    _write_metrics(folder / METRICS_TABLE, spec, result.metrics)
+    """Writes metrics, policies and, last, the summary, which it returns.
+
+    Raises:
+        SettingsError: if the disk does not take them.
+    """
     leaves: dict[str, Any] = {"/".join(path): np.asarray(leaf) for path, leaf in _flatten(result.state.policy).items()}
-    np.savez(folder / POLICIES, **leaves)
     summary = summarize(spec, result)
-    write_json(folder / SUMMARY, summary)
+    try:
+        with written_whole(folder / METRICS_TABLE) as path:
+            _write_metrics(path, spec, result.metrics)
+        with written_whole(folder / POLICIES) as path, path.open("wb") as file:
+            np.savez(file, **leaves)
+        write_json(folder / SUMMARY, summary)
+    except OSError as error:
+        raise SettingsError(
+            f"the results could not be written: {error.strerror}; mend that, and then: rpo-jax resume {folder}"
+        ) from None
     return summary
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` once it is whole and on the disk."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
@@ -123,6 +179,8 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "runs_at_once": result.runs_at_once,
         "interrupted": result.interrupted,
         "failure": None if result.failure is None else told(spec, result.failure),
+        "faults": _faults(spec, result.state),
+        "broken_episodes": int(np.nansum(result.metrics["broken_episodes"])),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
     }
@@ -130,11 +188,27 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
 
 def told(spec: RunSpec, failure: Failure) -> str:
     """The setting and seed that failed, and what its environment said."""
-    if failure.run is None:
-        return failure.message
-    setting, seed = failure.run
+    return failure.message if failure.run is None else f"{_run_label(spec, *failure.run)}: {failure.message}"
+
+
+def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
+    """The runs that stopped being finite: when, and what did so first."""
+    faults, updates = np.asarray(state.fault), np.asarray(state.update)
+    return [
+        {
+            "run": _run_label(spec, setting, seed),
+            "setting": setting,
+            "seed": spec.seeds[seed],
+            "update": int(updates[setting, seed]) + 1,
+            "what": FAULTS[faults[setting, seed]],
+        }
+        for setting, seed in np.argwhere(faults > 0).tolist()
+    ]
+
+
+def _run_label(spec: RunSpec, setting: int, seed: int) -> str:
     label = setting_labels(spec)[setting]
-    return f"seed {spec.seeds[seed]}{label and f' of {label}'}: {failure.message}"
+    return f"seed {spec.seeds[seed]}{label and f' of {label}'}"
 
 
 def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
@@ -161,13 +235,24 @@ def load_run(folder: Path) -> LoadedRun:
     Raises:
         SettingsError: if the folder holds no run, or one that is unfinished, damaged or of another version.
     """
+    spec = load_spec(folder)
+    agent = spec.agent()
+    return LoadedRun(spec, agent, _read_policy(folder, spec, agent))
+
+
+def load_spec(folder: Path) -> RunSpec:
+    """Reads the settings of a run back.
+
+    Raises:
+        SettingsError: if the folder holds no run, or its settings are damaged or of another version.
+    """
     described = _read_settings(folder)
     try:
         spec = _parse_spec(described)
-        agent = spec.agent()
+        spec.agent()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
-    return LoadedRun(spec, agent, _read_policy(folder, spec, agent))
+    return spec
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -184,6 +269,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     if written != FORMAT:
         raise SettingsError(
             f"{folder} was written in format {written}, and this version reads format {FORMAT}; train again"
+        )
+    if described.get(DIGEST) != _digest(described):
+        raise SettingsError(
+            f"{path} is damaged, or was changed after it was written: its digest is not that of its text"
         )
     return described
 
@@ -254,7 +343,8 @@ def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) ->
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON; "inf" and null stand for infinity and NaN, which it does not have."""
-    path.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
+    with written_whole(path) as part:
+        part.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def plain(x: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from rpo_jax.errors import SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.runs import folder
 from rpo_jax.runs.fit import Fit, fit
 from rpo_jax.runs.plots import Curves, draw_curves
@@ -26,14 +26,40 @@ def run_to_folder(
         The summary, and the curves by label of the setting.
 
     Raises:
+        SettingsError: if the folder holds a run already, or the disk does not take what is written.
         SimulatorError: if an environment on the host failed in the first update; the folder is not made then.
     """
-    agent = spec.agent()
     folder.claim(path)
     folder.write_settings(path, spec)
+    return finish(spec, path, console, runs_at_once)
+
+
+def resume(
+    path: Path, console: Console, runs_at_once: int | None = None
+) -> tuple[RunSpec, dict[str, Any], dict[str, Curves]]:
+    """Goes on with the run of a folder from its last checkpoint, or from the start if there is none.
+
+    Raises:
+        SettingsError: if it holds no run, one that is at its end, or a damaged one.
+    """
+    spec = folder.load_spec(path)
+    if folder.is_finished(path):
+        raise SettingsError(f"{path} is finished: nothing is left to do")
+    if spec.agent().env.on_host:
+        console.print(f"{spec.env} lives outside of JAX: its episodes begin anew, the rest goes on as it was")
+    return spec, *finish(spec, path, console, runs_at_once)
+
+
+def finish(
+    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None
+) -> tuple[dict[str, Any], dict[str, Curves]]:
+    """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`."""
+    agent = spec.agent()
+    checkpoints = folder.checkpoints_of(path, agent)
     try:
         with ProgressBar(console, spec).show() as bar:
-            result = fit(agent, spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), bar, runs_at_once=runs_at_once)
+            keys = seeds(spec.seeds[0], len(spec.seeds))
+            result = fit(agent, spec.hyperparams, keys, bar, runs_at_once=runs_at_once, checkpoints=checkpoints)
         if not result.metrics["entropy"].size:
             failure = result.failure
             raise SimulatorError(f"in the first update, {folder.told(spec, failure)}") if failure else KeyboardInterrupt
@@ -42,7 +68,9 @@ def run_to_folder(
         raise
     summary = folder.write_results(path, spec, result)
     curves = curves_of(spec, result)
-    draw_curves(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)
+    with folder.written_whole(path / PICTURE) as part:
+        figure = draw_curves(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds")
+        figure.savefig(part, dpi=120, format="png")
     return summary, curves
 
 
