@@ -1,0 +1,182 @@
+"""Training that was stopped goes on as if it had not been; what is damaged is passed over or refused."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+import toys
+from hypothesis import HealthCheck, given, settings
+
+import rpo_jax
+from rpo_jax import SettingsError, fit, grid, seeds
+from rpo_jax.runs import checkpoints as module
+from rpo_jax.runs.checkpoints import FOLDER, Checkpoints
+from rpo_jax.runs.fit import Fit, Progress
+
+SETTINGS, UPDATES = grid(rpo_alpha=[0.1, 0.2]), 9
+
+
+def checkpoints_in(folder: Path, settings: str = "these", **versions: str) -> Checkpoints:
+    return Checkpoints(folder, settings, versions, seconds=0.0)
+
+
+def stopped_after(updates: int, number: int = signal.SIGTERM) -> Any:
+    def stop(progress: Progress) -> None:
+        if progress.updates >= updates:
+            os.kill(os.getpid(), number)
+
+    return stop
+
+
+def train(folder: Path | None = None, stop: Any = lambda progress: None, env: Any = None, **options: Any) -> Fit:
+    agent = toys.tiny_agent(rpo_jax.RPO, env=env or toys.reaching_env(), updates=UPDATES)
+    return fit(agent, SETTINGS, seeds(0, 3), stop, checkpoints=folder and checkpoints_in(folder), **options)
+
+
+def assert_same(found: Fit, expected: Fit) -> None:
+    for name, values in expected.metrics.items():
+        np.testing.assert_array_equal(found.metrics[name], values, err_msg=name)
+    of_keys = jax.tree.map(lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
+                           (found.state, expected.state))  # fmt: skip
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y), *of_keys)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("runs_at_once", [None, 4])
+def test_a_stopped_fit_goes_on_bit_for_bit(tmp_path, number, runs_at_once):
+    with toys.told("once more ends it at once"):
+        half = train(tmp_path, stopped_after(2, number), runs_at_once=runs_at_once)
+    done = half.metrics["entropy"].shape[-1]
+    assert half.interrupted
+    assert 2 <= done < UPDATES
+    rest = train(tmp_path, runs_at_once=runs_at_once)
+    assert not rest.interrupted
+    assert rest.train_seconds > half.train_seconds
+    assert_same(rest, train(runs_at_once=runs_at_once))
+
+
+def test_handlers_are_put_back():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    train(stop=stopped_after(1))
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_a_second_signal_ends_it_at_once():
+    def stop(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stop=stop)
+
+
+def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episodes(tmp_path):
+    class Failing(toys.CountingPool):
+        def step(self, action: np.ndarray) -> Any:
+            if toys.CountingPool.steps == 30:
+                toys.CountingPool.steps += 1
+                raise ValueError("the leg came off")
+            return super().step(action)
+
+    toys.CountingPool.steps = 0
+    one = jax.devices()[:1]
+    with toys.told("came off"):
+        half = train(tmp_path, env=toys.host_env(Failing), devices=one)
+    assert half.failure is not None
+    toys.CountingPool.begun = []
+    rest = train(tmp_path, env=toys.host_env(Failing), devices=one)
+    assert rest.failure is None
+    whole = train(env=toys.host_env(), devices=one)
+    done = half.metrics["entropy"].shape[-1]
+    np.testing.assert_array_equal(rest.metrics["entropy"][..., :done], half.metrics["entropy"])
+    assert rest.metrics["entropy"].shape == whole.metrics["entropy"].shape
+    assert set(toys.CountingPool.begun[0]).isdisjoint(toys.CountingPool.begun[1])
+    assert np.isfinite(rest.metrics["policy_loss"]).all()
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    with toys.told("once more"):
+        train(tmp_path, stopped_after(1))
+    agent = toys.tiny_agent(rpo_jax.RPO, updates=UPDATES)
+    with pytest.raises(SettingsError, match="other settings"):
+        fit(agent, SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, "others"))
+
+
+def test_other_versions_are_told(tmp_path):
+    with toys.told("once more"):
+        train(tmp_path, stopped_after(1))
+    agent = toys.tiny_agent(rpo_jax.RPO, updates=UPDATES)
+    with toys.told("jax .*other versions"):
+        fit(agent, SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, jax="0.0"))
+
+
+def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monkeypatch):
+    train(tmp_path)
+    kept = sorted(int(path.name) for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
+    assert len(kept) == module.LATEST
+    slow = Checkpoints(tmp_path, "these", {}, seconds=3600)
+    assert not slow.due()
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    often = Checkpoints(tmp_path / "new", "these", {}, seconds=1)
+    blank = module.Snapshot(None, {"entropy": np.zeros((1, 1, 1))}, 0.0)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(module, "digest", lambda arrays: clock.__setitem__(0, clock[0] + 3.0) or "none")  # takes 3 s
+    often.save(blank)
+    clock[0] += 3.0 / module.SHARE - 1
+    assert not often.due()
+    clock[0] += 2
+    assert often.due()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> tuple[Path, Fit]:
+    folder = tmp_path_factory.mktemp("stopped")
+    reports: list[Progress] = []
+
+    def stop(progress: Progress) -> None:
+        reports.append(progress)
+        stopped_after(5)(progress)
+
+    with toys.told("once more"):
+        train(folder, stop)
+    return folder, train()
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+def test_damage_is_refused_or_does_no_harm(stopped, tmp_path_factory, data):
+    """One file of the last checkpoint, or of both, is cut, flipped or gone."""
+    original, whole = stopped
+    folder = tmp_path_factory.mktemp("damaged") / "run"
+    shutil.copytree(original, folder)
+    steps = sorted(
+        (path for path in (folder / FOLDER).iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
+    )
+    for step in steps[-data.draw(st.integers(1, len(steps))) :]:
+        files = sorted(path for path in step.rglob("*") if path.is_file() and path.stat().st_size)
+        damage(data, data.draw(st.sampled_from(files)))
+    try:
+        rest = train(folder)
+    except SettingsError as error:
+        assert "damaged" in str(error)
+    else:
+        assert_same(rest, whole)
+
+
+def damage(data: Any, file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    how = data.draw(st.sampled_from(["cut", "flip", "gone"]))
+    position = data.draw(st.integers(0, len(content) - 1))
+    if how == "gone":
+        file.unlink()
+    elif how == "cut":
+        file.write_bytes(content[:position])
+    else:
+        content[position] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(content)

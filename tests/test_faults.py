@@ -1,0 +1,129 @@
+"""What is not finite: a run that diverges is held where it was, a simulator that breaks loses an episode."""
+
+from typing import Any
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+from hypothesis import given, settings
+
+import rpo_jax
+from rpo_jax import Dynamics, Environment, Successor, grid, seeds, sweep, vectorize
+from rpo_jax.envs.host import Outcome, cut_where_broken
+from rpo_jax.faults import first_fault
+from rpo_jax.rollout import collect_rollout
+from rpo_jax.types import FAULTS
+
+# A diverging run
+
+
+def test_a_diverging_run_stays_as_it_was_and_the_others_never_know():
+    agent = toys.tiny_agent(rpo_jax.RPO, updates=6)
+    states, metrics = sweep(agent, grid(learning_rate=[1e-3, 1e6]), seeds(0, 2))
+    others, expected = sweep(agent, grid(learning_rate=[1e-3, 2e-3]), seeds(0, 2))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(metrics[name][0], values[0], err_msg=name)
+        assert np.isnan(metrics[name][1]).all()
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[0], y[0]), states.policy, others.policy)
+    np.testing.assert_array_equal(states.fault, [[0, 0], [FAULTS.index("gradient")] * 2])
+    np.testing.assert_array_equal(states.update, [[6, 6], [0, 0]])
+    start = jax.vmap(lambda key: rpo_jax.init(agent, rpo_jax.Hyperparams(), key))(seeds(0, 2))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x[1], y, rtol=1e-6), states.policy, start.policy)
+
+
+def test_what_was_learned_before_the_fault_is_kept():
+    """Its rewards become infinite in the third round."""
+
+    def init(key: jax.Array):
+        return jnp.zeros((), jnp.int32), jnp.zeros(1)
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        reward = jnp.where(state >= 16, 3e38, -(action[0] ** 2))  # two of them have no float32 mean
+        return state + 1, Successor(jnp.ones(1), reward, jnp.bool_(False), jnp.bool_(False))
+
+    env = vectorize(Dynamics(init, step), name="toy/rich", observation_size=1, **toys.bounds(-1.0, 1.0))
+    two, four = (sweep(toys.tiny_agent(env=env, updates=n, learning_rate_schedule="constant"), grid(), seeds(0, 1))
+                 for n in (2, 4))  # fmt: skip
+    assert FAULTS[four[0].fault[0, 0]] == "rewards"
+    assert four[0].update[0, 0] == 2
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y), four[0].policy, two[0].policy)
+    np.testing.assert_array_equal(np.isnan(four[1]["policy_loss"][0, 0]), [False, False, True, True])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=40)
+def test_the_first_fault_is_the_first(rows):
+    names = ("loss", "gradient", "parameters")
+    columns = dict(zip(names, jnp.asarray(rows).T, strict=True))
+    expected = next((name for row in rows for name, finite in zip(names, row, strict=True) if not finite), "none")
+    assert FAULTS[first_fault(**columns)] == expected
+
+
+# A simulator that breaks
+
+
+def breaking_env(bad: float, where: str) -> Environment:
+    """Counts, obs = t, reward = t; the fifth step gives `bad` in the one or the other."""
+
+    def init(key: jax.Array):
+        return jnp.zeros(()), jnp.zeros(1)
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        t = state + 1
+        given = {"obs": t, "reward": t}
+        given[where] = jnp.where(t == 5, bad, t)
+        state = jnp.where(t == 5, bad, t)
+        return state, Successor(given["obs"][None], given["reward"], jnp.bool_(False), jnp.bool_(False))
+
+    return vectorize(Dynamics(init, step), name="toy/breaking", observation_size=1, **toys.bounds(-1.0, 1.0))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["obs", "reward"])
+def test_a_broken_simulator_costs_an_episode_and_is_counted(bad, where):
+    agent = toys.tiny_agent(env=breaking_env(bad, where), num_steps=12, updates=3)
+    state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(0))
+    _, rollout = jax.jit(lambda state: collect_rollout(agent, state, rpo_jax.Hyperparams(), jax.random.key(1)))(state)
+    broken = np.arange(12) % 5 == 4
+    for n in range(4):
+        np.testing.assert_array_equal(rollout.broken[:, n], broken)
+        np.testing.assert_array_equal(rollout.truncated[:, n], broken)
+        np.testing.assert_array_equal(rollout.obs[:, n, 0], np.arange(12) % 5)
+        np.testing.assert_array_equal(rollout.final_obs[:, n, 0], np.where(broken, 4, np.arange(12) % 5 + 1))
+        np.testing.assert_array_equal(rollout.reward[:, n], np.where(broken, 0, np.arange(12) % 5 + 1))
+    assert not np.asarray(rollout.terminated).any()
+    states, metrics = sweep(agent, grid(), seeds(0, 1))
+    np.testing.assert_array_equal(metrics["broken_episodes"][0, 0], [4 * 2, 4 * 2, 4 * 3])
+    np.testing.assert_array_equal(metrics["episodes"], metrics["broken_episodes"])
+    np.testing.assert_allclose(states.obs_moments.mean[0, 0, 0], np.mean(np.arange(36) % 5), rtol=1e-5)
+    assert np.isfinite(metrics["policy_loss"]).all()
+
+
+class BreakingPool(toys.CountingPool):
+    """Its second environment breaks at t = 2, in its reward."""
+
+    def step(self, action: np.ndarray) -> Outcome:
+        obs, reward, terminated, truncated, final_obs = super().step(action)
+        reward[1] = np.where(self.time[1] == 2, np.nan, reward[1])
+        final_obs, reward, terminated, truncated = cut_where_broken(final_obs, reward, terminated, truncated)
+        self.time[terminated | truncated] = 0
+        return Outcome(self._obs(), reward, terminated, truncated, final_obs)
+
+
+def test_one_on_the_host_too():
+    agent = toys.tiny_agent(env=toys.host_env(BreakingPool), num_envs=3, num_minibatches=3, num_steps=6)
+    state, metrics = sweep(agent, grid(), seeds(0, 1), devices=jax.devices()[:1])
+    assert (np.asarray(metrics["broken_episodes"]) >= 2).all()  # of six steps, every second or third
+    assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
+    assert np.isfinite(state.obs_moments.mean).all()
+
+
+def test_what_is_sound_is_left_as_it_is():
+    arrays = np.ones((3, 2)), np.ones(3), np.array([True, False, False]), np.array([False, False, True])
+    assert all(x is y for x, y in zip(cut_where_broken(*arrays), arrays, strict=True))
+    obs, reward, terminated, truncated = cut_where_broken(np.array([1.0, np.inf]), 2.0, True, False)
+    assert np.isnan(obs).all()
+    assert (reward, terminated, truncated) == (0, False, True)
