@@ -230,9 +230,9 @@ def _resume(options: Resume) -> int:
     _use_all_cores()
     console = Console(stderr=True)
     _prepare(options, console)
-    spec, summary, _ = resume(options.folder, console, options.runs_at_once)
-    _report([summary], [setting_labels(spec)], options.folder)
-    return _exit_code([summary])
+    specs, summaries = resume(options.folder, console, options.runs_at_once)
+    _report(summaries, [setting_labels(spec) for spec in specs[: len(summaries)]], options.folder)
+    return _exit_code(summaries)
 
 
 def _exit_code(summaries: list[dict[str, Any]]) -> int:

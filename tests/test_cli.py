@@ -1,6 +1,7 @@
 """The command: what it fills a folder with, and how it refuses what cannot be used."""
 
 import contextlib
+import errno
 import functools
 import io
 import json
@@ -8,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -543,7 +545,7 @@ def test_a_run_without_policies_cannot_be_evaluated(sweep, tmp_path):
 
 def test_an_interrupt_keeps_what_was_done(tmp_path, monkeypatch):
     def interrupt(self, progress):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(ProgressBar, "__call__", interrupt)
     path = tmp_path / "run"
@@ -557,18 +559,60 @@ def test_an_interrupt_keeps_what_was_done(tmp_path, monkeypatch):
     assert is_picture(path / "curves.png")
     assert (outcome.fits[0].state.update == 1).all()
     assert played(str(path), "--num-episodes", "1").code == 0
+    assert f"to go on: rpo-jax resume {path}" in outcome.out
+    monkeypatch.undo()
+    rest = call("resume", str(path))
+    assert rest.code == 0
+    assert strict_json(path / "summary.json")["interrupted"] is False
+    call("train", *TINY, "--out", str(tmp_path / "whole"))
+    assert (path / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
+    found, expected = (load_run(folder).policy for folder in (path, tmp_path / "whole"))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert_refused(call("resume", str(path)), "is finished")
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(sweep, tmp_path):
+    path = tmp_path / "killed"
+    path.mkdir()
+    shutil.copy(sweep.path / "settings.json", path)
+    assert call("resume", str(path)).code == 0
+    assert (path / "metrics.csv").read_text() == (sweep.path / "metrics.csv").read_text()
+
+
+def test_a_full_disk_is_told_and_what_was_done_is_gone_on_with(tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", full)
+    path = tmp_path / "run"
+    assert_refused(
+        call("train", *TINY, "--out", str(path)), f"No space left on device; mend that, and then: rpo-jax resume {path}"
+    )
+    monkeypatch.undo()
+    assert call("resume", str(path)).code == 0
+    assert (path / "policies.npz").exists()
 
 
 def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
     def interrupt(self, progress):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(ProgressBar, "__call__", interrupt)
     path = tmp_path / "both"
     outcome = call("compare", *TINY, "--out", str(path))
     assert (outcome.code, len(outcome.fits)) == (130, 1)
-    assert not (path / "ppo").exists()
+    assert {entry.name for entry in (path / "ppo").iterdir()} == {"settings.json"}
     assert is_picture(path / "curves.png")
+    monkeypatch.undo()
+    rest = call("resume", str(path))
+    assert (rest.code, len(rest.fits)) == (0, 2)
+    whole = call("compare", *TINY, "--out", str(tmp_path / "whole"))
+    for variant in ("rpo", "ppo"):
+        found, expected = (folder / variant / "metrics.csv" for folder in (path, tmp_path / "whole"))
+        assert found.read_text() == expected.read_text()
+    assert strict_json(path / "comparison.json")[1]["final_return"] is not None
+    assert whole.code == 0
+    assert_refused(call("resume", str(path)), "is finished")
 
 
 def test_a_failure_before_the_first_update_leaves_nothing(tmp_path, monkeypatch):

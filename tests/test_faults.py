@@ -106,7 +106,7 @@ class BreakingPool(toys.CountingPool):
     """Its second environment breaks at t = 2, in its reward."""
 
     def step(self, action: np.ndarray) -> Outcome:
-        obs, reward, terminated, truncated, final_obs = super().step(action)
+        _, reward, terminated, truncated, final_obs = super().step(action)
         reward[1] = np.where(self.time[1] == 2, np.nan, reward[1])
         final_obs, reward, terminated, truncated = cut_where_broken(final_obs, reward, terminated, truncated)
         self.time[terminated | truncated] = 0

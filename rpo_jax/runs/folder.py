@@ -81,8 +81,8 @@ def claim(folder: Path) -> None:
 
 
 def release(folder: Path) -> None:
-    """Gives up a folder whose run came to nothing, so that it can be used again; one with a checkpoint is kept."""
-    if (folder / CHECKPOINTS).exists():
+    """Gives up a folder whose run came to nothing, so that it can be used again; what was done is kept."""
+    if (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists():
         return
     (folder / SETTINGS).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -108,9 +108,22 @@ def checkpoints_of(folder: Path, agent: Agent) -> Checkpoints:
 def is_finished(folder: Path) -> bool:
     """Whether the run there has come to its end."""
     try:
-        return json.loads((folder / SUMMARY).read_text())["interrupted"] is False
+        return read_summary(folder)["interrupted"] is False
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a run that has been trained."""
+    return json.loads((folder / SUMMARY).read_text())
+
+
+def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
+    """Metrics {name: [H, S, updates]} of a run that has been trained, as precise as the table has them."""
+    with (folder / METRICS_TABLE).open() as file:
+        rows = list(csv.DictReader(file))
+    shape = (num_settings(spec.hyperparams), len(spec.seeds), -1)
+    return {name: np.array([float(row[name] or "nan") for row in rows]).reshape(shape) for name in METRICS}
 
 
 def _digest(described: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.runs import folder
-from rpo_jax.runs.fit import Fit, fit
+from rpo_jax.runs.fit import fit
 from rpo_jax.runs.plots import Curves, draw_curves
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import RunSpec, setting_labels
@@ -34,20 +34,23 @@ def run_to_folder(
     return finish(spec, path, console, runs_at_once)
 
 
-def resume(
-    path: Path, console: Console, runs_at_once: int | None = None
-) -> tuple[RunSpec, dict[str, Any], dict[str, Curves]]:
-    """Goes on with the run of a folder from its last checkpoint, or from the start if there is none.
+def resume(path: Path, console: Console, runs_at_once: int | None = None) -> tuple[list[RunSpec], list[dict[str, Any]]]:
+    """Goes on with the run of a folder, or with those of a comparison, each from its last checkpoint or the start.
 
     Raises:
         SettingsError: if it holds no run, one that is at its end, or a damaged one.
     """
-    spec = folder.load_spec(path)
-    if folder.is_finished(path):
+    parts = sorted(entry.parent for entry in path.glob(f"*/{folder.SETTINGS}"))
+    of_comparison = bool(parts) and not (path / folder.SETTINGS).exists()
+    paths = parts if of_comparison else [path]
+    specs = [folder.load_spec(part) for part in paths]
+    if all(folder.is_finished(part) for part in paths):
         raise SettingsError(f"{path} is finished: nothing is left to do")
-    if spec.agent().env.on_host:
-        console.print(f"{spec.env} lives outside of JAX: its episodes begin anew, the rest goes on as it was")
-    return spec, *finish(spec, path, console, runs_at_once)
+    if specs[0].agent().env.on_host:
+        console.print(f"{specs[0].env} lives outside of JAX: its episodes begin anew, the rest goes on as it was")
+    if of_comparison:
+        return specs, _finish_all(specs, path, console, runs_at_once)
+    return specs, [finish(specs[0], path, console, runs_at_once)[0]]
 
 
 def finish(
@@ -67,10 +70,8 @@ def finish(
         folder.release(path)
         raise
     summary = folder.write_results(path, spec, result)
-    curves = curves_of(spec, result)
-    with folder.written_whole(path / PICTURE) as part:
-        figure = draw_curves(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds")
-        figure.savefig(part, dpi=120, format="png")
+    curves = curves_of(spec, result.metrics)
+    _draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
     return summary, curves
 
 
@@ -79,20 +80,32 @@ def compare_to_folder(
 ) -> list[dict[str, Any]]:
     """Trains several runs into subfolders named by variant, and draws them in one picture."""
     check_free(specs, path)
-    folder.claim(path)
-    summaries, curves = [], {}
     for spec in specs:
-        try:
-            summary, own = run_to_folder(spec, path / spec.variant, console, runs_at_once)
-        except BaseException:
-            folder.release(path)  # if nothing is in it
-            raise
-        summaries.append(summary)
-        curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
-        draw_curves(curves, f"{specs[0].env}, {len(spec.seeds)} seeds").savefig(path / PICTURE, dpi=120)
-        folder.write_json(path / folder.COMPARISON, summaries)
-        if summary["interrupted"]:
-            break
+        folder.claim(path / spec.variant)
+        folder.write_settings(path / spec.variant, spec)
+    return _finish_all(specs, path, console, runs_at_once)
+
+
+def _finish_all(specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None) -> list[dict[str, Any]]:
+    summaries, curves = [], {}
+    try:
+        for spec in specs:
+            own_path = path / spec.variant
+            if folder.is_finished(own_path):
+                summary, own = folder.read_summary(own_path), curves_of(spec, folder.read_metrics(own_path, spec))
+            else:
+                summary, own = finish(spec, own_path, console, runs_at_once)
+            summaries.append(summary)
+            curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
+            _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
+            folder.write_json(path / folder.COMPARISON, summaries)
+            if summary["interrupted"]:
+                break
+    except BaseException:
+        for spec in specs:
+            folder.release(path / spec.variant)
+        folder.release(path)
+        raise
     return summaries
 
 
@@ -102,8 +115,13 @@ def check_free(specs: list[RunSpec], path: Path) -> None:
         folder.check_free(taken)
 
 
-def curves_of(spec: RunSpec, result: Fit) -> dict[str, Curves]:
-    """Curves by label of the setting."""
-    steps = spec.config.round_timesteps * np.arange(1, result.metrics["entropy"].shape[-1] + 1)
-    rows = zip(result.metrics["episode_return"], result.metrics["entropy"], strict=True)
+def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves]:
+    """Curves by label of the setting, of metrics {name: [H, S, updates]}."""
+    steps = spec.config.round_timesteps * np.arange(1, metrics["entropy"].shape[-1] + 1)
+    rows = zip(metrics["episode_return"], metrics["entropy"], strict=True)
     return {label: Curves(steps, *row) for label, row in zip(setting_labels(spec), rows, strict=True)}
+
+
+def _draw(curves: dict[str, Curves], title: str, path: Path) -> None:
+    with folder.written_whole(path / PICTURE) as part:
+        draw_curves(curves, title).savefig(part, dpi=120, format="png")
