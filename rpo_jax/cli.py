@@ -44,6 +44,8 @@ class RunOptions:
     ] = None
     backend: Annotated[str | None, _help("Brax only: spring, positional, generalized or mjx", "NAME")] = None
     num_threads: Annotated[int | None, _help("EnvPool only: threads of each device's pool", "INT")] = None
+    num_evaluations: Annotated[int, _help("evaluations of the policies during training, evenly spaced")] = 0
+    evaluation_episodes: Annotated[int, _help("episodes of each policy in one of them")] = 16
     out: Annotated[Path | None, _help("the run's folder; one under runs/ if not given", "DIR")] = None
     runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
         None
@@ -84,6 +86,7 @@ class Evaluate:
     folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
     num_episodes: Annotated[int, _help("episodes of each policy")] = 128
     sample: Annotated[bool, _help("act with a sample of the policy rather than its mean action")] = False
+    best: Annotated[bool, _help("of each run the best policy of its evaluations, not the last one")] = False
     seed: Annotated[int, _help("of the episodes")] = 0
     compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
 
@@ -177,7 +180,7 @@ def _option_names(command: type) -> set[str]:
     names = {field.name for field in dataclasses.fields(command)}
     if "settings" in names:
         names |= {field.name for field in dataclasses.fields(Settings)}
-    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample"}}
+    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best"}}
     return {name.replace("_", "-") for name in names | flags | {"help"}}
 
 
@@ -251,7 +254,7 @@ def _evaluate(options: Evaluate) -> int:
     from rich.console import Console
 
     check_seeds(options.seed, 1)
-    run = load_run(options.folder)
+    run = load_run(options.folder, best=options.best)
     _keep_programs(options, Console(stderr=True))
     returns = evaluate_run(run, options.num_episodes, options.sample, options.seed)
     Console().print(evaluation_table(run, returns, options.sample))
@@ -349,6 +352,11 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
         cut = f"; {runs} runs in {calls} calls of {summary['runs_at_once']}" if calls > 1 else ""
         console.print(f"{summary['variant']}: {mebibytes(summary['bytes_per_run'])} of memory a run{cut}")
     for summary in summaries:
+        if summary["evaluate_seconds"]:
+            console.print(
+                f"{summary['variant']}: evaluations took {summary['evaluate_seconds']:.1f} s beside "
+                f"{summary['train_seconds']:.1f} s of training"
+            )
         if summary["failure"]:
             console.print(
                 f"an environment failed: {summary['failure']}", style="bold red", highlight=False, markup=False

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rpo_jax.agent import Agent
 from rpo_jax.config import Scalar
@@ -68,6 +69,53 @@ def evaluate(
     _, env_state, _, returns, _ = jax.lax.while_loop(goes_on, play, start)
     agent.env.close(env_state)
     return returns
+
+
+def evaluate_all(
+    agent: Agent,
+    policies: Policy,
+    key: jax.Array,
+    num_episodes: int = 128,
+    *,
+    sample: bool = False,
+    observation_clip: Scalar,
+) -> np.ndarray:
+    """`evaluate` for every run of a sweep: all play the same episodes.
+
+    Args:
+        agent: the static part.
+        policies: leaves [H, S, ...].
+        key: random key of the episodes.
+        num_episodes: of each policy.
+        sample: act with a sample of the policy rather than with its mean action.
+        observation_clip: of each setting [H].
+
+    Returns:
+        Undiscounted returns [H, S, num_episodes].
+
+    Raises:
+        SimulatorError: if an environment on the host fails.
+    """
+    clips = jnp.asarray(observation_clip)
+    if not agent.env.on_host:
+        return np.asarray(_evaluate_all(agent, policies, key, num_episodes, sample, clips))
+    # One after another: simulators of all at once would be too many.
+    returns = np.empty((*jax.tree.leaves(policies)[0].shape[:2], num_episodes), np.float32)
+    for run in np.ndindex(returns.shape[:2]):
+        policy = jax.tree.map(lambda x, run=run: x[run], policies)
+        returns[run] = evaluate(agent, policy, key, num_episodes, sample=sample, observation_clip=clips[run[0]])
+        agent.env.check()
+    return returns
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _evaluate_all(
+    agent: Agent, policies: Policy, key: jax.Array, num_episodes: int, sample: bool, clips: jax.Array
+) -> jax.Array:
+    def play(policy, clip):
+        return evaluate(agent, policy, key, num_episodes, sample=sample, observation_clip=clip)
+
+    return jax.vmap(jax.vmap(play, in_axes=(0, None)))(policies, clips)
 
 
 @jax.custom_batching.custom_vmap

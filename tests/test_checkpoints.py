@@ -123,7 +123,7 @@ def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monke
     clock = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     often = Checkpoints(tmp_path / "new", "these", {}, seconds=1)
-    blank = module.Snapshot(None, {"entropy": np.zeros((1, 1, 1))}, 0.0)  # pyright: ignore[reportArgumentType]
+    blank = module.Snapshot(None, {"entropy": np.zeros((1, 1, 1))}, None, 0.0)  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr(module, "digest", lambda arrays: clock.__setitem__(0, clock[0] + 3.0) or "none")  # takes 3 s
     often.save(blank)
     clock[0] += 3.0 / module.SHARE - 1

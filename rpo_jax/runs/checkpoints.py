@@ -11,12 +11,14 @@ import jax
 import numpy as np
 
 from rpo_jax.errors import SettingsError
+from rpo_jax.runs.evaluations import Evaluated
 from rpo_jax.types import TrainingState
 
 FOLDER = "checkpoints"
 LATEST = 2  # are kept
 LEAST_SECONDS = 60.0  # between two
 SHARE = 0.02  # of the time that saving may take
+_GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")
 
 
 class Snapshot(NamedTuple):
@@ -25,11 +27,13 @@ class Snapshot(NamedTuple):
     Attributes:
         state: of every run, leaves [H, S, ...] in NumPy, random keys as their data.
         metrics: {name: [H, S, updates]}.
+        evaluated: what evaluations have found.
         seconds: trained so far.
     """
 
     state: TrainingState
     metrics: dict[str, np.ndarray]
+    evaluated: Evaluated
     seconds: float
 
 
@@ -54,18 +58,21 @@ class Checkpoints:
         self._versions = versions
         self._seconds = seconds
         self._next = time.monotonic() + seconds
+        self._saved = -1
 
     def due(self) -> bool:
         """Whether it is time for one."""
         return time.monotonic() >= self._next
 
     def save(self, snapshot: Snapshot) -> None:
-        """Writes one, and removes those that are too old.
+        """Writes one, unless it is there, and removes those that are too old.
 
         Raises:
             SettingsError: if it cannot be written; those before it are as they were.
         """
-        began = time.monotonic()
+        began, updates = time.monotonic(), updates_of(snapshot)
+        if updates == self._saved:
+            return
         arrays = flatten(snapshot)
         info = {
             "settings": self._settings,
@@ -76,10 +83,10 @@ class Checkpoints:
         try:
             with self._manager() as (manager, args):
                 parts = {"arrays": args.StandardSave(arrays), "info": args.JsonSave(info)}
-                manager.save(updates_of(snapshot), args=args.Composite(**parts), force=True)
+                manager.save(updates, args=args.Composite(**parts), force=True)
         except Exception as error:  # the file system and Orbax have many
             raise SettingsError(f"no checkpoint could be written to {self._folder}: {_one_line(error)}") from error
-        now = time.monotonic()
+        self._saved, now = updates, time.monotonic()
         self._next = now + max(self._seconds, (now - began) / SHARE)
 
     def latest(self, like: Snapshot) -> Snapshot | None:
@@ -96,7 +103,7 @@ class Checkpoints:
                 return None
             manager, args = stack.enter_context(self._manager())
             steps = sorted(manager.all_steps(), reverse=True)
-            for step in steps:
+            for index, step in enumerate(steps):
                 try:
                     parts = {"arrays": args.StandardRestore(), "info": args.JsonRestore()}
                     restored = manager.restore(step, args=args.Composite(**parts))
@@ -108,6 +115,9 @@ class Checkpoints:
                         f"the checkpoint of update {step} is damaged, and is passed over: {_one_line(error)}"
                     )
                 else:
+                    for damaged in steps[:index]:  # whose place others will take
+                        manager.delete(damaged)
+                    self._saved = step
                     return snapshot
         if steps:
             raise SettingsError(f"all checkpoints in {self._folder} are damaged; remove them to train from the start")
@@ -140,9 +150,9 @@ def updates_of(snapshot: Snapshot) -> int:
 
 
 def flatten(snapshot: Snapshot) -> dict[str, np.ndarray]:
-    """Its arrays by name."""
+    """Its arrays by name, but for empty ones, which Orbax does not store."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(snapshot._replace(seconds=None))
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves if np.size(leaf)}
 
 
 def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
@@ -153,7 +163,8 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(seconds=None))
     expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-    kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if ".metrics" not in name}
+    arrays = {name: leaf for name, leaf in expected.items() if 0 in leaf.shape} | arrays
+    kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}
     if set(arrays) != set(expected) or any((arrays[name].shape, arrays[name].dtype) != kinds[name] for name in kinds):
         raise ValueError("its arrays are not those of the run")
     return jax.tree.unflatten(tree, [arrays[name] for name in expected])

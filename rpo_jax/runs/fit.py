@@ -18,6 +18,7 @@ from rpo_jax.memory import fit_in_memory, needed_bytes
 from rpo_jax.metrics import METRICS, Metrics
 from rpo_jax.rpo import init, train_iteration
 from rpo_jax.runs.checkpoints import Checkpoints, Snapshot, updates_of
+from rpo_jax.runs.evaluations import Evaluated, Evaluation, Evaluator
 from rpo_jax.runs.signals import stop_requests
 from rpo_jax.sweep import as_runs, by_setting_and_seed, collect
 from rpo_jax.types import TrainingState
@@ -33,11 +34,13 @@ class Progress(NamedTuple):
         updates: rounds done by every run.
         seconds: spent training so far, compilation apart.
         metrics: {name: [H, S, rows]} of the rounds since the last report.
+        returns: of an evaluation that follows the last of them [H, S, episodes]; None if none did.
     """
 
     updates: int
     seconds: float
     metrics: dict[str, np.ndarray]
+    returns: np.ndarray | None = None
 
 
 class Failure(NamedTuple):
@@ -59,11 +62,14 @@ class Fit(NamedTuple):
         state: last states, leaves [H, S, ...].
         metrics: {name: [H, S, U]}, one row per update.
         compile_seconds: tracing and compilation.
-        train_seconds: the rest.
+        train_seconds: the rest, but for what evaluations and checkpoints took.
         bytes_per_run: peak device memory of the call, for each of its runs.
         runs_at_once: runs in one call.
         interrupted: whether a signal, or a failure, stopped it before the last update.
         failure: of an environment on the host; None if none failed.
+        evaluated: what evaluations found; None if none was asked for.
+        evaluate_seconds: that they took, compilation included, since this call began.
+        checkpoint_seconds: that checkpoints took, likewise.
     """
 
     state: TrainingState
@@ -74,6 +80,9 @@ class Fit(NamedTuple):
     runs_at_once: int
     interrupted: bool
     failure: Failure | None = None
+    evaluated: Evaluated | None = None
+    evaluate_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
 
 
 def fit(
@@ -84,6 +93,7 @@ def fit(
     devices: Sequence[Any] | None = None,
     runs_at_once: int | None = None,
     checkpoints: Checkpoints | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
 
@@ -99,6 +109,7 @@ def fit(
         runs_at_once: the most in one call, even if memory holds more; in each segment batches take turns.
         checkpoints: written from time to time, and when training is stopped. Where there is one already, training goes
             on from it: bit for bit as if never stopped, but environments on the host begin new episodes.
+        evaluation: how to evaluate policies on the way; not at all if None.
 
     Raises:
         SettingsError: if `runs_at_once` is not 1 or more, memory does not hold a single run, or a checkpoint cannot be
@@ -108,7 +119,7 @@ def fit(
     agent.env.forget()
     began = time.perf_counter()
     spread, advance = fit_in_memory(agent, len(runs[1]), devices, runs_at_once, partial(_compile, runs))
-    course = _Course(spread, advance, runs, len(keys))
+    course = _Course(spread, advance, runs, len(keys), evaluation)
     if checkpoints:
         course.go_on_from(checkpoints.latest(course.blank()))
     course.begin()
@@ -120,19 +131,19 @@ def fit(
             agent.env.check()
             while not stopped and course.updates < agent.config.num_updates:
                 segment_began = time.perf_counter()
-                row = course.advance(count)
-                on_progress(Progress(course.updates, course.seconds, row))
+                row = course.advance(min(count, course.updates_left))
+                took = time.perf_counter() - segment_began
+                on_progress(Progress(course.updates, course.seconds, row, course.evaluate()))
                 if checkpoints and checkpoints.due():
-                    checkpoints.save(course.snapshot())
-                wanted = int(count * SEGMENT_SECONDS / max(time.perf_counter() - segment_began, 1e-6))
-                count = max(1, min(wanted, 2 * count, MAX_SEGMENT, agent.config.num_updates - course.updates))
+                    course.save(checkpoints)
+                count = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))
         except SimulatorError as error:
             failure = error
         finally:
             course.close()
         interrupted = course.updates < agent.config.num_updates
         if checkpoints and interrupted and course.updates:
-            checkpoints.save(course.snapshot())
+            course.save(checkpoints)
     state = course.state()
     return Fit(
         state=state,
@@ -143,32 +154,40 @@ def fit(
         runs_at_once=spread.num_runs,
         interrupted=interrupted,
         failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
+        evaluated=course.evaluator.found if evaluation else None,
+        evaluate_seconds=course.evaluator.seconds,
+        checkpoint_seconds=course.checkpoint_seconds,
     )
 
 
 class _Course:
     """Runs on their way, in batches that take turns: where they are between two segments."""
 
-    def __init__(self, spread: Spread, program: Any, runs: Any, num_seeds: int):
+    def __init__(self, spread: Spread, program: Any, runs: Any, num_seeds: int, evaluation: Evaluation | None):
         self._spread, self._program = spread, program
         self._num_runs, self._num_seeds = len(runs[1]), num_seeds
         self._batches = spread.place(runs)
         self._states: list[TrainingState] = []
         self._rows: list[dict[str, np.ndarray]] = []
-        self._seconds = 0.0
+        self._seconds = self._began = 0.0
         self.updates = 0
+        self.checkpoint_seconds = 0.0
+        clips = by_setting_and_seed(runs[0].observation_clip, num_seeds)[:, 0]
+        policies = jax.eval_shape(lambda: self._collected(self._initial()).policy)
+        self.evaluator = Evaluator(evaluation, spread.agent, clips, policies)
 
     def blank(self) -> Snapshot:
         """What a snapshot looks like before the first update."""
         state = jax.eval_shape(lambda: _data_of_keys(self._collected(self._initial())))
         empty = np.zeros((self._num_runs // self._num_seeds, self._num_seeds, 0), np.float32)
-        return Snapshot(state, dict.fromkeys(METRICS, empty), 0.0)
+        return Snapshot(state, dict.fromkeys(METRICS, empty), self.evaluator.found, 0.0)
 
     def go_on_from(self, snapshot: Snapshot | None) -> None:
         """Takes the place of what a snapshot holds, if there is one."""
         if snapshot is None:
             return
         self._rows, self.updates, self._seconds = [snapshot.metrics], updates_of(snapshot), snapshot.seconds
+        self.evaluator.found = snapshot.evaluated
         of_runs = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), snapshot.state)
         kind = jax.random.key_impl(self._batches[0][1])
         placed, like = self._spread.place_states(of_runs), jax.eval_shape(self._initial)
@@ -199,9 +218,30 @@ class _Course:
         return row
 
     @property
+    def updates_left(self) -> int:
+        """Until the end or the next evaluation."""
+        left = self._spread.agent.config.num_updates - self.updates
+        return min(left, self.evaluator.updates_left(self.updates))
+
+    @property
     def seconds(self) -> float:
         """Trained so far."""
         return self._seconds
+
+    def evaluate(self) -> np.ndarray | None:
+        """Evaluates the policies of all runs if it is time: their returns [H, S, episodes]."""
+        if not self.evaluator.is_due(self.updates):
+            return None
+        own = [state.replace(env_state=None, obs=None, discounted_return=None) for state in self._states]
+        returns, took = _timed(lambda: self.evaluator.evaluate(self.updates, self._collected(own).policy))
+        self._began += took
+        return returns
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Writes a checkpoint."""
+        _, took = _timed(lambda: checkpoints.save(self.snapshot()))
+        self._began += took
+        self.checkpoint_seconds += took
 
     def state(self) -> TrainingState:
         """Of all runs, leaves [H, S, ...]."""
@@ -214,7 +254,8 @@ class _Course:
 
     def snapshot(self) -> Snapshot:
         """All that is needed to go on from here."""
-        return Snapshot(jax.device_get(_data_of_keys(self.state())), self.metrics(), self._seconds)
+        state = jax.device_get(_data_of_keys(self.state()))
+        return Snapshot(state, self.metrics(), self.evaluator.found, self._seconds)
 
     def close(self) -> None:
         """Frees what environments hold on the host."""
@@ -229,6 +270,12 @@ class _Course:
 
     def _collected(self, states: list[TrainingState]) -> TrainingState:
         return collect(self._spread, [(state, {}) for state in states], self._num_runs, self._num_seeds)[0]
+
+
+def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """What it gives, and the seconds it took."""
+    began = time.perf_counter()
+    return function(), time.perf_counter() - began
 
 
 def _data_of_keys(state: TrainingState) -> TrainingState:

@@ -5,6 +5,8 @@ metrics.csv     one row per setting, seed and update
 curves.png      return and entropy over steps
 checkpoints/    where training was last; `rpo-jax resume` goes on from there
 policies.npz    parameters and normalisation of every trained policy, leaves [H, S, ...]; loads without pickle
+evaluations.csv one row per setting, seed and evaluation, if there were any
+best.npz        of every run the policy that did best in them
 summary.json    final numbers, times and versions
 """
 
@@ -33,6 +35,7 @@ from rpo_jax.normalization import Moments
 from rpo_jax.rpo import init
 from rpo_jax.runs.checkpoints import FOLDER as CHECKPOINTS
 from rpo_jax.runs.checkpoints import Checkpoints
+from rpo_jax.runs.evaluations import Evaluated
 from rpo_jax.runs.fit import Failure, Fit
 from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import check_seeds, num_settings, settings_list
@@ -40,6 +43,7 @@ from rpo_jax.types import FAULTS, Policy, TrainingState
 
 FORMAT = 2
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
+EVALUATIONS, BEST = "evaluations.csv", "best.npz"
 COMPARISON = "comparison.json"
 DIGEST = "digest"
 STACK = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
@@ -138,13 +142,15 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
     Raises:
         SettingsError: if the disk does not take them.
     """
-    leaves: dict[str, Any] = {"/".join(path): np.asarray(leaf) for path, leaf in _flatten(result.state.policy).items()}
-    summary = summarize(spec, result)
+    summary, evaluated = summarize(spec, result), result.evaluated
     try:
         with written_whole(folder / METRICS_TABLE) as path:
             _write_metrics(path, spec, result.metrics)
-        with written_whole(folder / POLICIES) as path, path.open("wb") as file:
-            np.savez(file, **leaves)
+        if evaluated and evaluated.updates.size:
+            with written_whole(folder / EVALUATIONS) as path:
+                _write_evaluations(path, spec, evaluated)
+            _write_policies(folder / BEST, evaluated.best)
+        _write_policies(folder / POLICIES, result.state.policy)
         write_json(folder / SUMMARY, summary)
     except OSError as error:
         raise SettingsError(
@@ -187,6 +193,8 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "total_timesteps": timesteps,
         "compile_seconds": round(result.compile_seconds, 3),
         "train_seconds": round(result.train_seconds, 3),
+        "evaluate_seconds": round(result.evaluate_seconds, 3),
+        "checkpoint_seconds": round(result.checkpoint_seconds, 3),
         "env_steps_per_second": round(timesteps * runs / max(result.train_seconds, 1e-9), 1),
         "bytes_per_run": result.bytes_per_run,
         "runs_at_once": result.runs_at_once,
@@ -242,15 +250,21 @@ def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
     return np.apply_along_axis(final, -1, rows) if rows.shape[-1] else np.full(rows.shape[:-1], math.nan)
 
 
-def load_run(folder: Path) -> LoadedRun:
+def load_run(folder: Path, best: bool = False) -> LoadedRun:
     """Reads a run back.
+
+    Args:
+        folder: of the run.
+        best: take of each run the policy that did best in the evaluations, and not the last one.
 
     Raises:
         SettingsError: if the folder holds no run, or one that is unfinished, damaged or of another version.
     """
     spec = load_spec(folder)
     agent = spec.agent()
-    return LoadedRun(spec, agent, _read_policy(folder, spec, agent))
+    if best and not spec.num_evaluations:
+        raise SettingsError(f"{folder} holds no evaluations to know the best by: train with --num-evaluations")
+    return LoadedRun(spec, agent, _read_policy(folder / (BEST if best else POLICIES), spec, agent))
 
 
 def load_spec(folder: Path) -> RunSpec:
@@ -307,6 +321,8 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
         config=TrainConfig(**config),
         hyperparams=_stack_settings(described["hyperparams"]),
         seeds=seeds,
+        num_evaluations=described["num_evaluations"],
+        evaluation_episodes=described["evaluation_episodes"],
     )
 
 
@@ -321,10 +337,11 @@ def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
     return Hyperparams(**columns)
 
 
-def _read_policy(folder: Path, spec: RunSpec, agent: Agent) -> Policy:
-    path = folder / POLICIES
+def _read_policy(path: Path, spec: RunSpec, agent: Agent) -> Policy:
     if not path.is_file():
-        raise SettingsError(f"{folder} holds no trained policy: there is no {POLICIES} in it; the run did not finish")
+        raise SettingsError(
+            f"{path.parent} holds no trained policy: there is no {path.name} in it; the run did not finish"
+        )
     runs = (num_settings(spec.hyperparams), len(spec.seeds))
     expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
     try:
@@ -341,6 +358,22 @@ def _read_policy(folder: Path, spec: RunSpec, agent: Agent) -> Policy:
 
 def _flatten(policy: Policy) -> dict[tuple[str, ...], Any]:
     return traverse_util.flatten_dict({"params": policy.params, "obs_moments": policy.obs_moments._asdict()})
+
+
+def _write_policies(path: Path, policy: Policy) -> None:
+    leaves: dict[str, Any] = {"/".join(name): np.asarray(leaf) for name, leaf in _flatten(policy).items()}
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez(file, **leaves)
+
+
+def _write_evaluations(path: Path, spec: RunSpec, evaluated: Evaluated) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["setting", "seed", "update", "step", "return_mean", "return_std", "return_min", "return_max"])
+        for setting, run in np.ndindex(evaluated.returns.shape[:2]):
+            for update, returns in zip(evaluated.updates.tolist(), evaluated.returns[setting, run], strict=True):
+                numbers = (f"{x:.7g}" for x in (returns.mean(), returns.std(), returns.min(), returns.max()))
+                writer.writerow([setting, spec.seeds[run], update, update * spec.config.round_timesteps, *numbers])
 
 
 def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) -> None:

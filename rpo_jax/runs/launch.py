@@ -11,6 +11,7 @@ from rpo_jax.runs import folder
 from rpo_jax.runs.fit import fit
 from rpo_jax.runs.plots import Curves, draw_curves
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.replay import evaluation_of
 from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import seeds
 
@@ -62,7 +63,15 @@ def finish(
     try:
         with ProgressBar(console, spec).show() as bar:
             keys = seeds(spec.seeds[0], len(spec.seeds))
-            result = fit(agent, spec.hyperparams, keys, bar, runs_at_once=runs_at_once, checkpoints=checkpoints)
+            result = fit(
+                agent,
+                spec.hyperparams,
+                keys,
+                bar,
+                runs_at_once=runs_at_once,
+                checkpoints=checkpoints,
+                evaluation=evaluation_of(spec),
+            )
         if not result.metrics["entropy"].size:
             failure = result.failure
             raise SimulatorError(f"in the first update, {folder.told(spec, failure)}") if failure else KeyboardInterrupt

@@ -1,13 +1,13 @@
 """Playing episodes with the policies of a run folder."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
-from rpo_jax.evaluation import evaluate
+from rpo_jax.evaluation import evaluate_all
+from rpo_jax.runs.evaluations import Evaluation
 from rpo_jax.runs.folder import LoadedRun
-from rpo_jax.runs.spec import setting_labels
+from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import seeds
 
 EVALUATION = 0xE7A1
@@ -20,22 +20,26 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
         SettingsError: if the seed is out of range.
         SimulatorError: if an environment on the host fails.
     """
-    key = jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)  # not the key that trained the seed of that number
+    return evaluate_all(
+        run.agent,
+        run.policy,
+        evaluation_key(seed),
+        num_episodes,
+        sample=sample,
+        observation_clip=run.spec.hyperparams.observation_clip,
+    )
 
-    def play(policy, key, observation_clip):
-        return evaluate(run.agent, policy, key, num_episodes, sample=sample, observation_clip=observation_clip)
 
-    clips = jnp.asarray(run.spec.hyperparams.observation_clip)
-    if not run.agent.env.on_host:
-        over_seeds = jax.vmap(play, in_axes=(0, None, None))
-        return np.asarray(jax.jit(jax.vmap(over_seeds, in_axes=(0, None, 0)))(run.policy, key, clips))
-    # One after another: simulators of all at once would be too many.
-    returns = np.empty((len(clips), len(run.spec.seeds), num_episodes), np.float32)
-    for setting, seed in np.ndindex(returns.shape[:2]):
-        policy = jax.tree.map(lambda x, i=(setting, seed): x[i], run.policy)
-        returns[setting, seed] = play(policy, key, clips[setting])
-        run.agent.env.check()
-    return returns
+def evaluation_of(spec: RunSpec) -> Evaluation | None:
+    """How a run is evaluated while it trains."""
+    if not spec.num_evaluations:
+        return None
+    return Evaluation(spec.num_evaluations, spec.evaluation_episodes, evaluation_key(0))
+
+
+def evaluation_key(seed: int) -> jax.Array:
+    """The key of the episodes of that number; not the one that trained the seed of that number."""
+    return jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)
 
 
 def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:

@@ -29,6 +29,8 @@ class RunSpec:
         config: static settings.
         hyperparams: settings with leaves [H].
         seeds: [S].
+        num_evaluations: during training, evenly spaced.
+        evaluation_episodes: of each policy in one of them.
     """
 
     env: str
@@ -40,7 +42,15 @@ class RunSpec:
     config: TrainConfig
     hyperparams: Hyperparams
     seeds: list[int]
+    num_evaluations: int = 0
+    evaluation_episodes: int = 16
     num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_evaluations", 0), ("evaluation_episodes", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise SettingsError(f"{name}={value!r} is out of range: it must be a whole number, {least} or more")
 
     def agent(self) -> Agent:
         """The agent that this describes.
@@ -63,6 +73,8 @@ def make_spec(
     time_limit: str | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
+    num_evaluations: int = 0,
+    evaluation_episodes: int = 16,
     **settings: Any,
 ) -> RunSpec:
     """A run from a preset and what differs from it.
@@ -77,6 +89,8 @@ def make_spec(
         time_limit: "bootstrap" or "terminate"; the preset's if None.
         backend: Brax only.
         num_threads: EnvPool only.
+        num_evaluations: during training, evenly spaced over the updates.
+        evaluation_episodes: of each policy in one of them.
         **settings: fields of `TrainConfig` and of `Hyperparams`; several values for one of the latter make a sweep.
 
     Raises:
@@ -99,6 +113,8 @@ def make_spec(
         config=base.config,
         hyperparams=grid(base.hyperparams, **numbers),
         seeds=list(range(first_seed, first_seed + num_seeds)),
+        num_evaluations=num_evaluations,
+        evaluation_episodes=evaluation_episodes,
         num_threads=num_threads,
     )
     spec.agent()
