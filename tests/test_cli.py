@@ -540,6 +540,24 @@ def test_a_run_without_policies_cannot_be_evaluated(sweep, tmp_path):
     assert_refused(played(str(path)), "did not finish")
 
 
+def test_evaluations_leave_a_table_and_the_best_policies(tmp_path):
+    path = tmp_path / "run"
+    outcome = call("train", *TINY, "--num-evaluations", "2", "--evaluation-episodes", "3", "--out", str(path))
+    assert outcome.code == 0
+    assert "evaluations took" in outcome.out
+    table = pd.read_csv(path / "evaluations.csv")
+    assert len(table) == 2 * len(pd.read_csv(path / "metrics.csv").groupby(["setting", "seed"]))
+    assert (table.return_min <= table.return_mean).all()
+    assert (table.return_mean <= table.return_max).all()
+    best, last = (load_run(path, best=choice).policy for choice in (True, False))
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x.shape, y.shape), best, last)
+    assert played(str(path), "--num-episodes", "1", "--best").code == 0
+
+
+def test_there_is_no_best_without_evaluations(sweep):
+    assert_refused(played(str(sweep.path), "--best"), "--num-evaluations")
+
+
 # Interrupts
 
 

@@ -42,7 +42,7 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     for axes in (left, right):
         axes.set_xlabel("environment steps of each run")
         axes.grid(alpha=0.3)
-    if len(curves) > 1 and left.lines:
+    if len(curves) > 1 and left.get_legend_handles_labels()[0]:
         left.legend(fontsize="small")
     figure.suptitle(title)
     return figure

@@ -28,6 +28,7 @@ class ProgressBar:
         self._spec = spec
         self._runs = num_settings(spec.hyperparams) * len(spec.seeds)
         self._return = np.nan
+        self._evaluated = ""
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -58,7 +59,9 @@ class ProgressBar:
         speed = steps / progress.seconds
         entropy = progress.metrics["entropy"][..., -1].mean()
         seen = "-" if np.isnan(self._return) else f"{self._return:,.1f}"  # no episode has ended yet
-        numbers = f"{speed:,.0f} steps/s  return {seen}  entropy {entropy:.2f}"
+        if progress.returns is not None:
+            self._evaluated = f"  evaluated {progress.returns.mean():,.1f}"
+        numbers = f"{speed:,.0f} steps/s  return {seen}{self._evaluated}  entropy {entropy:.2f}"
         self._bar.update(self._task, completed=steps, description=self._spec.variant, numbers=numbers)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
