@@ -227,13 +227,13 @@ def _compare(options: Compare) -> int:
 def _resume(options: Resume) -> int:
     from rich.console import Console
 
-    from rpo_jax.runs.launch import resume
+    from rpo_jax.runs.launch import resume, unfinished
     from rpo_jax.runs.spec import setting_labels
 
     _use_all_cores()
-    console = Console(stderr=True)
+    specs, console = unfinished(options.folder), Console(stderr=True)
     _prepare(options, console)
-    specs, summaries = resume(options.folder, console, options.runs_at_once)
+    summaries = resume(specs, options.folder, console, options.runs_at_once)
     _report(summaries, [setting_labels(spec) for spec in specs[: len(summaries)]], options.folder)
     return _exit_code(summaries)
 

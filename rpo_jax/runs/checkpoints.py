@@ -29,12 +29,14 @@ class Snapshot(NamedTuple):
         metrics: {name: [H, S, updates]}.
         evaluated: what evaluations have found.
         seconds: trained so far.
+        runs_at_once: in one call, on which rounding depends.
     """
 
     state: TrainingState
     metrics: dict[str, np.ndarray]
     evaluated: Evaluated
     seconds: float
+    runs_at_once: int
 
 
 class Checkpoints:
@@ -78,6 +80,7 @@ class Checkpoints:
             "settings": self._settings,
             "versions": self._versions,
             "seconds": snapshot.seconds,
+            "runs_at_once": snapshot.runs_at_once,
             "digest": digest(arrays),
         }
         try:
@@ -88,6 +91,15 @@ class Checkpoints:
             raise SettingsError(f"no checkpoint could be written to {self._folder}: {_one_line(error)}") from error
         self._saved, now = updates, time.monotonic()
         self._next = now + max(self._seconds, (now - began) / SHARE)
+
+    def runs_at_once(self) -> int | None:
+        """In one call when the last one was written; None if that cannot be told."""
+        if not self._folder.is_dir():
+            return None
+        with contextlib.suppress(Exception), self._manager() as (manager, args):
+            info = manager.restore(manager.latest_step(), args=args.Composite(info=args.JsonRestore()))["info"]
+            return int(info["runs_at_once"])
+        return None
 
     def latest(self, like: Snapshot) -> Snapshot | None:
         """The last one that is sound; None if there is none at all.
@@ -131,9 +143,9 @@ class Checkpoints:
         changed = [name for name, version in self._versions.items() if info["versions"].get(name) != version]
         if changed:
             logging.getLogger("rpo_jax").warning(
-                f"{' and '.join(changed)} have other versions than when this was written: results may differ"
+                f"{' and '.join(changed)} are others than when this was written: results may differ"
             )
-        return unflatten(arrays, like)._replace(seconds=info["seconds"])
+        return unflatten(arrays, like)._replace(seconds=info["seconds"], runs_at_once=info["runs_at_once"])
 
     @contextlib.contextmanager
     def _manager(self) -> Any:
@@ -151,7 +163,7 @@ def updates_of(snapshot: Snapshot) -> int:
 
 def flatten(snapshot: Snapshot) -> dict[str, np.ndarray]:
     """Its arrays by name, but for empty ones, which Orbax does not store."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(snapshot._replace(seconds=None))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(snapshot._replace(seconds=None, runs_at_once=None))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves if np.size(leaf)}
 
 
@@ -161,7 +173,7 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
     Raises:
         ValueError: if they are not those of one that looks like this, whatever the number of updates.
     """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(seconds=None))
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(seconds=None, runs_at_once=None))
     expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     arrays = {name: leaf for name, leaf in expected.items() if 0 in leaf.shape} | arrays
     kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}

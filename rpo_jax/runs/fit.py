@@ -118,6 +118,8 @@ def fit(
     runs = as_runs(hyperparams, keys)
     agent.env.forget()
     began = time.perf_counter()
+    if checkpoints and runs_at_once is None:
+        runs_at_once = checkpoints.runs_at_once()
     spread, advance = fit_in_memory(agent, len(runs[1]), devices, runs_at_once, partial(_compile, runs))
     course = _Course(spread, advance, runs, len(keys), evaluation)
     if checkpoints:
@@ -180,7 +182,7 @@ class _Course:
         """What a snapshot looks like before the first update."""
         state = jax.eval_shape(lambda: _data_of_keys(self._collected(self._initial())))
         empty = np.zeros((self._num_runs // self._num_seeds, self._num_seeds, 0), np.float32)
-        return Snapshot(state, dict.fromkeys(METRICS, empty), self.evaluator.found, 0.0)
+        return Snapshot(state, dict.fromkeys(METRICS, empty), self.evaluator.found, 0.0, self._spread.num_runs)
 
     def go_on_from(self, snapshot: Snapshot | None) -> None:
         """Takes the place of what a snapshot holds, if there is one."""
@@ -255,7 +257,7 @@ class _Course:
     def snapshot(self) -> Snapshot:
         """All that is needed to go on from here."""
         state = jax.device_get(_data_of_keys(self.state()))
-        return Snapshot(state, self.metrics(), self.evaluator.found, self._seconds)
+        return Snapshot(state, self.metrics(), self.evaluator.found, self._seconds, self._spread.num_runs)
 
     def close(self) -> None:
         """Frees what environments hold on the host."""

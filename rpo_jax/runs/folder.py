@@ -19,6 +19,7 @@ import json
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,8 +106,11 @@ def write_settings(folder: Path, spec: RunSpec) -> None:
 def checkpoints_of(folder: Path, agent: Agent) -> Checkpoints:
     """The checkpoints of the run whose settings the folder holds."""
     suite = agent.env.name.partition("/")[0]
-    names = [name for name in PACKAGES if name in (*STACK, suite)]
-    return Checkpoints(folder, _read_settings(folder)[DIGEST], {name: _version(name) for name in names})
+    versions = {name: _version(name) for name in PACKAGES if name in (*STACK, suite)}
+    versions["devices"] = " and ".join(
+        f"{n} {kind}" for kind, n in Counter(d.device_kind for d in jax.devices()).items()
+    )
+    return Checkpoints(folder, _read_settings(folder)[DIGEST], versions)
 
 
 def is_finished(folder: Path) -> bool:

@@ -35,23 +35,36 @@ def run_to_folder(
     return finish(spec, path, console, runs_at_once)
 
 
-def resume(path: Path, console: Console, runs_at_once: int | None = None) -> tuple[list[RunSpec], list[dict[str, Any]]]:
-    """Goes on with the run of a folder, or with those of a comparison, each from its last checkpoint or the start.
+def unfinished(path: Path) -> list[RunSpec]:
+    """The run of a folder, or those of a comparison, of which something is left to do.
 
     Raises:
         SettingsError: if it holds no run, one that is at its end, or a damaged one.
     """
-    parts = sorted(entry.parent for entry in path.glob(f"*/{folder.SETTINGS}"))
-    of_comparison = bool(parts) and not (path / folder.SETTINGS).exists()
-    paths = parts if of_comparison else [path]
-    specs = [folder.load_spec(part) for part in paths]
-    if all(folder.is_finished(part) for part in paths):
+    specs = [folder.load_spec(part) for part in _parts(path) or [path]]
+    if all(folder.is_finished(part) for part in _parts(path) or [path]):
         raise SettingsError(f"{path} is finished: nothing is left to do")
+    return specs
+
+
+def resume(specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None = None) -> list[dict[str, Any]]:
+    """Goes on with what is `unfinished`, each run from its last checkpoint or the start; gives their summaries.
+
+    Raises:
+        SettingsError: if no checkpoint is sound, or the disk does not take what is written.
+    """
     if specs[0].agent().env.on_host:
         console.print(f"{specs[0].env} lives outside of JAX: its episodes begin anew, the rest goes on as it was")
-    if of_comparison:
-        return specs, _finish_all(specs, path, console, runs_at_once)
-    return specs, [finish(specs[0], path, console, runs_at_once)[0]]
+    if _parts(path):
+        return _finish_all(specs, path, console, runs_at_once)
+    return [finish(specs[0], path, console, runs_at_once)[0]]
+
+
+def _parts(path: Path) -> list[Path]:
+    """The folders of a comparison."""
+    if (path / folder.SETTINGS).exists():
+        return []
+    return sorted(entry.parent for entry in path.glob(f"*/{folder.SETTINGS}"))
 
 
 def finish(
