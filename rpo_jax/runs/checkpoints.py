@@ -46,20 +46,20 @@ class Checkpoints:
     one of other settings is refused. Orbax stores arrays and JSON; nothing in them is ever run.
     """
 
-    def __init__(self, folder: Path, settings: str, versions: dict[str, Any], seconds: float = LEAST_SECONDS):
+    def __init__(self, folder: Path, settings: str, versions: dict[str, Any], seconds: float | None = None):
         """Checkpoints in `folder / FOLDER`.
 
         Args:
             folder: of the run.
             settings: digest of what is trained.
             versions: of packages, to tell whether results may differ.
-            seconds: least time between two; more where saving takes more than `SHARE` of it.
+            seconds: least time between two, `LEAST_SECONDS` if None; more where saving takes over `SHARE` of it.
         """
         self._folder = (folder / FOLDER).absolute()
         self._settings = settings
         self._versions = versions
-        self._seconds = seconds
-        self._next = time.monotonic() + seconds
+        self._seconds = LEAST_SECONDS if seconds is None else seconds
+        self._next = time.monotonic() + self._seconds
         self._saved = -1
 
     def due(self) -> bool:
