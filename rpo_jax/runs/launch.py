@@ -7,7 +7,8 @@ import numpy as np
 from rich.console import Console
 
 from rpo_jax.errors import SettingsError, SimulatorError
-from rpo_jax.runs import folder
+from rpo_jax.memory import mebibytes
+from rpo_jax.runs import disk, folder
 from rpo_jax.runs.fit import fit
 from rpo_jax.runs.plots import Curves, draw_curves
 from rpo_jax.runs.progress import ProgressBar
@@ -74,6 +75,11 @@ def finish(
     agent = spec.agent()
     checkpoints = folder.checkpoints_of(path, agent)
     try:
+        space = disk.check(spec, agent, path)
+        console.print(
+            f"disk: about {mebibytes(space.results)} for results, {mebibytes(space.checkpoints)} for checkpoints",
+            style="dim",
+        )
         with ProgressBar(console, spec).show() as bar:
             keys = seeds(spec.seeds[0], len(spec.seeds))
             result = fit(

@@ -1,0 +1,41 @@
+"""The disk space that a run is said to take, beside what it takes."""
+
+import shutil
+from typing import NamedTuple
+
+import pytest
+from rich.console import Console
+
+from rpo_jax import SettingsError
+from rpo_jax.runs import checkpoints, disk, launch
+from rpo_jax.runs.spec import make_spec
+
+SIZES = {"num_envs": 64, "num_steps": 16, "total_timesteps": 64 * 16 * 40, "hidden_sizes": (32, 32)}
+
+
+def size_of(path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def test_a_run_takes_about_what_was_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)  # after every segment
+    spec = make_spec("gymnax/Pendulum-v1", num_seeds=8, num_evaluations=2, **SIZES)
+    launch.run_to_folder(spec, tmp_path / "run", Console(quiet=True))
+    said = disk.estimate(spec, spec.agent())
+    kept = size_of(tmp_path / "run" / "checkpoints")
+    written = size_of(tmp_path / "run") - kept - (tmp_path / "run" / "curves.png").stat().st_size
+    assert said.checkpoints / 3 < kept < said.checkpoints
+    assert said.results / 3 < written < 3 * said.results
+
+
+class Usage(NamedTuple):
+    free: int
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free=1000))
+    spec = make_spec("gymnax/Pendulum-v1", num_seeds=2, **SIZES)
+    with pytest.raises(SettingsError, match=r"0\.0 MiB are free.*half of num_envs.*twice num_steps"):
+        launch.run_to_folder(spec, tmp_path / "run", Console(quiet=True))
+    assert list(tmp_path.iterdir()) == []
