@@ -513,6 +513,51 @@ the opening of its pools.
 """
 
 
+def segments(runs: list[dict[str, Any]]) -> str:
+    """What the host's loop costs."""
+    rows = [
+        [
+            f"{run['env']}, {run['seeds']} seeds x {run['timesteps']:,}",
+            _seconds(run["sweep"]),
+            _seconds(run["fit"]),
+            _seconds(run["checkpoints"]),
+            f"{(run['fit'] + run['checkpoints']) / run['sweep'] - 1:+.1%}",
+        ]
+        for run in runs
+    ]
+    header = ["work", "`sweep`", "`fit`: training, with progress", "checkpoints", "more in all"]
+    return f"""## What do segments, progress and checkpoints cost?
+
+{_table(header, rows)}
+"""
+
+
+def faults(runs: list[dict[str, Any]]) -> str:
+    """What survives."""
+    rows = [
+        [
+            run["fault"],
+            str(run["injected"]),
+            str(run["survived"]),
+            str(run["refused"]),
+            str(run["most_lost"]),
+            f"{run['mean_lost']:.1f}",
+        ]
+        for run in runs
+    ]
+    header = ["fault", "injected", "survived", "of them by an error that says so", "updates lost: most", "mean"]
+    return f"""## What survives?
+
+{sum(run["injected"] for run in runs)} faults at random moments, in runs of 300 updates with checkpoints every half second
+(by default it is a minute). Survived means that what was resumed equals an undisturbed run bit for bit; for a damaged file
+also that it is refused by an error that says so. For a simulator's NaN it means that each costs an episode and is counted;
+for a learning rate of 1e6, that the other runs of the sweep are bit for bit what they are without it; for an environment
+on the host, that what was done before is kept and gone on with.
+
+{_table(header, rows)}
+"""
+
+
 def _draw_suites(runs: list[dict[str, Any]], path: Path) -> None:
     columns = 4
     figure = Figure(figsize=(13, 3 * -(-len(runs) // columns)), layout="constrained")
@@ -617,6 +662,8 @@ SECTIONS = {
     "suites_transfer": suites_transfer,
     "envpool_speed": envpool_speed,
     "playground_gpu": playground_gpu,
+    "segments": segments,
+    "faults": faults,
 }
 
 if __name__ == "__main__":

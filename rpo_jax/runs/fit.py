@@ -146,20 +146,20 @@ def fit(
         interrupted = course.updates < agent.config.num_updates
         if checkpoints and interrupted and course.updates:
             course.save(checkpoints)
-    state = course.state()
-    return Fit(
-        state=state,
-        metrics=course.metrics(),
-        compile_seconds=compile_seconds,
-        train_seconds=course.seconds,
-        bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
-        runs_at_once=spread.num_runs,
-        interrupted=interrupted,
-        failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
-        evaluated=course.evaluator.found if evaluation else None,
-        evaluate_seconds=course.evaluator.seconds,
-        checkpoint_seconds=course.checkpoint_seconds,
-    )
+        state = course.state()
+        return Fit(
+            state=state,
+            metrics=course.metrics(),
+            compile_seconds=compile_seconds,
+            train_seconds=course.seconds,
+            bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
+            runs_at_once=spread.num_runs,
+            interrupted=interrupted,
+            failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
+            evaluated=course.evaluator.found if evaluation else None,
+            evaluate_seconds=course.evaluator.seconds,
+            checkpoint_seconds=course.checkpoint_seconds,
+        )
 
 
 class _Course:

@@ -13,6 +13,7 @@ from rpo_jax.runs.fit import fit
 from rpo_jax.runs.plots import Curves, draw_curves
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.replay import evaluation_of
+from rpo_jax.runs.signals import stop_requests
 from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import seeds
 
@@ -97,9 +98,10 @@ def finish(
     except BaseException:
         folder.release(path)
         raise
-    summary = folder.write_results(path, spec, result)
-    curves = curves_of(spec, result.metrics)
-    _draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
+    with stop_requests():  # what is done is written first
+        summary = folder.write_results(path, spec, result)
+        curves = curves_of(spec, result.metrics)
+        _draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
     return summary, curves
 
 

@@ -1,0 +1,44 @@
+"""What do segments, progress and checkpoints cost? `fit` as the command runs it beside `sweep`, which has none of them.
+
+Pendulum, preset `fast`, 8 seeds, so many steps that a checkpoint falls due. They take turns; compilation apart.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from rpo_jax import fit, seeds, sweep
+from rpo_jax.runs.checkpoints import Checkpoints
+from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.spec import make_spec
+from study import save
+
+TURNS = 3
+TIMESTEPS = 4_096_000  # of each seed
+
+
+def main() -> None:
+    """Measures, and writes `results/segments.json`."""
+    spec = make_spec("gymnax/Pendulum-v1", total_timesteps=TIMESTEPS)
+    agent, keys = spec.agent(), seeds(0, len(spec.seeds))
+    jax.block_until_ready(sweep(agent, spec.hyperparams, keys))  # compiles
+    rows: list[dict[str, Any]] = []
+    for _ in range(TURNS):
+        began = time.perf_counter()
+        jax.block_until_ready(sweep(agent, spec.hyperparams, keys))
+        plain = time.perf_counter() - began
+        with tempfile.TemporaryDirectory() as folder, ProgressBar(Console(stderr=True), spec).show() as bar:
+            result = fit(agent, spec.hyperparams, keys, bar, checkpoints=Checkpoints(Path(folder), "these", {}))
+        rows.append({"sweep": plain, "fit": result.train_seconds, "checkpoints": result.checkpoint_seconds})
+        Console(stderr=True).print(rows[-1])
+    medians = {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
+    save("segments", [{"env": spec.env, "seeds": len(spec.seeds), "timesteps": TIMESTEPS, **medians}])
+
+
+if __name__ == "__main__":
+    main()
