@@ -144,6 +144,7 @@ def test_episode_metrics_are_means_over_the_episodes_that_ended() -> None:
         "episodes": rollout.ended.sum(),
         "episode_return": rollout.episode_return[rollout.ended].mean(),
         "episode_length": rollout.episode_length[rollout.ended].mean(),
+        "broken_episodes": 0,
         "round_reward": rollout.reward.sum() / ENVS,
         "explained_variance": 1 - np.var(targets - values) / np.var(targets),
     }

@@ -6,6 +6,7 @@ resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -137,8 +138,7 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
         return _carried(state), obs.T
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
-        template, _ = jax.eval_shape(one.init, keys[0])
-        state, successor = advance(keys, _whole(template, state, len(keys)), action.T)
+        state, successor = advance(keys, _whole(state, len(keys)), action.T)
         obs, reward, terminated, truncated = _cut_where_broken(successor)
         state, next_obs = where(terminated | truncated, initial, (_carried(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
@@ -161,21 +161,35 @@ def where(condition: jax.Array, then: tuple[Any, jax.Array], otherwise: tuple[An
     return state, jnp.where(condition[..., None], then[1], otherwise[1])
 
 
-def _carried(state: Any) -> Any:
-    """A state as programs carry it."""
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Empty:
+    """What is empty in the state of one environment: its shape [...] and dtype."""
 
-    def of(x: Any) -> jax.Array | None:
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+def _carried(state: Any) -> Any:
+    """A state [..., N] as programs carry it."""
+
+    def of(x: Any) -> jax.Array | _Empty:
         x = jnp.asarray(x)
         if not x.size:
-            return None  # XLA would have what is empty on every device, and the rest spread
+            return _Empty(x.shape[:-1], x.dtype)  # XLA would have it on every device, and the rest spread
         # Suites start counters from Python numbers, whose weak type would not survive a scan's carry.
         return jax.lax.convert_element_type(x, x.dtype)
 
     return jax.tree.map(of, state)
 
 
-def _whole(template: Any, state: Any, num_envs: int) -> Any:
-    """A carried state with what is empty, by the template of a single environment."""
-    return jax.tree.map(
-        lambda like, x: jnp.zeros((*like.shape, num_envs), like.dtype) if x is None else x, template, state
-    )
+def _whole(state: Any, num_envs: int) -> Any:
+    """A carried state with what is empty."""
+
+    def is_empty(x: Any) -> bool:
+        return isinstance(x, _Empty)
+
+    def of(x: Any) -> Any:
+        return jnp.zeros((*x.shape, num_envs), x.dtype) if is_empty(x) else x
+
+    return jax.tree.map(of, state, is_leaf=is_empty)
