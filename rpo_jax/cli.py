@@ -122,6 +122,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # who reads the output has seen enough, as in `rpo-jax envs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a disk that is full, or may not be written to
+        print(f"rpo-jax: error: {error.strerror or error}: {error.filename or 'the disk'}", file=sys.stderr)
+        return 2
 
 
 def parse(arguments: list[str]) -> Any:

@@ -612,6 +612,16 @@ def test_a_full_disk_is_told_and_what_was_done_is_gone_on_with(tmp_path, monkeyp
     assert (path / "policies.npz").exists()
 
 
+def test_a_disk_that_is_full_from_the_start_is_one_line(tmp_path, monkeypatch):
+    def full(path, *args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
+    assert outcome.code == 2
+    assert re.fullmatch(r"rpo-jax: error: No space left on device: .*settings.json.part", outcome.err.splitlines()[-1])
+
+
 def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
     def interrupt(self, progress):
         os.kill(os.getpid(), signal.SIGINT)
