@@ -24,6 +24,8 @@ from .presets import get_preset as get_preset
 from .rpo import init as init
 from .rpo import train as train
 from .rpo import train_iteration as train_iteration
+from .runs.checkpoints import Checkpoints as Checkpoints
+from .runs.evaluations import Evaluation as Evaluation
 from .runs.fit import Fit as Fit
 from .runs.fit import fit as fit
 from .runs.folder import load_run as load_run

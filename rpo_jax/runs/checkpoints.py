@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -46,13 +48,19 @@ class Checkpoints:
     one of other settings is refused. Orbax stores arrays and JSON; nothing in them is ever run.
     """
 
-    def __init__(self, folder: Path, settings: str, versions: dict[str, Any], seconds: float | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        settings: str = "",
+        versions: Mapping[str, str | None] = MappingProxyType({}),
+        seconds: float | None = None,
+    ):
         """Checkpoints in `folder / FOLDER`.
 
         Args:
             folder: of the run.
-            settings: digest of what is trained.
-            versions: of packages, to tell whether results may differ.
+            settings: what is trained, such as a digest of it; a checkpoint of something else is refused.
+            versions: of packages and the like; it is told where others wrote a checkpoint, since results may differ.
             seconds: least time between two, `LEAST_SECONDS` if None; more where saving takes over `SHARE` of it.
         """
         self._folder = (folder / FOLDER).absolute()
@@ -78,7 +86,7 @@ class Checkpoints:
         arrays = flatten(snapshot)
         info = {
             "settings": self._settings,
-            "versions": self._versions,
+            "versions": dict(self._versions),
             "seconds": snapshot.seconds,
             "runs_at_once": snapshot.runs_at_once,
             "digest": digest(arrays),

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from rpo_jax.agent import Agent
+from rpo_jax.errors import SimulatorError
 from rpo_jax.evaluation import evaluate_all
 from rpo_jax.types import Policy
 
@@ -71,11 +72,19 @@ class Evaluator:
         return updates in self._due and updates not in self.found.updates
 
     def evaluate(self, updates: int, policies: Policy) -> np.ndarray:
-        """Evaluates policies, leaves [H, S, ...]; their returns [H, S, episodes]."""
+        """Evaluates policies, leaves [H, S, ...]; their returns [H, S, episodes].
+
+        Raises:
+            SimulatorError: if an environment on the host fails.
+        """
         assert self._evaluation is not None
         began = time.perf_counter()
         key, num_episodes = self._evaluation.key, self._evaluation.num_episodes
-        returns = evaluate_all(self._agent, policies, key, num_episodes, observation_clip=self._clips)
+        try:
+            returns = evaluate_all(self._agent, policies, key, num_episodes, observation_clip=self._clips)
+        except SimulatorError as error:
+            error.index = None  # it is no environment of a run's
+            raise
         means = returns.mean(-1)
         better = means > self.found.best_return
 

@@ -57,7 +57,9 @@ class ProgressBar:
             self._return = np.nanmean(returns)
         steps = progress.updates * self._spec.config.round_timesteps * self._runs
         speed = steps / progress.seconds
-        entropy = progress.metrics["entropy"][..., -1].mean()
+        entropies = progress.metrics["entropy"][..., -1]
+        known = entropies[~np.isnan(entropies)]  # not of runs that diverged
+        entropy = known.mean() if known.size else np.nan
         seen = "-" if np.isnan(self._return) else f"{self._return:,.1f}"  # no episode has ended yet
         if progress.returns is not None:
             self._evaluated = f"  evaluated {progress.returns.mean():,.1f}"
