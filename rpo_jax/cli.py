@@ -1,4 +1,4 @@
-"""The command `rpo-jax`: train, compare, resume, evaluate, envs."""
+"""The command `rpo-jax`: train, compare, resume, evaluate, export, envs."""
 
 import contextlib
 import dataclasses
@@ -92,6 +92,17 @@ class Evaluate:
 
 
 @dataclasses.dataclass
+class Export:
+    """Write a trained policy as programs that need nothing of rpo_jax: StableHLO and ONNX."""
+
+    folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
+    setting: Annotated[int | None, _help("index of its setting; the best if not given", "INT")] = None
+    seed: Annotated[int | None, _help("number of its seed; the best if not given", "INT")] = None
+    best: Annotated[bool, _help("the best policy of its evaluations, not the last one")] = False
+    out: Annotated[Path | None, _help("where the files go; the run's folder if not given", "DIR")] = None
+
+
+@dataclasses.dataclass
 class Envs:
     """List what can be trained: every suite, or the tasks of those named."""
 
@@ -139,7 +150,7 @@ def parse(arguments: list[str]) -> Any:
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                tyro.conf.OmitArgPrefixes[Train | Compare | Resume | Evaluate | Envs],  # pyright: ignore[reportArgumentType]
+                tyro.conf.OmitArgPrefixes[Train | Compare | Resume | Evaluate | Export | Envs],  # pyright: ignore[reportArgumentType]
                 prog="rpo-jax",
                 description="Robust Policy Optimization for continuous control, in JAX.",
                 args=arguments,
@@ -264,6 +275,26 @@ def _evaluate(options: Evaluate) -> int:
     return 0
 
 
+def _export(options: Export) -> int:
+    from rich.console import Console
+
+    from rpo_jax.runs.chosen import choose, name_of
+    from rpo_jax.runs.export import export
+    from rpo_jax.runs.folder import load_run
+
+    run = load_run(options.folder, best=options.best)
+    place = choose(options.folder, run, options.setting, options.seed)
+    path = options.out or options.folder
+    with Console(stderr=True).status(f"exporting {name_of(run, place)}"):
+        differences = export(run, place, path)
+    print(f"{name_of(run, place)}; largest difference from it over observations of all sizes:")
+    for name, difference in differences.items():
+        print(f"  {path / name}: {difference:.1e}")
+    if "policy.onnx" not in differences:
+        print("  no ONNX, which needs: pip install 'rpo_jax[export]'")
+    return 0
+
+
 def _envs(options: Envs) -> int:
     from importlib.util import find_spec
 
@@ -291,7 +322,14 @@ def _envs(options: Envs) -> int:
     return 0
 
 
-COMMANDS: dict[type, Any] = {Train: _train, Compare: _compare, Resume: _resume, Evaluate: _evaluate, Envs: _envs}
+COMMANDS: dict[type, Any] = {
+    Train: _train,
+    Compare: _compare,
+    Resume: _resume,
+    Evaluate: _evaluate,
+    Export: _export,
+    Envs: _envs,
+}
 
 
 def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> Any:

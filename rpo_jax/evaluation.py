@@ -50,7 +50,7 @@ def evaluate(
     """
     key_reset, key_noise, key_env = jax.random.split(key, 3)
     limit = agent.env.time_limit or MAX_EPISODE_STEPS
-    act = _actor(agent, state, key_noise, sample, observation_clip)
+    act = make_actor(agent, state, key_noise, sample, observation_clip)
 
     def goes_on(carry):
         step, _, _, _, playing = carry
@@ -141,7 +141,7 @@ def record(
 ) -> Trajectory:
     """Plays `num_steps` steps of one environment, to look at; arguments as of `evaluate`."""
     key_reset, key_noise, key_env, key_following = jax.random.split(key, 4)
-    act = _actor(agent, state, key_noise, sample, observation_clip)
+    act = make_actor(agent, state, key_noise, sample, observation_clip)
 
     def play(carry, step):
         env_state, obs = carry
@@ -155,7 +155,7 @@ def record(
     return trajectory
 
 
-def _actor(
+def make_actor(
     agent: Agent, state: TrainingState | Policy, key: jax.Array, sample: bool, observation_clip: Scalar
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """`(obs [N, O], step) -> actions for the environment [N, A]`."""

@@ -1,0 +1,40 @@
+"""One run of a folder's: the one that is asked for, or the best."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rpo_jax.errors import SettingsError
+from rpo_jax.runs.folder import LoadedRun, read_summary
+from rpo_jax.runs.spec import setting_labels
+
+
+def choose(folder: Path, run: LoadedRun, setting: int | None = None, seed: int | None = None) -> tuple[int, int]:
+    """Where a policy lies in the leaves [H, S, ...] of a run: of all that are not ruled out, the best final return.
+
+    Args:
+        folder: of the run.
+        run: what was loaded from it.
+        setting: index of the setting; any if None.
+        seed: number of the seed; any if None.
+
+    Raises:
+        SettingsError: if there is no such setting or seed.
+    """
+    labels, seeds = setting_labels(run.spec), run.spec.seeds
+    if setting is not None and not 0 <= setting < len(labels):
+        known = ", ".join(f"{index} ({label})" if label else str(index) for index, label in enumerate(labels))
+        raise SettingsError(f"{folder} has no setting {setting}; it has {known}")
+    if seed is not None and seed not in seeds:
+        raise SettingsError(f"{folder} has no seed {seed}; it has {seeds[0]} ... {seeds[-1]}")
+    returns = np.array(read_summary(folder)["final_return"], float)  # null is NaN
+    returns = np.where(np.isnan(returns), -np.inf, returns)
+    settings = range(len(labels)) if setting is None else [setting]
+    places = range(len(seeds)) if seed is None else [seeds.index(seed)]
+    return max(((h, s) for h in settings for s in places), key=lambda place: returns[place])
+
+
+def name_of(run: LoadedRun, place: tuple[int, int]) -> str:
+    """Such as "seed 3 of rpo_alpha=0.5"."""
+    label = setting_labels(run.spec)[place[0]]
+    return f"seed {run.spec.seeds[place[1]]}{label and f' of {label}'}"

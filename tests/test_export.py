@@ -1,0 +1,158 @@
+"""Policies as programs that need nothing of rpo_jax: they act as the policy does, wherever they run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+from rich.console import Console
+
+from rpo_jax import SettingsError, TrainConfig, make_agent
+from rpo_jax.cli import main
+from rpo_jax.heads import HEADS
+from rpo_jax.normalization import Moments
+from rpo_jax.runs import export
+from rpo_jax.runs.chosen import choose
+from rpo_jax.runs.folder import LoadedRun, load_run
+from rpo_jax.runs.launch import run_to_folder
+from rpo_jax.runs.spec import make_spec
+from rpo_jax.types import Policy
+
+PLACE = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("learned") / "run"
+    run_to_folder(make_spec("gymnax/Pendulum-v1", num_seeds=2, first_seed=5), path, Console(quiet=True))
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(learned) -> Path:
+    assert main(["export", str(learned), "--out", str(learned / "out")]) == 0
+    return learned / "out"
+
+
+PLAY = """
+import sys
+import gymnasium
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession(sys.argv[1])
+envs = gymnasium.make_vec("Pendulum-v1", num_envs=40, vectorization_mode="sync")
+obs, _ = envs.reset(seed=0)
+total = np.zeros(40)
+for _ in range(200):
+    action = session.run(["action"], {"observation": obs})[0]
+    obs, reward, *_ = envs.step(action)
+    total += reward
+assert not any(name.startswith(("rpo_jax", "jax")) for name in sys.modules)
+print(total.mean())
+"""
+
+
+def test_the_onnx_file_solves_gymnasiums_pendulum_without_us(exported):
+    done = subprocess.run(
+        [sys.executable, "-c", PLAY, str(exported / "policy.onnx")], capture_output=True, text=True, check=True
+    )
+    assert -250 < float(done.stdout) < -100
+
+
+def test_the_stablehlo_file_needs_jax_only(exported, learned):
+    program = (
+        "import sys, jax, numpy as np\n"
+        "call = jax.export.deserialize(bytearray(open(sys.argv[1], 'rb').read())).call\n"
+        "print(np.asarray(call(np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3))).ravel().tolist())\n"
+        "assert 'rpo_jax' not in sys.modules\n"
+    )
+    path = str(exported / "policy.stablehlo")
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    run = load_run(learned)
+    obs = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+    np.testing.assert_allclose(json.loads(done.stdout), _by_hand(run, choose(learned, run), obs).ravel(), atol=1e-5)
+
+
+def _by_hand(run: LoadedRun, place: tuple[int, int], obs: np.ndarray) -> np.ndarray:
+    """In NumPy, for a normal head."""
+    policy = jax.tree.map(lambda x: np.asarray(x[place], float), run.policy)
+    x = np.clip((obs - policy.obs_moments.mean) / np.sqrt(policy.obs_moments.variance + 1e-8), -10, 10)
+    layers = policy.params["params"]["policy"]
+    for name in ("Dense_0", "Dense_1"):
+        x = np.tanh(x @ layers[name]["kernel"] + layers[name]["bias"])
+    return np.clip(x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"], -2, 2)
+
+
+def made_up(head: str, **settings) -> LoadedRun:
+    """A sweep [2, 3] of random policies with moments, on a task of two observations and three actions."""
+    spec = make_spec("gymnax/Pendulum-v1", num_seeds=3, observation_clip=[1.5, 4.0])
+    env = toys.counting_env(-0.7, 1.3, action_size=3)
+    agent = make_agent(env, config=TrainConfig(hidden_sizes=(7, 5), **settings), head=HEADS[head])
+    random = np.random.default_rng(3)
+
+    def numbers(*shape: int) -> jax.Array:
+        return jnp.asarray(random.normal(size=(2, 3, *shape)), jnp.float32)
+
+    params = jax.tree.map(lambda x: numbers(*x.shape), toys.random_params(agent))
+    return LoadedRun(spec, agent, Policy(params, Moments(numbers(2), numbers(2) ** 2 + 0.1, numbers())))
+
+
+CASES = [
+    *({"head": head} for head in HEADS),
+    {"head": "normal", "normalize_observations": False},
+    {"head": "gumbel", "activation": "relu"},
+    {"head": "laplace", "activation": "swish", "policy_observation_scale": (3.0, 0.5)},
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("maker", [export.to_stablehlo, export.to_onnx])
+def test_every_kind_of_policy_acts_as_it_does_here(case, maker):
+    run = made_up(**case)
+    program = maker(run, PLACE)
+    obs = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32) * 5
+    agent, policy = run.agent, jax.tree.map(lambda x: x[PLACE], run.policy)
+    seen = agent.normalize(policy.obs_moments, jnp.asarray(obs), 4.0)
+    loc, log_scale = agent.act(policy.params, seen)
+    draws = agent.head.family(loc, jnp.exp(log_scale)).mean()
+    expected = agent.to_env(jnp.broadcast_to(draws, loc.shape))
+    np.testing.assert_allclose(program.call(obs), expected, atol=2e-5)
+    assert program.call(obs[:1]).shape == (1, 3)
+
+
+def test_a_program_that_acts_otherwise_is_not_written(tmp_path, monkeypatch):
+    honest = export.to_stablehlo
+
+    def off(run, place):
+        program = honest(run, place)
+        return program._replace(call=lambda obs: program.call(obs) + 0.01)
+
+    monkeypatch.setattr(export, "to_stablehlo", off)
+    with pytest.raises(SettingsError, match=r"differs from the policy by 0\.01"):
+        export.export(made_up("normal"), PLACE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_the_rest_is_written_and_said(learned, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    assert main(["export", str(learned), "--out", str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.stablehlo"]
+    assert "pip install 'rpo_jax[export]'" in capsys.readouterr().out
+
+
+def test_the_best_is_chosen_and_others_can_be(learned, capsys):
+    run = load_run(learned)
+    returns = json.loads((learned / "summary.json").read_text())["final_return"][0]
+    assert choose(learned, run) == (0, int(np.argmax(returns)))
+    assert choose(learned, run, seed=6) == (0, 1)
+    for setting, seed, words in ((1, None, "no setting 1; it has 0"), (None, 4, "no seed 4; it has 5 ... 6")):
+        with pytest.raises(SettingsError, match=words):
+            choose(learned, run, setting, seed)
+    assert main(["export", str(learned), "--seed", "9"]) == 2
+    assert "no seed 9" in capsys.readouterr().err
