@@ -1,6 +1,5 @@
 """Training that was stopped goes on as if it had not been; what is damaged is passed over or refused."""
 
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -29,7 +28,7 @@ def checkpoints_in(folder: Path, settings: str = "these", **versions: str) -> Ch
 def stopped_after(updates: int, number: int = signal.SIGTERM) -> Any:
     def stop(progress: Progress) -> None:
         if progress.updates >= updates:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     return stop
 
@@ -68,8 +67,8 @@ def test_handlers_are_put_back():
 
 def test_a_second_signal_ends_it_at_once():
     def stop(progress: Progress) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(stop=stop)

@@ -563,7 +563,7 @@ def test_there_is_no_best_without_evaluations(sweep):
 
 def test_an_interrupt_keeps_what_was_done(tmp_path, monkeypatch):
     def interrupt(self, progress):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(ProgressBar, "__call__", interrupt)
     path = tmp_path / "run"
@@ -624,7 +624,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(tmp_path, monkeypatch):
 
 def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
     def interrupt(self, progress):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(ProgressBar, "__call__", interrupt)
     path = tmp_path / "both"

@@ -1,6 +1,5 @@
 """Evaluation during training: it finds what `evaluate` finds, and changes nothing of the training."""
 
-import os
 import signal
 from typing import Any
 
@@ -83,7 +82,7 @@ def test_progress_tells_of_each():
 def test_a_stopped_fit_goes_on_with_its_evaluations(tmp_path):
     def stop(progress: Progress) -> None:
         if progress.updates >= 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     with toys.told("once more"):
         train(on_progress=stop, checkpoints=Checkpoints(tmp_path, "these", {}))

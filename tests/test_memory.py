@@ -1,6 +1,5 @@
 """Sweeps larger than memory are cut into equal calls of one program, and give what the uncut ones give."""
 
-import os
 import signal
 from functools import partial
 
@@ -54,7 +53,7 @@ def test_a_cut_fit_is_the_uncut_one(agent, runs_at_once, in_one_call):
 
 def test_an_interrupt_of_a_cut_fit_leaves_all_runs_at_the_same_update(agent):
     def interrupt(progress):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     result = fit(agent, SETTINGS, seeds(0, RUNS // 2), interrupt, runs_at_once=3)
     assert result.interrupted
