@@ -1,4 +1,4 @@
-"""The command `rpo-jax`: train, compare, resume, evaluate, export, envs."""
+"""The command `rpo-jax`: train, compare, resume, evaluate, play, export, envs."""
 
 import contextlib
 import dataclasses
@@ -92,6 +92,23 @@ class Evaluate:
 
 
 @dataclasses.dataclass
+class Play:
+    """Show an episode of a trained policy: a moving picture, or a page for Brax."""
+
+    folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
+    setting: Annotated[int | None, _help("index of its setting; the best if not given", "INT")] = None
+    seed: Annotated[int | None, _help("number of its seed; the best if not given", "INT")] = None
+    best: Annotated[bool, _help("the best policy of its evaluations, not the last one")] = False
+    sample: Annotated[bool, _help("act with a sample of the policy rather than its mean action")] = False
+    episode_seed: Annotated[int, _help("of the episode")] = 0
+    max_steps: Annotated[int, _help("of the episode")] = 1000
+    out: Annotated[
+        Path | None, _help(".gif, .mp4 or, for Brax, .html; one in the run's folder if not given", "FILE")
+    ] = None
+    open: Annotated[bool, _help("open it in a browser, where there is one")] = True
+
+
+@dataclasses.dataclass
 class Export:
     """Write a trained policy as programs that need nothing of rpo_jax: StableHLO and ONNX."""
 
@@ -150,7 +167,7 @@ def parse(arguments: list[str]) -> Any:
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                tyro.conf.OmitArgPrefixes[Train | Compare | Resume | Evaluate | Export | Envs],  # pyright: ignore[reportArgumentType]
+                tyro.conf.OmitArgPrefixes[Train | Compare | Resume | Evaluate | Play | Export | Envs],  # pyright: ignore[reportArgumentType]
                 prog="rpo-jax",
                 description="Robust Policy Optimization for continuous control, in JAX.",
                 args=arguments,
@@ -194,7 +211,7 @@ def _option_names(command: type) -> set[str]:
     names = {field.name for field in dataclasses.fields(command)}
     if "settings" in names:
         names |= {field.name for field in dataclasses.fields(Settings)}
-    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best"}}
+    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open"}}
     return {name.replace("_", "-") for name in names | flags | {"help"}}
 
 
@@ -275,6 +292,30 @@ def _evaluate(options: Evaluate) -> int:
     return 0
 
 
+def _play(options: Play) -> int:
+    from rich.console import Console
+
+    from rpo_jax.runs.chosen import choose, name_of
+    from rpo_jax.runs.folder import load_run
+    from rpo_jax.runs.play import Player, has_screen, play, show, suffix_of
+    from rpo_jax.sweep import check_seeds
+
+    if options.max_steps < 1:
+        raise SettingsError(f"max_steps={options.max_steps} is out of range: it must be 1 or more")
+    check_seeds(options.episode_seed, 1)
+    if not has_screen():
+        os.environ.setdefault("MUJOCO_GL", "egl")  # which MuJoCo reads when it is imported
+    run = load_run(options.folder, best=options.best)
+    place = choose(options.folder, run, options.setting, options.seed)
+    path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
+    with Console(stderr=True).status(f"playing {name_of(run, place)}"):
+        total = play(Player(run, place, options.episode_seed, options.max_steps, options.sample), path)
+    print(f"{name_of(run, place)}: return {total:,.1f}; {path}")
+    if options.open:
+        show(path)
+    return 0
+
+
 def _export(options: Export) -> int:
     from rich.console import Console
 
@@ -327,6 +368,7 @@ COMMANDS: dict[type, Any] = {
     Compare: _compare,
     Resume: _resume,
     Evaluate: _evaluate,
+    Play: _play,
     Export: _export,
     Envs: _envs,
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,16 @@ MAX_EPISODE_STEPS = 10_000
 
 
 class Trajectory(NamedTuple):
-    """One environment: obs [T, O], env_action [T, A] within the bounds, reward [T], and ended [T] bool."""
+    """One environment: obs [T, O], env_action [T, A] within the bounds, reward [T], and ended [T] bool.
+
+    `env_state` is what the suite carried when it gave the observation, leaves [T, ..., 1].
+    """
 
     obs: jax.Array
     env_action: jax.Array
     reward: jax.Array
     ended: jax.Array
+    env_state: Any
 
 
 @partial(jax.jit, static_argnames=("agent", "num_episodes", "sample"))
@@ -147,8 +151,9 @@ def record(
         env_state, obs = carry
         initial = None if agent.env.on_host else agent.env.reset(jax.random.fold_in(key_following, step)[None])
         action = act(obs, step)
-        env_state, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
-        return (env_state, timestep.obs), Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0])
+        following, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
+        seen = Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0], env_state[0])
+        return (following, timestep.obs), seen
 
     (env_state, _), trajectory = jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))
     agent.env.close(env_state)

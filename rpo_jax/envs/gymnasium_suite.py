@@ -104,6 +104,17 @@ def tasks() -> dict[str, tuple[int, int]]:
     return sizes
 
 
+def rendering(env_id: str) -> Any:
+    """A single environment of Gymnasium that renders pictures, its observations flat.
+
+    Raises:
+        SettingsError: if there is none of that id, or it cannot be made.
+    """
+    gymnasium = _load()
+    _register(gymnasium, env_id)
+    return _flattened(partial(_construct, gymnasium, env_id, render_mode="rgb_array"), f"gymnasium/{env_id}")()
+
+
 def _load() -> Any:
     try:
         return importlib.import_module("gymnasium")
@@ -136,11 +147,11 @@ def _import_providers() -> list[str]:
     return absent
 
 
-def _construct(gymnasium: Any, env_id: str) -> Any:
+def _construct(gymnasium: Any, env_id: str, **options: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that are out of date
-            return gymnasium.make(env_id)
+            return gymnasium.make(env_id, **options)
     except Exception as error:  # a simulator fails in its own way
         raise SettingsError(f"gymnasium/{env_id} cannot be made: {' '.join(str(error).split())}") from None
 

@@ -28,7 +28,7 @@ def make(name: str) -> Environment:
     if name not in suite.ALL_ENVS:
         raise unknown_name("environment", f"playground/{name}", [f"playground/{known}" for known in suite.ALL_ENVS])
     with quiet():
-        env = suite.load(name, config_overrides={"impl": "jax"})
+        env = single(name)
         reset = jax.jit(env.reset)  # traced once
         template = jax.eval_shape(reset, jax.random.key(0))
     limit = int(suite.get_default_config(name).episode_length)
@@ -50,6 +50,11 @@ def make(name: str) -> Environment:
         high=bound,
         time_limit=limit,
     )
+
+
+def single(name: str) -> Any:
+    """Playground's own environment of that name."""
+    return _load().load(name, config_overrides={"impl": "jax"})
 
 
 def tasks() -> dict[str, tuple[int, int]]:

@@ -138,7 +138,7 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
         return _carried(state), obs.T
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
-        state, successor = advance(keys, _whole(state, len(keys)), action.T)
+        state, successor = advance(keys, whole(state, len(keys)), action.T)
         obs, reward, terminated, truncated = _cut_where_broken(successor)
         state, next_obs = where(terminated | truncated, initial, (_carried(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
@@ -183,8 +183,8 @@ def _carried(state: Any) -> Any:
     return jax.tree.map(of, state)
 
 
-def _whole(state: Any, num_envs: int) -> Any:
-    """A carried state with what is empty."""
+def whole(state: Any, num_envs: int) -> Any:
+    """A state that programs carry [..., N], with what is empty in it."""
 
     def is_empty(x: Any) -> bool:
         return isinstance(x, _Empty)
