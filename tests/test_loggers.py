@@ -468,7 +468,7 @@ def test_wandb_that_does_not_start_is_told_before_training(tmp_path, monkeypatch
     import wandb
 
     def refuse(**options: Any) -> None:
-        raise ValueError("No API key configured.\nUse `wandb login`")
+        raise ValueError("No API key configured.\nUse `wandb login`.")
 
     monkeypatch.setattr(wandb, "init", refuse)
     assert main(["train", *TINY, "--out", str(tmp_path / "run"), "--logger", "wandb"]) == 2

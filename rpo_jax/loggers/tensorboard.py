@@ -43,7 +43,8 @@ class TensorBoard:
     def begin(self, point: Point) -> None:
         """Begins a file of each curve; readers then pass over what earlier ones have of this point's steps and later.
 
-        The event that says a session starts makes them do so.
+        The event that says a session starts makes them do so. TensorBoard's fast loader knows none: it passes over
+        what earlier files have of the first new point's step and later.
         """
         step = point.first * point.round_timesteps
         version = Event(wall_time=time.time(), file_version="brain.Event:2")

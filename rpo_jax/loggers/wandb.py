@@ -43,7 +43,7 @@ class WandB:
             sweep = _id(folder / "wandb" / "id")
             self._runs = [self._open(sweep, folder, *index) for index in np.ndindex(self._shape)]
         except Exception as error:  # of the network, of accounts and of settings
-            told = " ".join(str(error).split())[:300]
+            told = " ".join(str(error).split())[:300].rstrip(".")
             raise SettingsError(
                 f"W&B does not start: {told}; WANDB_MODE=offline needs neither network nor key"
             ) from None
