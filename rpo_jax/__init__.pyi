@@ -19,6 +19,8 @@ from .evaluation import evaluate as evaluate
 from .evaluation import record as record
 from .heads import Head as Head
 from .heads import get_head as get_head
+from .loggers import Logger as Logger
+from .loggers import make_logger as make_logger
 from .presets import Preset as Preset
 from .presets import get_preset as get_preset
 from .rpo import init as init

@@ -19,6 +19,7 @@ from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 from rpo_jax.options import given_settings, make_settings_options
 
 DEFAULT_ENV = "gymnax/Pendulum-v1"
+LOGGER = "curves while it trains: tensorboard, wandb, csv, parquet"
 
 
 def _help(text: str, metavar: str | None = None) -> Any:
@@ -50,6 +51,7 @@ class RunOptions:
     runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
         None
     )
+    logger: Annotated[tuple[str, ...], _help(LOGGER, "NAME ...")] = ()
     compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
     settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
 
@@ -76,6 +78,7 @@ class Resume:
     runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
         None
     )
+    logger: Annotated[tuple[str, ...], _help(LOGGER, "NAME ...")] = ()
     compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
 
 
@@ -228,7 +231,7 @@ def _train(options: Train) -> int:
     check_free(path)
     console = Console(stderr=True)
     _prepare(options, console)
-    summary, _ = run_to_folder(spec, path, console, options.runs_at_once)
+    summary, _ = run_to_folder(spec, path, console, options.runs_at_once, options.logger)
     _report([summary], [setting_labels(spec)], path)
     return _exit_code([summary])
 
@@ -249,7 +252,7 @@ def _compare(options: Compare) -> int:
     check_free(specs, path)
     console = Console(stderr=True)
     _prepare(options, console)
-    summaries = compare_to_folder(specs, path, console, options.runs_at_once)
+    summaries = compare_to_folder(specs, path, console, options.runs_at_once, options.logger)
     labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
     _report(summaries, labels, path)
     return _exit_code(summaries)
@@ -264,7 +267,7 @@ def _resume(options: Resume) -> int:
     _use_all_cores()
     specs, console = unfinished(options.folder), Console(stderr=True)
     _prepare(options, console)
-    summaries = resume(specs, options.folder, console, options.runs_at_once)
+    summaries = resume(specs, options.folder, console, options.runs_at_once, options.logger)
     _report(summaries, [setting_labels(spec) for spec in specs[: len(summaries)]], options.folder)
     return _exit_code(summaries)
 
@@ -380,16 +383,18 @@ def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> A
 
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
     given = given_settings(shared.pop("settings"))
-    for name in ("out", "runs_at_once", "compilation_cache"):
+    for name in ("out", "runs_at_once", "logger", "compilation_cache"):
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
 
 
 def _prepare(options: RunOptions | Resume, console: Any) -> None:
     """Sets up the process: only a command does so, never an import."""
+    from rpo_jax.loggers import check_loggers
     from rpo_jax.memory import check_runs_at_once
 
     check_runs_at_once(options.runs_at_once)
+    check_loggers(options.logger)
     _keep_programs(options, console)
 
 

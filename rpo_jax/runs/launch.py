@@ -1,5 +1,7 @@
 """One run from settings to a filled folder, and several on one picture."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,10 @@ import numpy as np
 from rich.console import Console
 
 from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.loggers import make_logger
 from rpo_jax.memory import mebibytes
 from rpo_jax.runs import disk, folder
-from rpo_jax.runs.fit import fit
+from rpo_jax.runs.fit import Progress, fit
 from rpo_jax.runs.plots import Curves, draw_curves
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.replay import evaluation_of
@@ -21,7 +24,7 @@ PICTURE = "curves.png"
 
 
 def run_to_folder(
-    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None = None
+    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None = None, loggers: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
     """Trains, and fills the folder; what was done before an interrupt or a failure is kept too.
 
@@ -29,12 +32,13 @@ def run_to_folder(
         The summary, and the curves by label of the setting.
 
     Raises:
-        SettingsError: if the folder holds a run already, or the disk does not take what is written.
+        SettingsError: if the folder holds a run already, the disk does not take what is written, or a logger does not
+            start.
         SimulatorError: if an environment on the host failed in the first update; the folder is not made then.
     """
     folder.claim(path)
     folder.write_settings(path, spec)
-    return finish(spec, path, console, runs_at_once)
+    return finish(spec, path, console, runs_at_once, loggers)
 
 
 def unfinished(path: Path) -> list[RunSpec]:
@@ -49,7 +53,13 @@ def unfinished(path: Path) -> list[RunSpec]:
     return specs
 
 
-def resume(specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None = None) -> list[dict[str, Any]]:
+def resume(
+    specs: list[RunSpec],
+    path: Path,
+    console: Console,
+    runs_at_once: int | None = None,
+    loggers: Sequence[str] = (),
+) -> list[dict[str, Any]]:
     """Goes on with what is `unfinished`, each run from its last checkpoint or the start; gives their summaries.
 
     Raises:
@@ -58,8 +68,8 @@ def resume(specs: list[RunSpec], path: Path, console: Console, runs_at_once: int
     if specs[0].agent().env.on_host:
         console.print(f"{specs[0].env} lives outside of JAX: its episodes begin anew, the rest goes on as it was")
     if _parts(path):
-        return _finish_all(specs, path, console, runs_at_once)
-    return [finish(specs[0], path, console, runs_at_once)[0]]
+        return _finish_all(specs, path, console, runs_at_once, loggers)
+    return [finish(specs[0], path, console, runs_at_once, loggers)[0]]
 
 
 def _parts(path: Path) -> list[Path]:
@@ -70,7 +80,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def finish(
-    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None
+    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
     """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`."""
     agent = spec.agent()
@@ -81,13 +91,13 @@ def finish(
             f"disk: about {mebibytes(space.results)} for results, {mebibytes(space.checkpoints)} for checkpoints",
             style="dim",
         )
-        with ProgressBar(console, spec).show() as bar:
+        with _reporting(spec, path, console, loggers) as report:
             keys = seeds(spec.seeds[0], len(spec.seeds))
             result = fit(
                 agent,
                 spec.hyperparams,
                 keys,
-                bar,
+                report,
                 runs_at_once=runs_at_once,
                 checkpoints=checkpoints,
                 evaluation=evaluation_of(spec),
@@ -105,18 +115,40 @@ def finish(
     return summary, curves
 
 
+@contextlib.contextmanager
+def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[str]) -> Iterator[Any]:
+    """Gives what shows a fit's reports, and passes them to loggers."""
+    if loggers:  # a line, as W&B may ask for a key
+        console.print(f"opening {' and '.join(loggers)}", style="dim")
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(make_logger(name, spec, path)) for name in loggers]
+        bar = stack.enter_context(ProgressBar(console, spec).show())
+
+        def report(progress: Progress) -> None:
+            for reader in (bar, *opened):
+                reader(progress)
+
+        yield report
+
+
 def compare_to_folder(
-    specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None = None
+    specs: list[RunSpec],
+    path: Path,
+    console: Console,
+    runs_at_once: int | None = None,
+    loggers: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Trains several runs into subfolders named by variant, and draws them in one picture."""
     check_free(specs, path)
     for spec in specs:
         folder.claim(path / spec.variant)
         folder.write_settings(path / spec.variant, spec)
-    return _finish_all(specs, path, console, runs_at_once)
+    return _finish_all(specs, path, console, runs_at_once, loggers)
 
 
-def _finish_all(specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None) -> list[dict[str, Any]]:
+def _finish_all(
+    specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str]
+) -> list[dict[str, Any]]:
     summaries, curves = [], {}
     try:
         for spec in specs:
@@ -124,7 +156,7 @@ def _finish_all(specs: list[RunSpec], path: Path, console: Console, runs_at_once
             if folder.is_finished(own_path):
                 summary, own = folder.read_summary(own_path), curves_of(spec, folder.read_metrics(own_path, spec))
             else:
-                summary, own = finish(spec, own_path, console, runs_at_once)
+                summary, own = finish(spec, own_path, console, runs_at_once, loggers)
             summaries.append(summary)
             curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
             _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
