@@ -70,8 +70,12 @@ def test_a_second_signal_ends_it_at_once():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(stop=stop)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(stop=stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episodes(tmp_path):

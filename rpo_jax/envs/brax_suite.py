@@ -47,9 +47,8 @@ def make(name: str, backend: str | None = None) -> Environment:
         raise unknown_name("Brax backend", backend, BACKENDS)
     if name == "swimmer" and backend not in (None, "generalized"):
         raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
-    backend = backend or ("generalized" if name == "swimmer" else "spring")
     with quiet():
-        env = _load_brax().get_environment(name, backend=backend)
+        env = single(name, backend)
         reset = jax.jit(env.reset)  # traced once
         template = jax.eval_shape(reset, jax.random.key(0))
 
@@ -76,6 +75,11 @@ def make(name: str, backend: str | None = None) -> Environment:
         high=bound,
         time_limit=EPISODE_LENGTH,
     )
+
+
+def single(name: str, backend: str | None = None) -> Any:
+    """Brax's own environment of that name, on the backend that `make` takes."""
+    return _load_brax().get_environment(name, backend=backend or ("generalized" if name == "swimmer" else "spring"))
 
 
 def _load_brax() -> Any:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import warnings
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rpo_jax.envs import gymnasium_suite, playground_suite
+from rpo_jax.envs import brax_suite, gymnasium_suite, playground_suite
 from rpo_jax.envs.protocol import whole
+from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError
 from rpo_jax.evaluation import Trajectory, make_actor, record
 from rpo_jax.runs.drawings import DRAWINGS, INK, SIZE, frame
@@ -111,9 +113,8 @@ def _page(player: Player, path: Path) -> float:
     if path.suffix != ".html":
         raise SettingsError(f"Brax is shown as a page, and {path.name} is none: let --out end in .html")
     html = importlib.import_module("brax.io.html")
-    env = importlib.import_module("brax.envs").get_environment(
-        player.run.spec.env.partition("/")[2], backend=player.run.spec.backend or "spring"
-    )
+    with quiet():
+        env = brax_suite.single(player.run.spec.env.partition("/")[2], player.run.spec.backend)
     episode = player.episode()
     states = [state[0] for state in _states(episode)]
     with written_whole(path) as part:
@@ -195,7 +196,9 @@ def _write_mp4(frames: Iterator[Image.Image], seconds: float, path: Path) -> Non
         raise SettingsError("an .mp4 needs an encoder: pip install 'rpo_jax[video]'") from None
     first = next(frames)
     writer = video.write_frames(str(path), first.size, fps=1 / seconds, macro_block_size=2, output_params=["-f", "mp4"])
-    writer.send(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, of processes that are forked and then use it
+        writer.send(None)
     for image in (first, *frames):
         writer.send(image.convert("RGB").tobytes())
     writer.close()
