@@ -261,9 +261,11 @@ def _compare(options: Compare) -> int:
 def _resume(options: Resume) -> int:
     from rich.console import Console
 
+    from rpo_jax.loggers import check_loggers
     from rpo_jax.runs.launch import resume, unfinished
     from rpo_jax.runs.spec import setting_labels
 
+    check_loggers(options.logger)
     _use_all_cores()
     specs, console = unfinished(options.folder), Console(stderr=True)
     _prepare(options, console)
