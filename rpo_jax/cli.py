@@ -19,7 +19,6 @@ from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 from rpo_jax.options import given_settings, make_settings_options
 
 DEFAULT_ENV = "gymnax/Pendulum-v1"
-LOGGER = "curves while it trains: tensorboard, wandb, csv, parquet"
 
 
 def _help(text: str, metavar: str | None = None) -> Any:
@@ -27,6 +26,16 @@ def _help(text: str, metavar: str | None = None) -> Any:
 
 
 Settings = make_settings_options()
+
+# Options that several commands have.
+FilledFolder = Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
+RunsAtOnce = Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")]
+Loggers = Annotated[tuple[str, ...], _help("curves while it trains: tensorboard, wandb, csv, parquet", "NAME ...")]
+CompilationCache = Annotated[bool, _help("keep compiled programs in the user's cache folder")]
+Setting = Annotated[int | None, _help("index of its setting; the best if not given", "INT")]
+Seed = Annotated[int | None, _help("number of its seed; the best if not given", "INT")]
+Best = Annotated[bool, _help("the best policy of its evaluations, not the last one")]
+Sample = Annotated[bool, _help("act with a sample of the policy rather than its mean action")]
 
 
 @dataclasses.dataclass
@@ -48,11 +57,9 @@ class RunOptions:
     num_evaluations: Annotated[int, _help("evaluations of the policies during training, evenly spaced")] = 0
     evaluation_episodes: Annotated[int, _help("episodes of each policy in one of them")] = 16
     out: Annotated[Path | None, _help("the run's folder; one under runs/ if not given", "DIR")] = None
-    runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
-        None
-    )
-    logger: Annotated[tuple[str, ...], _help(LOGGER, "NAME ...")] = ()
-    compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
+    runs_at_once: RunsAtOnce = None
+    logger: Loggers = ()
+    compilation_cache: CompilationCache = True
     settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
 
 
@@ -75,34 +82,32 @@ class Resume:
     """Go on with a run that was stopped, from its last checkpoint."""
 
     folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has begun", "DIR")]
-    runs_at_once: Annotated[int | None, _help("most runs in one call; as many as memory holds if not given", "INT")] = (
-        None
-    )
-    logger: Annotated[tuple[str, ...], _help(LOGGER, "NAME ...")] = ()
-    compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
+    runs_at_once: RunsAtOnce = None
+    logger: Loggers = ()
+    compilation_cache: CompilationCache = True
 
 
 @dataclasses.dataclass
 class Evaluate:
     """Play whole episodes with the policies of a run folder, and print their returns."""
 
-    folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
+    folder: FilledFolder
     num_episodes: Annotated[int, _help("episodes of each policy")] = 128
-    sample: Annotated[bool, _help("act with a sample of the policy rather than its mean action")] = False
+    sample: Sample = False
     best: Annotated[bool, _help("of each run the best policy of its evaluations, not the last one")] = False
     seed: Annotated[int, _help("of the episodes")] = 0
-    compilation_cache: Annotated[bool, _help("keep compiled programs in the user's cache folder")] = True
+    compilation_cache: CompilationCache = True
 
 
 @dataclasses.dataclass
 class Play:
     """Show an episode of a trained policy: a moving picture, or a page for Brax."""
 
-    folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
-    setting: Annotated[int | None, _help("index of its setting; the best if not given", "INT")] = None
-    seed: Annotated[int | None, _help("number of its seed; the best if not given", "INT")] = None
-    best: Annotated[bool, _help("the best policy of its evaluations, not the last one")] = False
-    sample: Annotated[bool, _help("act with a sample of the policy rather than its mean action")] = False
+    folder: FilledFolder
+    setting: Setting = None
+    seed: Seed = None
+    best: Best = False
+    sample: Sample = False
     episode_seed: Annotated[int, _help("of the episode")] = 0
     max_steps: Annotated[int, _help("of the episode")] = 1000
     out: Annotated[
@@ -115,10 +120,10 @@ class Play:
 class Export:
     """Write a trained policy as programs that need nothing of rpo_jax: StableHLO and ONNX."""
 
-    folder: Annotated[tyro.conf.Positional[Path], _help("a folder that train has filled", "DIR")]
-    setting: Annotated[int | None, _help("index of its setting; the best if not given", "INT")] = None
-    seed: Annotated[int | None, _help("number of its seed; the best if not given", "INT")] = None
-    best: Annotated[bool, _help("the best policy of its evaluations, not the last one")] = False
+    folder: FilledFolder
+    setting: Setting = None
+    seed: Seed = None
+    best: Best = False
     out: Annotated[Path | None, _help("where the files go; the run's folder if not given", "DIR")] = None
 
 
@@ -300,8 +305,8 @@ def _evaluate(options: Evaluate) -> int:
 def _play(options: Play) -> int:
     from rich.console import Console
 
-    from rpo_jax.runs.chosen import choose, name_of
-    from rpo_jax.runs.folder import load_run
+    from rpo_jax.runs.chosen import choose
+    from rpo_jax.runs.folder import load_run, run_label
     from rpo_jax.runs.play import Player, has_screen, play, show, suffix_of
     from rpo_jax.sweep import check_seeds
 
@@ -313,9 +318,9 @@ def _play(options: Play) -> int:
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed)
     path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
-    with Console(stderr=True).status(f"playing {name_of(run, place)}"):
+    with Console(stderr=True).status(f"playing {run_label(run.spec, *place)}"):
         total = play(Player(run, place, options.episode_seed, options.max_steps, options.sample), path)
-    print(f"{name_of(run, place)}: return {total:,.1f}; {path}")
+    print(f"{run_label(run.spec, *place)}: return {total:,.1f}; {path}")
     if options.open:
         show(path)
     return 0
@@ -324,16 +329,16 @@ def _play(options: Play) -> int:
 def _export(options: Export) -> int:
     from rich.console import Console
 
-    from rpo_jax.runs.chosen import choose, name_of
+    from rpo_jax.runs.chosen import choose
     from rpo_jax.runs.export import export
-    from rpo_jax.runs.folder import load_run
+    from rpo_jax.runs.folder import load_run, run_label
 
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed)
     path = options.out or options.folder
-    with Console(stderr=True).status(f"exporting {name_of(run, place)}"):
+    with Console(stderr=True).status(f"exporting {run_label(run.spec, *place)}"):
         differences = export(run, place, path)
-    print(f"{name_of(run, place)}; largest difference from it over observations of all sizes:")
+    print(f"{run_label(run.spec, *place)}; largest difference from it over observations of all sizes:")
     for name, difference in differences.items():
         print(f"  {path / name}: {difference:.1e}")
     if "policy.onnx" not in differences:

@@ -14,6 +14,7 @@ from rpo_jax import SettingsError
 from rpo_jax.cli import main
 from rpo_jax.evaluation import make_actor
 from rpo_jax.runs import play as module
+from rpo_jax.runs.chosen import clip_of, policy_of
 from rpo_jax.runs.drawings import RED, SIZE, frame, mountain_car, pendulum
 from rpo_jax.runs.folder import load_run
 from rpo_jax.runs.launch import run_to_folder
@@ -71,7 +72,8 @@ def test_a_gif_lasts_as_long_as_the_episode_and_tells_its_return(player, tmp_pat
 
 def test_its_actions_are_those_of_the_policy_and_its_rewards_those_of_gym(player):
     episode = player.episode()
-    actor = make_actor(player.run.agent, player.policy, evaluation_key(4), False, player.clip)
+    policy = policy_of(player.run, player.place)
+    actor = make_actor(player.run.agent, policy, evaluation_key(4), False, clip_of(player.run, player.place))
     np.testing.assert_allclose(episode.env_action, actor(episode.obs, episode.obs[0, 0]), rtol=1e-4, atol=1e-6)
     angle, velocity = np.arctan2(episode.obs[:, 1], episode.obs[:, 0]), episode.obs[:, 2]
     cost = angle**2 + 0.1 * velocity**2 + 0.001 * episode.env_action[:, 0] ** 2

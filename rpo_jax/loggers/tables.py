@@ -3,17 +3,16 @@
 Their columns are those of metrics.csv, but a row is the mean of the updates since the row before.
 """
 
-import contextlib
 import csv
 import io
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from rpo_jax.loggers.points import Point
 from rpo_jax.metrics import METRICS
+from rpo_jax.runs.folder import written_whole
 from rpo_jax.runs.spec import RunSpec
 
 COLUMNS = ["setting", "seed", "update", "step", *METRICS]
@@ -27,7 +26,7 @@ class CSV:
 
     def begin(self, point: Point) -> None:
         """Writes the header, and the rows that are there of updates before the point's."""
-        with _appears_whole(self._path) as part, part.open("w", newline="") as new:
+        with written_whole(self._path) as part, part.open("w", newline="") as new:
             csv.writer(new).writerow(COLUMNS)
             if self._path.exists():
                 with self._path.open(newline="") as old:
@@ -65,7 +64,7 @@ class Parquet:
         import pyarrow
         from pyarrow import parquet
 
-        with _appears_whole(self._folder / f"{point.last:010d}.parquet") as path:
+        with written_whole(self._folder / f"{point.last:010d}.parquet") as path:
             parquet.write_table(pyarrow.table(_columns(point, self._seeds)), path)
 
     def close(self) -> None:
@@ -86,14 +85,3 @@ def _columns(point: Point, seeds: list[int]) -> dict[str, np.ndarray]:
 
 def _texts(row: tuple[float, ...]) -> list[str]:
     return [str(x) if isinstance(x, int) else "" if math.isnan(x) else f"{x:.7g}" for x in row]
-
-
-@contextlib.contextmanager
-def _appears_whole(path: Path) -> Iterator[Path]:
-    """A file to write, that has another name until it is whole: one that readers of the folder pass over."""
-    part = path.with_name(f".{path.name}")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Weights & Biases: one of its runs for each setting and seed, in a group for each setting.
 
 So its pages have what they are made for: a curve per seed, the mean and range of a group, and a table of settings to
-filter, sort and plot by. One W&B run for a whole sweep would have a panel for each of hundreds of names. Each run takes
-0.1 s to open.
+filter, sort and plot by. One W&B run for a whole sweep would have a panel for each of hundreds of names. Each takes
+a moment to open.
 
 Without a network: `WANDB_MODE=offline rpo-jax train --logger wandb`, and later `wandb sync RUN/wandb/offline-run-*`.
 """

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.runs.folder import LoadedRun, read_summary
 from rpo_jax.runs.spec import setting_labels
+from rpo_jax.types import Policy
 
 
 def choose(folder: Path, run: LoadedRun, setting: int | None = None, seed: int | None = None) -> tuple[int, int]:
@@ -34,7 +37,11 @@ def choose(folder: Path, run: LoadedRun, setting: int | None = None, seed: int |
     return max(((h, s) for h in settings for s in places), key=lambda place: returns[place])
 
 
-def name_of(run: LoadedRun, place: tuple[int, int]) -> str:
-    """Such as "seed 3 of rpo_alpha=0.5"."""
-    label = setting_labels(run.spec)[place[0]]
-    return f"seed {run.spec.seeds[place[1]]}{label and f' of {label}'}"
+def policy_of(run: LoadedRun, place: tuple[int, int]) -> Policy:
+    """The policy that lies there, leaves [...]."""
+    return jax.tree.map(lambda x: jnp.asarray(x[place]), run.policy)
+
+
+def clip_of(run: LoadedRun, place: tuple[int, int]) -> float:
+    """Where the observations of that policy are clipped."""
+    return float(np.asarray(run.spec.hyperparams.observation_clip)[place[0]])

@@ -1,7 +1,6 @@
 """Evaluation while training: the same episodes each time, in environments of its own, with frozen moments."""
 
 import dataclasses
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -55,7 +54,6 @@ class Evaluator:
         episodes = evaluation.num_episodes if evaluation else 0
         shape = jax.tree.leaves(like)[0].shape[:2]
         best = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-        self.seconds = 0.0
         self.found = Evaluated(
             np.zeros(0, np.int32),
             np.zeros((*shape, 0, episodes), np.float32),
@@ -78,7 +76,6 @@ class Evaluator:
             SimulatorError: if an environment on the host fails.
         """
         assert self._evaluation is not None
-        began = time.perf_counter()
         key, num_episodes = self._evaluation.key, self._evaluation.num_episodes
         try:
             returns = evaluate_all(self._agent, policies, key, num_episodes, observation_clip=self._clips)
@@ -97,5 +94,4 @@ class Evaluator:
             jax.tree.map(better_of, policies, self.found.best),
             np.where(better, means, self.found.best_return).astype(np.float32),
         )
-        self.seconds += time.perf_counter() - began
         return returns

@@ -7,7 +7,7 @@ normalisation, network, head and scaling are all in it.
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ import numpy as np
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.evaluation import make_actor
+from rpo_jax.runs.chosen import clip_of, policy_of
 from rpo_jax.runs.folder import LoadedRun, written_whole
-from rpo_jax.types import Policy
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 SAMPLES = 4096  # observations that a program is tried on
@@ -64,7 +64,7 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
 
 def act(run: LoadedRun, place: tuple[int, int]) -> Callable[[jax.Array], jax.Array]:
     """The policy: observations [batch, O] to mean actions [batch, A]."""
-    actor = make_actor(run.agent, _policy(run, place), jax.random.key(0), False, _clip(run, place))
+    actor = make_actor(run.agent, policy_of(run, place), jax.random.key(0), False, clip_of(run, place))
     return lambda obs: actor(obs, jnp.zeros((), jnp.int32))
 
 
@@ -83,7 +83,7 @@ def to_onnx(run: LoadedRun, place: tuple[int, int]) -> Program:
 
     from rpo_jax.runs.onnx_graph import policy_model
 
-    content = policy_model(run.agent, _policy(run, place), _clip(run, place)).SerializeToString()
+    content = policy_model(run.agent, policy_of(run, place), clip_of(run, place)).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def call(obs: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def to_onnx(run: LoadedRun, place: tuple[int, int]) -> Program:
 
 def _difference(run: LoadedRun, place: tuple[int, int], program: Program) -> float:
     """The largest difference from the policy, relative to an action's size beyond 1."""
-    random, moments = np.random.default_rng(0), _policy(run, place).obs_moments
+    random, moments = np.random.default_rng(0), policy_of(run, place).obs_moments
     size = 10.0 ** random.uniform(-2, 3, (SAMPLES, 1))  # well beyond the clipping of observations
     mean, deviation = np.asarray(moments.mean), np.sqrt(np.asarray(moments.variance))
     obs = (mean + size * deviation * random.normal(size=(SAMPLES, len(mean)))).astype(np.float32)
@@ -107,11 +107,3 @@ def _difference(run: LoadedRun, place: tuple[int, int], program: Program) -> flo
             f"{program.name} is not written: it differs from the policy by {difference:.2g}; please report this"
         )
     return difference
-
-
-def _policy(run: LoadedRun, place: tuple[int, int]) -> Policy:
-    return jax.tree.map(lambda x: jnp.asarray(x[place]), run.policy)
-
-
-def _clip(run: LoadedRun, place: tuple[int, int]) -> Any:
-    return np.asarray(run.spec.hyperparams.observation_clip)[place[0]]

@@ -157,7 +157,7 @@ def fit(
             interrupted=interrupted,
             failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
             evaluated=course.evaluator.found if evaluation else None,
-            evaluate_seconds=course.evaluator.seconds,
+            evaluate_seconds=course.evaluate_seconds,
             checkpoint_seconds=course.checkpoint_seconds,
         )
 
@@ -173,16 +173,15 @@ class _Course:
         self._rows: list[dict[str, np.ndarray]] = []
         self._seconds = self._began = 0.0
         self.updates = 0
-        self.checkpoint_seconds = 0.0
+        self.evaluate_seconds = self.checkpoint_seconds = 0.0
+        self._like = jax.eval_shape(lambda: self._collected(self._initial()))
         clips = by_setting_and_seed(runs[0].observation_clip, num_seeds)[:, 0]
-        policies = jax.eval_shape(lambda: self._collected(self._initial()).policy)
-        self.evaluator = Evaluator(evaluation, spread.agent, clips, policies)
+        self.evaluator = Evaluator(evaluation, spread.agent, clips, self._like.policy)
 
     def blank(self) -> Snapshot:
         """What a snapshot looks like before the first update."""
-        state = jax.eval_shape(lambda: _data_of_keys(self._collected(self._initial())))
-        empty = np.zeros((self._num_runs // self._num_seeds, self._num_seeds, 0), np.float32)
-        return Snapshot(state, dict.fromkeys(METRICS, empty), self.evaluator.found, 0.0, self._spread.num_runs)
+        state = jax.eval_shape(_data_of_keys, self._like)
+        return Snapshot(state, self.metrics(), self.evaluator.found, 0.0, self._spread.num_runs)
 
     def go_on_from(self, snapshot: Snapshot | None) -> None:
         """Takes the place of what a snapshot holds, if there is one."""
@@ -237,6 +236,7 @@ class _Course:
         own = [state.replace(env_state=None, obs=None, discounted_return=None) for state in self._states]
         returns, took = _timed(lambda: self.evaluator.evaluate(self.updates, self._collected(own).policy))
         self._began += took
+        self.evaluate_seconds += took
         return returns
 
     def save(self, checkpoints: Checkpoints) -> None:
@@ -267,8 +267,10 @@ class _Course:
 
     def _initial(self, episodes: int = 0) -> list[TrainingState]:
         """States before the first update; other `episodes` are others of the same seeds."""
-        own = [(settings, jax.vmap(jax.random.fold_in, (0, None))(keys, episodes)) for settings, keys in self._batches]
-        return [_init_runs(self._spread, *batch) for batch in (own if episodes else self._batches)]
+        batches = self._batches
+        if episodes:
+            batches = [(runs, jax.vmap(jax.random.fold_in, (0, None))(keys, episodes)) for runs, keys in batches]
+        return [_init_runs(self._spread, *batch) for batch in batches]
 
     def _collected(self, states: list[TrainingState]) -> TrainingState:
         return collect(self._spread, [(state, {}) for state in states], self._num_runs, self._num_seeds)[0]

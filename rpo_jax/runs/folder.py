@@ -165,8 +165,11 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` once it is whole and on the disk."""
-    part = path.with_name(f"{path.name}.part")
+    """A file to write, which takes the place of `path` once it is whole and on the disk.
+
+    Until then its name is hidden, and readers of the folder pass over it.
+    """
+    part = path.with_name(f".{path.name}.part")
     try:
         yield part
         with part.open("rb") as file:
@@ -213,7 +216,7 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
 
 def told(spec: RunSpec, failure: Failure) -> str:
     """The setting and seed that failed, and what its environment said."""
-    return failure.message if failure.run is None else f"{_run_label(spec, *failure.run)}: {failure.message}"
+    return failure.message if failure.run is None else f"{run_label(spec, *failure.run)}: {failure.message}"
 
 
 def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
@@ -221,7 +224,7 @@ def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
     faults, updates = np.asarray(state.fault), np.asarray(state.update)
     return [
         {
-            "run": _run_label(spec, setting, seed),
+            "run": run_label(spec, setting, seed),
             "setting": setting,
             "seed": spec.seeds[seed],
             "update": int(updates[setting, seed]) + 1,
@@ -231,7 +234,8 @@ def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
     ]
 
 
-def _run_label(spec: RunSpec, setting: int, seed: int) -> str:
+def run_label(spec: RunSpec, setting: int, seed: int) -> str:
+    """What a run of a sweep is called, by its place [H, S], such as "seed 3 of rpo_alpha=0.5"."""
     label = setting_labels(spec)[setting]
     return f"seed {spec.seeds[seed]}{label and f' of {label}'}"
 
@@ -264,8 +268,7 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
     Raises:
         SettingsError: if the folder holds no run, or one that is unfinished, damaged or of another version.
     """
-    spec = load_spec(folder)
-    agent = spec.agent()
+    spec, agent = _read_spec(folder)
     if best and not spec.num_evaluations:
         raise SettingsError(f"{folder} holds no evaluations to know the best by: train with --num-evaluations")
     return LoadedRun(spec, agent, _read_policy(folder / (BEST if best else POLICIES), spec, agent))
@@ -277,13 +280,16 @@ def load_spec(folder: Path) -> RunSpec:
     Raises:
         SettingsError: if the folder holds no run, or its settings are damaged or of another version.
     """
+    return _read_spec(folder)[0]
+
+
+def _read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     described = _read_settings(folder)
     try:
         spec = _parse_spec(described)
-        spec.agent()
+        return spec, spec.agent()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
-    return spec
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

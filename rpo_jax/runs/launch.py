@@ -47,8 +47,9 @@ def unfinished(path: Path) -> list[RunSpec]:
     Raises:
         SettingsError: if it holds no run, one that is at its end, or a damaged one.
     """
-    specs = [folder.load_spec(part) for part in _parts(path) or [path]]
-    if all(folder.is_finished(part) for part in _parts(path) or [path]):
+    paths = _parts(path) or [path]
+    specs = [folder.load_spec(part) for part in paths]
+    if all(map(folder.is_finished, paths)):
         raise SettingsError(f"{path} is finished: nothing is left to do")
     return specs
 

@@ -19,10 +19,10 @@ from rpo_jax.envs.protocol import whole
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError
 from rpo_jax.evaluation import Trajectory, make_actor, record
+from rpo_jax.runs.chosen import clip_of, policy_of
 from rpo_jax.runs.drawings import DRAWINGS, INK, SIZE, frame
 from rpo_jax.runs.folder import LoadedRun, written_whole
 from rpo_jax.runs.replay import evaluation_key
-from rpo_jax.types import Policy
 
 FRAMES_PER_SECOND = 30  # where a suite does not say
 
@@ -44,21 +44,11 @@ class Player(NamedTuple):
     max_steps: int
     sample: bool
 
-    @property
-    def policy(self) -> Policy:
-        """Of that setting and seed."""
-        return jax.tree.map(lambda x: jnp.asarray(x[self.place]), self.run.policy)
-
-    @property
-    def clip(self) -> float:
-        """Where its observations are clipped."""
-        return float(np.asarray(self.run.spec.hyperparams.observation_clip)[self.place[0]])
-
     def episode(self) -> Trajectory:
         """Of an environment in JAX, up to its end; leaves [T, ...]."""
+        policy, clip = policy_of(self.run, self.place), clip_of(self.run, self.place)
         key = evaluation_key(self.seed)
-        clip = self.clip
-        played = record(self.run.agent, self.policy, key, self.max_steps, sample=self.sample, observation_clip=clip)
+        played = record(self.run.agent, policy, key, self.max_steps, sample=self.sample, observation_clip=clip)
         ended = np.asarray(played.ended)
         count = int(np.argmax(ended)) + 1 if ended.any() else self.max_steps
         return jax.tree.map(lambda x: x[:count], played)
@@ -149,7 +139,8 @@ def _rendered(player: Player, path: Path) -> float:
     """What Gymnasium renders; EnvPool's tasks by those of the same name there."""
     env_id = player.run.spec.env.partition("/")[2]
     env = gymnasium_suite.rendering(env_id)
-    actor = make_actor(player.run.agent, player.policy, evaluation_key(player.seed), player.sample, player.clip)
+    policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
+    actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
     act = jax.jit(lambda obs, step: actor(obs[None], step)[0])
     try:
         obs, _ = env.reset(seed=player.seed)
