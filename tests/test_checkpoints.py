@@ -110,6 +110,15 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         fit(agent, SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, "others"))
 
 
+def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "digest", lambda arrays: "of other numbers")
+    with toys.told("once more"):
+        train(tmp_path, stopped_after(1))
+    monkeypatch.undo()
+    with toys.told("not those that were written"), pytest.raises(SettingsError, match="all checkpoints .* damaged"):
+        train(tmp_path)
+
+
 def test_other_versions_are_told(tmp_path):
     with toys.told("once more"):
         train(tmp_path, stopped_after(1))
