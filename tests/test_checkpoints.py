@@ -115,7 +115,7 @@ def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypa
     with toys.told("once more"):
         train(tmp_path, stopped_after(1))
     monkeypatch.undo()
-    with toys.told("not those that were written"), pytest.raises(SettingsError, match="all checkpoints .* damaged"):
+    with toys.told("not those that were written"), pytest.raises(SettingsError, match=r"all checkpoints .* damaged"):
         train(tmp_path)
 
 
