@@ -38,7 +38,7 @@ def run_to_folder(
     """
     folder.claim(path)
     folder.write_settings(path, spec)
-    return finish(spec, path, console, runs_at_once, loggers)
+    return finish(spec, path, console, runs_at_once, loggers, fresh=True)
 
 
 def unfinished(path: Path) -> list[RunSpec]:
@@ -69,8 +69,8 @@ def resume(
     if specs[0].agent().env.on_host:
         console.print(f"{specs[0].env} lives outside of JAX: its episodes begin anew, the rest goes on as it was")
     if _parts(path):
-        return _finish_all(specs, path, console, runs_at_once, loggers)
-    return [finish(specs[0], path, console, runs_at_once, loggers)[0]]
+        return _finish_all(specs, path, console, runs_at_once, loggers, fresh=False)
+    return [finish(specs[0], path, console, runs_at_once, loggers, fresh=False)[0]]
 
 
 def _parts(path: Path) -> list[Path]:
@@ -81,9 +81,13 @@ def _parts(path: Path) -> list[Path]:
 
 
 def finish(
-    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str]
+    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str], fresh: bool
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
-    """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`."""
+    """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`.
+
+    Where the command is fresh, with nothing trained before it or by it, a folder whose run comes to nothing is given
+    up, and a logger that does not start is refused; otherwise neither costs what there is.
+    """
     agent = spec.agent()
     checkpoints = folder.checkpoints_of(path, agent)
     try:
@@ -92,7 +96,7 @@ def finish(
             f"disk: about {mebibytes(space.results)} for results, {mebibytes(space.checkpoints)} for checkpoints",
             style="dim",
         )
-        with _reporting(spec, path, console, loggers) as report:
+        with _reporting(spec, path, console, loggers, fresh) as report:
             keys = seeds(spec.seeds[0], len(spec.seeds))
             result = fit(
                 agent,
@@ -107,7 +111,8 @@ def finish(
             failure = result.failure
             raise SimulatorError(f"in the first update, {folder.told(spec, failure)}") if failure else KeyboardInterrupt
     except BaseException:
-        folder.release(path)
+        if fresh:
+            folder.release(path)
         raise
     with stop_requests():  # what is done is written first
         summary = folder.write_results(path, spec, result)
@@ -117,12 +122,19 @@ def finish(
 
 
 @contextlib.contextmanager
-def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[str]) -> Iterator[Any]:
+def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[str], strict: bool) -> Iterator[Any]:
     """Gives what shows a fit's reports, and passes them to loggers."""
     if loggers:  # a line, as W&B may ask for a key
         console.print(f"opening {' and '.join(loggers)}", style="dim")
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(make_logger(name, spec, path)) for name in loggers]
+        opened = []
+        for name in loggers:
+            try:
+                opened.append(stack.enter_context(make_logger(name, spec, path)))
+            except SettingsError as error:
+                if strict:
+                    raise
+                console.print(f"{error}; training goes on without it", highlight=False, markup=False)
         bar = stack.enter_context(ProgressBar(console, spec).show())
 
         def report(progress: Progress) -> None:
@@ -144,11 +156,11 @@ def compare_to_folder(
     for spec in specs:
         folder.claim(path / spec.variant)
         folder.write_settings(path / spec.variant, spec)
-    return _finish_all(specs, path, console, runs_at_once, loggers)
+    return _finish_all(specs, path, console, runs_at_once, loggers, fresh=True)
 
 
 def _finish_all(
-    specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str]
+    specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str], fresh: bool
 ) -> list[dict[str, Any]]:
     summaries, curves = [], {}
     try:
@@ -157,7 +169,7 @@ def _finish_all(
             if folder.is_finished(own_path):
                 summary, own = folder.read_summary(own_path), curves_of(spec, folder.read_metrics(own_path, spec))
             else:
-                summary, own = finish(spec, own_path, console, runs_at_once, loggers)
+                summary, own = finish(spec, own_path, console, runs_at_once, loggers, fresh and not summaries)
             summaries.append(summary)
             curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
             _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
@@ -165,9 +177,10 @@ def _finish_all(
             if summary["interrupted"]:
                 break
     except BaseException:
-        for spec in specs:
-            folder.release(path / spec.variant)
-        folder.release(path)
+        if fresh and not summaries:
+            for spec in specs:
+                folder.release(path / spec.variant)
+            folder.release(path)
         raise
     return summaries
 
