@@ -91,7 +91,10 @@ def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
     """The H settings of a grid, each a plain dictionary."""
     fields = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
     return [
-        {name: None if value is None else float(str(np.float32(value[index]))) for name, value in fields.items()}
+        {
+            name: None if value is None else float(str(np.float32(np.ravel(value)[index])))
+            for name, value in fields.items()
+        }
         for index in range(num_settings(hyperparams))
     ]
 
