@@ -1,5 +1,6 @@
 """Loggers: what they write, read back by others' readers, is what the run's own table says."""
 
+import dataclasses
 import json
 import os
 import shlex
@@ -24,6 +25,7 @@ from rpo_jax.cli import main
 from rpo_jax.loggers import LOGGERS, points
 from rpo_jax.loggers.points import Logger, Point
 from rpo_jax.metrics import METRICS
+from rpo_jax.runs import folder
 from rpo_jax.runs.fit import Progress
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import RunSpec
@@ -157,6 +159,7 @@ def expected_rows(folder: Path, updates: list[int]) -> Any:
     table["update"] = [min(end for end in updates if end >= update) for update in table["update"]]
     rows = table.groupby(["update", "setting", "seed"]).mean().reset_index()
     rows["step"] = STEPS * rows["update"]
+    rows[points.EVALUATED] = np.nan
     return rows
 
 
@@ -165,7 +168,7 @@ def expected_rows(folder: Path, updates: list[int]) -> Any:
 )
 def test_tables_hold_means_of_the_runs_own(trained, name, read):
     table = read(trained / name)
-    assert list(table.columns) == ["setting", "seed", "update", "step", *METRICS]
+    assert list(table.columns) == ["setting", "seed", "update", "step", *METRICS, points.EVALUATED]
     updates = sorted(set(table["update"]))
     assert updates[-1] == UPDATES
     assert 2 < len(updates) < UPDATES / 2
@@ -271,6 +274,18 @@ def test_compare_logs_each_variant_in_its_folder(tmp_path):
         for variant in ("rpo", "ppo")
         for curve in ("seed=7", "seed=8", "mean", "min", "max")
     }
+
+
+def test_evaluations_have_points_at_their_own_updates(tmp_path):
+    assert main(["train", *TINY, "--num-evaluations", "3", "--out", str(tmp_path), "--logger", *FILES]) == 0
+    expected = pd.read_csv(tmp_path / "evaluations.csv").sort_values(["update", "seed"])
+    for table in (read_csv(tmp_path / "log.csv"), pd.read_parquet(tmp_path / "log.parquet")):
+        known = table.dropna(subset=[points.EVALUATED])
+        assert known[["update", "seed"]].values.tolist() == expected[["update", "seed"]].values.tolist()
+        np.testing.assert_allclose(known[points.EVALUATED], expected["return_mean"], rtol=1e-5)
+    for seed in SEEDS:
+        own = expected[expected["seed"] == seed].set_index("step")["return_mean"]
+        assert_curve(event_curve(tmp_path / f"tensorboard/seed={seed}", "evaluation/return"), own)
 
 
 # Points
@@ -403,6 +418,14 @@ def test_fit_takes_a_logger(tmp_path):
     np.testing.assert_allclose(first["entropy"], result.metrics["entropy"][..., 0].ravel(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", LOGGERS)
+def test_a_single_setting_needs_no_grid(name, tmp_path):
+    spec = dataclasses.replace(toy_spec()[0], hyperparams=rpo_jax.Hyperparams())
+    (report,) = reports(2)
+    log(name, tmp_path, iter([report._replace(metrics={key: x[:1] for key, x in report.metrics.items()})]), spec)
+    assert any(path.is_file() for path in tmp_path.rglob("*"))
+
+
 @pytest.mark.parametrize("when", ["begin", "write", "close"])
 def test_a_logger_that_fails_is_told_once_and_training_goes_on(when, caplog):
     calls = []
@@ -475,6 +498,49 @@ def test_wandb_that_does_not_start_is_told_before_training(tmp_path, monkeypatch
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("rpo-jax: error: W&B does not start: No API key configured. Use `wandb login`; WANDB_MODE=")
     assert not (tmp_path / "run" / "settings.json").exists()
+
+
+def refusing_wandb(patch: pytest.MonkeyPatch, after: int) -> list[Any]:
+    """W&B loses its network after so many runs; gives those it opened."""
+    import wandb
+
+    opened, init = [], wandb.init
+
+    def open_or_refuse(**options: Any) -> Any:
+        if len(opened) >= after:
+            raise ConnectionError("network is unreachable")
+        opened.append(init(**options))
+        return opened[-1]
+
+    patch.setattr(wandb, "init", open_or_refuse)
+    return opened
+
+
+def test_wandb_that_starts_in_part_is_closed(tmp_path, monkeypatch):
+    finished = []
+    opened = refusing_wandb(monkeypatch, after=2)
+    monkeypatch.setattr("wandb.Run.finish", lambda run: finished.append(run))
+    with pytest.raises(SettingsError, match="network is unreachable"):
+        make_logger("wandb", SPEC, tmp_path)
+    assert sorted(map(id, finished)) == sorted(map(id, opened))
+    assert len(opened) == 2
+
+
+def test_wandb_that_does_not_start_later_does_not_end_a_comparison(tmp_path, monkeypatch, capsys):
+    refusing_wandb(monkeypatch, after=len(SEEDS))
+    assert main(["compare", *TINY, "--out", str(tmp_path), "--logger", "wandb"]) == 0
+    assert "network is unreachable" in capsys.readouterr().err
+    for variant in ("rpo", "ppo"):
+        assert len(read_csv(tmp_path / variant / "metrics.csv")) == len(SEEDS) * UPDATES
+
+
+def test_wandb_that_does_not_start_does_not_cost_a_run_that_is_resumed(tmp_path, monkeypatch):
+    """As one that was killed before its first checkpoint."""
+    refusing_wandb(monkeypatch, after=0)
+    folder.claim(tmp_path)
+    folder.write_settings(tmp_path, SPEC)
+    assert main(["resume", str(tmp_path), "--no-compilation-cache", "--logger", "wandb"]) == 0
+    assert len(read_csv(tmp_path / "metrics.csv")) == 2 * len(SEEDS) * UPDATES
 
 
 def test_no_logger_is_imported_before_it_is_used():

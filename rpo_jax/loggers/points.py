@@ -9,6 +9,7 @@ import numpy as np
 
 from rpo_jax.runs.fit import Progress
 
+EVALUATED = "evaluated_return"  # beside the metrics: of an evaluation, the mean over its episodes
 SECONDS = 1.0  # between two points at first
 RESOLUTION = 500  # later they are this part of the time trained so far apart: some 2500 points in a day
 SHARE = 0.02  # of the time that writing may take
@@ -21,7 +22,7 @@ class Point(NamedTuple):
         first: the first of these updates, counted from 1.
         last: the last of them.
         round_timesteps: environment steps of an update.
-        metrics: {name: [H, S]}; NaN where none of these updates has a value.
+        metrics: {name: [H, S]}, `EVALUATED` among them; NaN where none of these updates has a value.
     """
 
     first: int
@@ -65,12 +66,12 @@ class Logger:
         self._next = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        """Takes a report, and writes a point if it is time for one."""
+        """Takes a report, and writes a point if it is time for one; an evaluation has one at its own update."""
         if self._sink is None:
             return
-        self._reports.append(progress.metrics)
+        self._reports.append(progress.metrics | {EVALUATED: _evaluated(progress)})
         self._updates, self._trained = progress.updates, progress.seconds
-        if time.monotonic() >= self._next:
+        if progress.returns is not None or time.monotonic() >= self._next:
             self._write(self._sink)
 
     def close(self) -> None:
@@ -113,6 +114,14 @@ class Logger:
             logging.getLogger("rpo_jax").warning(
                 f"logger {self._name} failed, training goes on without it: {type(error).__name__}: {told}"
             )
+
+
+def _evaluated(progress: Progress) -> np.ndarray:
+    """[H, S, rows], NaN but where an evaluation follows the last row."""
+    rows = np.full_like(progress.metrics["entropy"], np.nan)
+    if progress.returns is not None:
+        rows[..., -1] = progress.returns.mean(-1)
+    return rows
 
 
 def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tables that grow while a run trains, so that one that dies leaves its rows: one per setting, seed and point.
 
-Their columns are those of metrics.csv, but a row is the mean of the updates since the row before.
+Their columns are those of metrics.csv, and `evaluated_return`, but a row is the mean of the updates since the row
+before.
 """
 
 import csv
@@ -10,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rpo_jax.loggers.points import Point
+from rpo_jax.loggers.points import EVALUATED, Point
 from rpo_jax.metrics import METRICS
 from rpo_jax.runs.folder import written_whole
 from rpo_jax.runs.spec import RunSpec
 
-COLUMNS = ["setting", "seed", "update", "step", *METRICS]
+COLUMNS = ["setting", "seed", "update", "step", *METRICS, EVALUATED]
 
 
 class CSV:
@@ -79,7 +80,7 @@ def _columns(point: Point, seeds: list[int]) -> dict[str, np.ndarray]:
         "setting": settings.ravel(),
         "seed": seed.ravel(),
         **{name: np.full(settings.size, value) for name, value in of_all.items()},
-        **{name: point.metrics[name].ravel() for name in METRICS},
+        **{name: point.metrics[name].ravel() for name in (*METRICS, EVALUATED)},
     }
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rpo_jax.loggers.points import EVALUATED
 from rpo_jax.metrics import METRICS, ROLLOUT_METRICS
 from rpo_jax.runs.spec import RunSpec
 
@@ -19,5 +20,6 @@ def tagged(metrics: dict[str, np.ndarray], spec: RunSpec) -> dict[str, np.ndarra
         "loss/policy": metrics["policy_loss"] - bonus,
         "loss/value": 2.0 * metrics["value_loss"],
         "stats/returns": metrics["round_reward"],
+        "evaluation/return": metrics[EVALUATED],
         **{tag: metrics[name] for name, tag in GROUPS.items()},
     }

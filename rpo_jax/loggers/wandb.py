@@ -7,6 +7,7 @@ a moment to open.
 Without a network: `WANDB_MODE=offline rpo-jax train --logger wandb`, and later `wandb sync RUN/wandb/offline-run-*`.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -38,11 +39,14 @@ class WandB:
         Raises:
             SettingsError: if W&B does not let us in, or the folder cannot be written.
         """
-        self._spec = spec
+        self._spec, self._runs = spec, []
         try:
             sweep = _id(folder / "wandb" / "id")
-            self._runs = [self._open(sweep, folder, *index) for index in np.ndindex(self._shape)]
+            for index in np.ndindex(self._shape):
+                self._runs.append(self._open(sweep, folder, *index))
         except Exception as error:  # of the network, of accounts and of settings
+            with contextlib.suppress(Exception):
+                self.close()
             told = " ".join(str(error).split())[:300].rstrip(".")
             raise SettingsError(
                 f"W&B does not start: {told}; WANDB_MODE=offline needs neither network nor key"
@@ -59,9 +63,10 @@ class WandB:
             run.log({tag: x for tag, x in values.items() if not math.isnan(x)}, step=point.step)
 
     def close(self) -> None:
-        """Waits until all is sent, or on the disk."""
-        for run in self._runs:
-            run.finish()
+        """Waits until all is sent, or on the disk; of the others too where one fails."""
+        with contextlib.ExitStack() as stack:
+            for run in self._runs:
+                stack.callback(run.finish)
 
     @property
     def _shape(self) -> tuple[int, int]:
