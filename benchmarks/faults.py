@@ -1,8 +1,8 @@
 """What survives? Each fault is injected many times at random moments, and what is resumed is compared with a whole run.
 
 A run is a sweep of two settings and two seeds on Pendulum with four evaluations, in a process of its own; checkpoints
-are half a second apart. The full disk is a tmpfs of random size, for which it needs to be root. Survived means: bit for
-bit the results of an undisturbed run, or, for damaged files, an error that says so.
+are half a second apart. The full disk is a tmpfs, which needs root. Survived means: bit for bit the results of an
+undisturbed run, or, for damaged files, an error that says so.
 """
 
 import dataclasses
@@ -65,15 +65,19 @@ class Process:
             [sys.executable, __file__, "--child", str(path)], stdout=self._output.open("w"), stderr=subprocess.PIPE
         )
 
-    def wait(self, number: int | None = None, after: float = 0.0) -> bool:
-        """Waits for its end, and sends it a signal so many seconds after it began; whether it was still there then."""
-        while number and time.monotonic() - self.began < after and self._process.poll() is None:
+    def wait(self, inject: Callable[[], Any] | None = None, after: float = 0.0) -> bool:
+        """Waits for its end, and does something so many seconds after it began; whether it was still there then."""
+        while inject and time.monotonic() - self.began < after and self._process.poll() is None:
             time.sleep(0.001)
         alive = self._process.poll() is None
-        if number and alive:
-            self._process.send_signal(number)
+        if inject and alive:
+            inject()
         self.complaint = self._process.communicate()[1].decode()
         return alive
+
+    def send(self, number: int) -> Callable[[], None]:
+        """What sends it a signal."""
+        return lambda: self._process.send_signal(number)
 
     @property
     def updates(self) -> int:
@@ -95,8 +99,9 @@ class Whole:
             self.seconds = time.monotonic() - began
 
     def equals(self, path: Path) -> bool:
-        """Whether a folder holds the same results, bit for bit."""
-        return all(_content(path / name) == _content(self.path / name) for name in RESULT_FILES)
+        """Whether a folder is finished and holds the same results, bit for bit."""
+        same = all(_content(path / name) == _content(self.path / name) for name in RESULT_FILES)
+        return same and folder.is_finished(path)
 
 
 def _content(path: Path) -> Any:
@@ -112,8 +117,7 @@ def go_on(path: Path) -> int:
         launch.run_to_folder(spec(), path, SILENT)
         return 0
     steps = [int(entry.name) for entry in (path / checkpoints.FOLDER).glob("*") if entry.name.isdigit()]
-    if not folder.is_finished(path):
-        launch.resume(launch.unfinished(path), path, SILENT)
+    launch.resume(launch.unfinished(path), path, SILENT)
     return max(steps, default=0)
 
 
@@ -124,7 +128,8 @@ def signalled(number: int, count: int, scratch: Path) -> Iterator[dict[str, Any]
         path = scratch / str(index) / "run"
         path.parent.mkdir()
         process = Process(path)
-        if process.wait(number, after=random.uniform(0.2, 1.0) * whole.seconds):
+        alive = process.wait(process.send(number), after=random.uniform(0.2, 1.0) * whole.seconds)
+        if alive and not folder.is_finished(path):
             lost = process.updates - go_on(path)
             yield {"survived": whole.equals(path), "lost": max(lost, 0)}
             count -= 1
@@ -134,21 +139,24 @@ def signalled(number: int, count: int, scratch: Path) -> Iterator[dict[str, Any]
 
 
 def full_disk(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
-    """Runs into a disk of random size."""
+    """Runs on a disk that something else fills at a random moment, up to a random number of bytes."""
     whole = Whole(scratch)
     disk = scratch / "disk"
     disk.mkdir()
     needed = sum(file.stat().st_size for file in whole.path.rglob("*") if file.is_file())
     while count:
-        size = f"size={random.randint(needed // 20, needed) // 1024}k"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", disk], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], check=True)
         try:
-            path = disk / "run"
+            path, filling = disk / "run", disk / "filling"
+
+            def fill(filling: Path = filling) -> None:
+                filling.write_bytes(bytes(max(shutil.disk_usage(disk).free - random.randrange(needed), 0)))
+
             process = Process(path)
-            process.wait()
+            process.wait(fill, after=random.uniform(0.2, 1.0) * whole.seconds)
             if not folder.is_finished(path):
-                told = "No space left" in process.complaint or "ENOSPC" in process.complaint
-                subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+                filling.unlink()
+                told = "No space left" in process.complaint or "on disk" in process.complaint
                 lost = process.updates - go_on(path)
                 yield {"survived": told and whole.equals(path), "lost": max(lost, 0)}
                 count -= 1
@@ -162,7 +170,9 @@ def damaged(damage: Callable[[bytearray], bytes], count: int, scratch: Path) -> 
     stopped = scratch / "stopped" / "run"
     stopped.parent.mkdir()
     process = Process(stopped)
-    process.wait(signal.SIGTERM, after=0.8 * whole.seconds)
+    process.wait(process.send(signal.SIGTERM), after=0.7 * whole.seconds)
+    if folder.is_finished(stopped):
+        raise SystemExit("the run was at its end before it could be stopped: try again on a quieter machine")
     for index in range(count):
         path = scratch / str(index) / "run"
         shutil.copytree(stopped, path)
@@ -175,7 +185,8 @@ def damaged(damage: Callable[[bytearray], bytes], count: int, scratch: Path) -> 
             outcome = "the same results" if whole.equals(path) else outcome
         except SettingsError:
             outcome, lost = "a clear error", 0
-        yield {"survived": outcome != "other results", "outcome": outcome, "lost": max(lost, 0)}
+        name = str(file.relative_to(path))
+        yield {"survived": outcome != "other results", "outcome": outcome, "file": name, "lost": max(lost, 0)}
         shutil.rmtree(path.parent)
 
 
@@ -326,6 +337,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             for outcome in FAULTS[name].inject(FAULTS[name].count, Path(scratch)):
                 outcomes.append(outcome)
+                jax.clear_caches()  # a process can map so many programs only
                 Console(stderr=True).print(f"{name}, {len(outcomes)} of {FAULTS[name].count}: {outcome}")
         row = {
             "fault": name,

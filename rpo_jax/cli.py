@@ -313,14 +313,19 @@ def _play(options: Play) -> int:
     if options.max_steps < 1:
         raise SettingsError(f"max_steps={options.max_steps} is out of range: it must be 1 or more")
     check_seeds(options.episode_seed, 1)
+    for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # libraries that draw read these when they are imported
+        os.environ.setdefault(name, "dummy")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     if not has_screen():
-        os.environ.setdefault("MUJOCO_GL", "egl")  # which MuJoCo reads when it is imported
+        os.environ.setdefault("MUJOCO_GL", "egl")
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed)
     path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
-    with Console(stderr=True).status(f"playing {run_label(run.spec, *place)}"):
-        total = play(Player(run, place, options.episode_seed, options.max_steps, options.sample), path)
-    print(f"{run_label(run.spec, *place)}: return {total:,.1f}; {path}")
+    label = run_label(run.spec, *place)
+    with Console(stderr=True).status(f"playing {label}") as status:
+        player = Player(run, place, options.episode_seed, options.max_steps, options.sample)
+        total = play(player, path, lambda count: status.update(f"playing {label}: {count} frames"))
+    print(f"{label}: return {total:,.1f}; {path}")
     if options.open:
         show(path)
     return 0

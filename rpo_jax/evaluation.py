@@ -16,14 +16,21 @@ MAX_EPISODE_STEPS = 10_000
 
 
 class Trajectory(NamedTuple):
-    """One environment: obs [T, O], env_action [T, A] within the bounds, reward [T], and ended [T] bool.
+    """One environment.
 
-    `env_state` is what the suite carried when it gave the observation, leaves [T, ..., 1].
+    Attributes:
+        obs: observations acted on [T, O].
+        env_action: actions within the bounds [T, A].
+        reward: rewards [T].
+        final_obs: their true successors, before any reset [T, O].
+        ended: whether the episode ended with the step [T] bool.
+        env_state: what the suite carried when it gave the observation, leaves [T, ..., 1].
     """
 
     obs: jax.Array
     env_action: jax.Array
     reward: jax.Array
+    final_obs: jax.Array
     ended: jax.Array
     env_state: Any
 
@@ -152,8 +159,8 @@ def record(
         initial = None if agent.env.on_host else agent.env.reset(jax.random.fold_in(key_following, step)[None])
         action = act(obs, step)
         following, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
-        seen = Trajectory(obs[0], action[0], timestep.reward[0], timestep.ended[0], env_state[0])
-        return (following, timestep.obs), seen
+        rest = timestep.reward[0], timestep.final_obs[0], timestep.ended[0], env_state[0]
+        return (following, timestep.obs), Trajectory(obs[0], action[0], *rest)
 
     (env_state, _), trajectory = jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))
     agent.env.close(env_state)

@@ -4,7 +4,11 @@ import base64
 import json
 import re
 import zlib
+from typing import Any
 
+import gymnasium
+import imageio_ffmpeg
+import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -13,12 +17,14 @@ from rich.console import Console
 from rpo_jax import SettingsError
 from rpo_jax.cli import main
 from rpo_jax.evaluation import make_actor
+from rpo_jax.runs import movies
 from rpo_jax.runs import play as module
 from rpo_jax.runs.chosen import clip_of, policy_of
-from rpo_jax.runs.drawings import RED, SIZE, frame, mountain_car, pendulum
+from rpo_jax.runs.drawings import RED, SIZE, mountain_car, pendulum, picture
 from rpo_jax.runs.folder import load_run
 from rpo_jax.runs.launch import run_to_folder
-from rpo_jax.runs.play import Player, play
+from rpo_jax.runs.movies import Frame, Movie, captioned, write_movie
+from rpo_jax.runs.play import FILMS, Player, play
 from rpo_jax.runs.replay import evaluation_key
 from rpo_jax.runs.spec import make_spec
 
@@ -36,6 +42,11 @@ def player(tmp_path_factory) -> Player:
     return trained("gymnax/Pendulum-v1", tmp_path_factory.mktemp("pendulum"))
 
 
+def reds(image: Image.Image) -> int:
+    """How many pixels are red."""
+    return int((np.abs(np.asarray(image, int) - RED).sum(-1) < 40).sum())
+
+
 def where_red(image: Image.Image) -> tuple[float, float]:
     """Mean column and row of what is red, from the centre, upwards positive."""
     distance = np.abs(np.asarray(image, int) - RED).sum(-1)
@@ -45,29 +56,75 @@ def where_red(image: Image.Image) -> tuple[float, float]:
 
 @pytest.mark.parametrize("angle", [0.0, 0.5 * np.pi, -0.5 * np.pi, np.pi, 0.7])
 def test_the_rod_stands_where_the_angle_says(angle):
-    image = frame(pendulum, np.array([np.cos(angle), np.sin(angle), 0.0]), np.array([0.0]), "")
-    x, y = where_red(image)
+    x, y = where_red(picture(pendulum, np.array([np.cos(angle), np.sin(angle), 0.0])))
     assert x == pytest.approx(-0.17 * SIZE * np.sin(angle), abs=4)  # its middle; a positive angle leans to the left
     assert y == pytest.approx(0.17 * SIZE * np.cos(angle), abs=4)
 
 
-@pytest.mark.parametrize("position", [-1.0, -0.52, 0.2])
-def test_the_car_is_on_the_hill(position):
-    x, y = where_red(frame(mountain_car, np.array([position, 0.0]), np.array([0.0]), ""))
-    assert x + SIZE / 2 == pytest.approx(SIZE * (position + 1.2) / 1.8, abs=6)
-    valley = where_red(frame(mountain_car, np.array([-np.pi / 6, 0.0]), np.array([0.0]), ""))
-    assert valley[1] <= y + 1
+@pytest.mark.parametrize("position", [-1.2, -0.52, 0.2, 0.6])
+def test_the_car_is_on_the_hill_and_whole(position):
+    image = picture(mountain_car, np.array([position, 0.0]))
+    x, y = where_red(image)
+    assert x + SIZE / 2 == pytest.approx(SIZE * (0.06 + 0.88 * (position + 1.2) / 1.8), abs=14)
+    valley = picture(mountain_car, np.array([-np.pi / 6, 0.0]))
+    assert where_red(valley)[1] <= y + 1
+    assert reds(image) == pytest.approx(reds(valley), rel=0.15)
+
+
+def durations(path) -> list[int]:
+    """Milliseconds of each frame; those alike are one."""
+    with Image.open(path) as movie:
+        return [shown.info["duration"] for shown in ImageSequence.Iterator(movie)]
 
 
 def test_a_gif_lasts_as_long_as_the_episode_and_tells_its_return(player, tmp_path):
     total = play(player, tmp_path / "a.gif")
-    with Image.open(tmp_path / "a.gif") as picture:
-        assert picture.size == (SIZE, SIZE)
-        durations = [shown.info["duration"] for shown in ImageSequence.Iterator(picture)]  # those alike are one
-    assert sum(durations) == 200 * 50  # the time limit, at 0.05 s
+    with Image.open(tmp_path / "a.gif") as movie:
+        assert movie.size == (SIZE, SIZE + movies.STRIP)
+    assert sum(durations(tmp_path / "a.gif")) == 201 * 50 + 1000  # the time limit, and a second for the end
     episode = player.episode()
     assert total == pytest.approx(float(np.sum(episode.reward)), rel=1e-5)
     assert len(episode.obs) == 200
+
+
+def test_frames_go_from_the_first_state_to_the_last(player):
+    frames, episode = list(FILMS["gymnax/Pendulum-v1"](player).frames), player.episode()
+    seen = [*np.asarray(episode.obs), np.asarray(episode.final_obs)[-1]]
+    assert len(frames) == len(seen) == 201
+    for index in (0, 100, 199, 200):
+        assert frames[index].picture.tobytes() == picture(pendulum, seen[index]).tobytes()
+        assert frames[index].total == pytest.approx(float(np.sum(episode.reward[:index])), rel=1e-5)
+    np.testing.assert_allclose([x.action for x in frames], [*np.asarray(episode.env_action) / 2, [0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.002, 100), (0.0125, 40), (0.025, 41), (0.3, 4)])
+def test_movies_go_at_the_speed_of_the_task(tmp_path, seconds, steps):
+    def frames():
+        for step in range(steps + 1):
+            shade = 255 * step // steps
+            yield Frame(Image.new("RGB", (64, 64), (shade, 255 - shade, 0)), np.zeros(2), float(step))
+
+    assert write_movie(Movie(frames(), seconds), tmp_path / "a.gif") == steps
+    shown = durations(tmp_path / "a.gif")
+    assert min(shown) >= 20
+    assert sum(shown) / 1000 == pytest.approx(seconds * steps + movies.HELD, abs=max(0.04, 1.6 * seconds))
+    write_movie(Movie(frames(), seconds), tmp_path / "a.mp4")
+    _, length = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))
+    assert length == pytest.approx(sum(shown) / 1000, abs=0.05)
+    with Image.open(tmp_path / "a.gif") as movie:
+        last = np.asarray([shown.convert("RGB") for shown in ImageSequence.Iterator(movie)][-1])
+    red, green, _ = last[10, 10]
+    assert red > 240
+    assert green < 15
+
+
+def test_actions_are_bars_upwards_if_positive():
+    image = np.asarray(captioned(Frame(Image.new("RGB", (300, 50)), np.array([1.0, 0.0, -0.5]), 0.0)), int)
+    red = np.abs(image - RED).sum(-1) < 40
+    columns = 300 - 10 - 16 * 3 + 16 * np.arange(3) + 5
+    middle = 50 + movies.STRIP // 2
+    assert [int(red[: middle - 1, x].sum()) for x in columns] == [12, 0, 0]
+    assert [int(red[middle + 1 :, x].sum()) for x in columns] == [0, 0, 6]
 
 
 def test_its_actions_are_those_of_the_policy_and_its_rewards_those_of_gym(player):
@@ -80,23 +137,37 @@ def test_its_actions_are_those_of_the_policy_and_its_rewards_those_of_gym(player
     np.testing.assert_allclose(episode.reward, -cost, rtol=1e-3, atol=1e-3)
 
 
-def test_an_mp4_is_one(player, tmp_path):
-    play(player._replace(max_steps=20), tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").read_bytes()[4:8] == b"ftyp"
-
-
-def test_gymnasiums_own_pictures(tmp_path):
-    player = trained("gymnasium/Pendulum-v1", tmp_path)
+@pytest.mark.parametrize("env", ["gymnasium/Pendulum-v1", "envpool/Pendulum-v1"])
+def test_gymnasiums_own_pictures(tmp_path, env):
+    player = trained(env, tmp_path)
     total = play(player, tmp_path / "a.gif")
-    with Image.open(tmp_path / "a.gif") as picture:
-        assert picture.size == (500, 500)
-    assert -2000 < total < 0
+    with Image.open(tmp_path / "a.gif") as movie:
+        assert movie.size == (500, 500 + movies.STRIP)
+    assert sum(durations(tmp_path / "a.gif")) == 201 * 50 + 1000  # its dt, not what its metadata say
+    assert total == pytest.approx(return_in_gymnasium(player), rel=1e-3)
+
+
+def return_in_gymnasium(player: Player) -> float:
+    """The same episode with the policy by hand."""
+    policy: Any = jax.tree.map(lambda x: np.asarray(x[0, 0], float), player.run.policy)
+    moments, layers = policy.obs_moments, policy.params["params"]["policy"]
+    env = gymnasium.make("Pendulum-v1")
+    obs, total = env.reset(seed=player.seed)[0], 0.0
+    for _ in range(200):
+        x = np.clip((obs - moments.mean) / np.sqrt(moments.variance + 1e-8), -10, 10)
+        x = np.tanh(x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"])
+        action = np.clip(x @ layers["Dense_1"]["kernel"] + layers["Dense_1"]["bias"], -2, 2)
+        obs, reward, *_ = env.step(action.astype(np.float32))
+        total += float(reward)
+    return total
 
 
 def test_braxs_page_is_one(tmp_path):
     player = trained("brax/reacher", tmp_path)._replace(max_steps=7)
     play(player, tmp_path / "a.html")
-    (packed,) = re.findall(r'"([A-Za-z0-9+/=]{500,})"', (tmp_path / "a.html").read_text())
+    page = (tmp_path / "a.html").read_text()
+    assert re.search(r"<body>\s*<p>brax/reacher: return -?\d+\.\d</p>", page)
+    (packed,) = re.findall(r'"([A-Za-z0-9+/=]{500,})"', page)
     system = json.loads(zlib.decompress(base64.b64decode(packed)))
     positions = [state["pos"] for state in system["states"]["x"]]
     assert len(positions) == 7
@@ -108,11 +179,23 @@ def test_braxs_page_is_one(tmp_path):
 def test_what_cannot_be_drawn_says_what_can(player, tmp_path):
     spec = player.run.spec
     other = player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": "toy/own"})))
-    with pytest.raises(SettingsError, match="toy/own cannot be drawn; what can: gymnax/Pendulum-v1"):
+    with pytest.raises(SettingsError, match=r"toy/own cannot be drawn; what can: brax/\*, gymnax/Pendulum-v1, "):
         play(other, tmp_path / "a.gif")
+    other = player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": "envpool/HopperHop-v1"})))
+    with pytest.raises(SettingsError, match="EnvPool draws nothing, and Gymnasium has no HopperHop-v1"):
+        play(other, tmp_path / "a.gif")
+
+
+def test_a_file_that_cannot_be_is_refused_before_anything_is_played(player, tmp_path, monkeypatch):
+    monkeypatch.setattr(Player, "episode", lambda self: pytest.fail("played"))
     with pytest.raises(SettingsError, match=r"neither a \.gif nor an \.mp4"):
         play(player, tmp_path / "a.avi")
-    assert list(tmp_path.glob("a.*")) == []
+    with pytest.raises(SettingsError, match=r"there is no folder .*absent"):
+        play(player, tmp_path / "absent" / "a.gif")
+    monkeypatch.setattr(movies, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'rpo_jax\[video\]'"):
+        play(player, tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_plays_and_opens_only_where_there_is_a_screen(tmp_path, monkeypatch, capsys):

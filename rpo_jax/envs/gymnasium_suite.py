@@ -94,14 +94,18 @@ class GymnasiumPool:
 def tasks() -> dict[str, tuple[int, int]]:
     """The latest versions of registered environments that can be made, with the sizes of observation and action."""
     gymnasium, sizes = _load(), {}
-    with quiet():
-        _import_providers()
+    _import_providers()
     for env_id, spec in list(gymnasium.registry.items()):
         if spec.namespace is None and f"{spec.name}-v{(spec.version or 0) + 1}" not in gymnasium.registry:
             with contextlib.suppress(SettingsError), quiet():
                 env = make(env_id)
                 sizes[env_id] = env.observation_size, env.action_size
     return sizes
+
+
+def is_known(env_id: str) -> bool:
+    """Whether Gymnasium itself has an environment of that id."""
+    return env_id in _load().registry
 
 
 def rendering(env_id: str) -> Any:
@@ -139,8 +143,7 @@ def _import_providers() -> list[str]:
     absent = []
     for module, package in PROVIDERS.items():
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 importlib.import_module(module)
         except ModuleNotFoundError:
             absent.append(package)

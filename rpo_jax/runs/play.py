@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import warnings
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from rpo_jax.envs import brax_suite, gymnasium_suite, playground_suite
 from rpo_jax.envs.protocol import whole
@@ -20,11 +19,13 @@ from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError
 from rpo_jax.evaluation import Trajectory, make_actor, record
 from rpo_jax.runs.chosen import clip_of, policy_of
-from rpo_jax.runs.drawings import DRAWINGS, INK, SIZE, frame
+from rpo_jax.runs.drawings import DRAWINGS, SIZE, picture
 from rpo_jax.runs.folder import LoadedRun, written_whole
+from rpo_jax.runs.movies import Frame, Movie, check_suffix, write_movie
 from rpo_jax.runs.replay import evaluation_key
 
 FRAMES_PER_SECOND = 30  # where a suite does not say
+RENDERED = 50  # states that MuJoCo renders at a time
 
 
 class Player(NamedTuple):
@@ -53,22 +54,44 @@ class Player(NamedTuple):
         count = int(np.argmax(ended)) + 1 if ended.any() else self.max_steps
         return jax.tree.map(lambda x: x[:count], played)
 
+    def scaled(self, env_action: jax.typing.ArrayLike) -> np.ndarray:
+        """Actions [..., A] of the environment, from -1 at their lower bounds to 1 at their upper ones."""
+        env = self.run.agent.env
+        return np.clip(2 * (np.asarray(env_action) - env.low) / (env.high - env.low) - 1, -1, 1)
 
-def play(player: Player, path: Path) -> float:
+
+def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda count: None) -> float:
     """Plays an episode into a file, and gives its return.
 
     Args:
         player: the policy and the episode.
         path: the file; .html for Brax, .gif or .mp4 for all others.
+        on_frame: is told how many frames there are so far.
 
     Raises:
-        SettingsError: if it cannot be drawn, or not in that format.
+        SettingsError: if it cannot be drawn, or not into that file.
     """
-    env = player.run.spec.env
-    make = next((make for start, make in WAYS.items() if env.startswith(start)), None)
-    if make is None:
-        raise SettingsError(f"{env} cannot be drawn; what can: {', '.join(f'{start}...' for start in WAYS)}")
-    return make(player, path)
+    name = player.run.spec.env
+    if not path.parent.is_dir():
+        raise SettingsError(f"{path} cannot be written: there is no folder {path.parent}")
+    if name.startswith("brax/"):
+        return _write_page(player, path)
+    film = next((film for start, film in FILMS.items() if name.startswith(start)), None)
+    if film is None:
+        raise SettingsError(f"{name} cannot be drawn; what can: {', '.join(['brax/*', *map(_pattern, FILMS)])}")
+    check_suffix(path)
+    movie = film(player)
+    return write_movie(movie._replace(frames=_counted(movie.frames, on_frame)), path)
+
+
+def _pattern(start: str) -> str:
+    return f"{start}*" if start.endswith("/") else start
+
+
+def _counted(frames: Iterator[Frame], on_frame: Callable[[int], None]) -> Iterator[Frame]:
+    for count, frame in enumerate(frames, 1):
+        yield frame
+        on_frame(count)
 
 
 def suffix_of(env: str) -> str:
@@ -87,45 +110,94 @@ def has_screen() -> bool:
     return sys.platform != "linux" or any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def _drawn(player: Player, path: Path) -> float:
+def _drawn(player: Player) -> Movie:
     """Tasks that are drawn from their observations."""
     draw, seconds = DRAWINGS[player.run.spec.env]
     episode = player.episode()
-    totals = np.cumsum(episode.reward)
-    steps = zip(np.asarray(episode.obs), np.asarray(episode.env_action), totals, strict=True)
-    frames = (frame(draw, obs, action, f"return {total:,.1f}") for obs, action, total in steps)
-    _write_movie(frames, seconds, path)
-    return float(totals[-1])
+    seen = np.concatenate([episode.obs, episode.final_obs[-1:]])  # the last was not acted on
+    return Movie(_frames((picture(draw, obs) for obs in seen), player, episode), seconds)
 
 
-def _page(player: Player, path: Path) -> float:
-    """Brax's own page."""
+def _frames(pictures: Iterator[Image.Image], player: Player, episode: Trajectory) -> Iterator[Frame]:
+    """Of an episode's T + 1 pictures."""
+    actions = player.scaled(episode.env_action)
+    actions = np.concatenate([actions, np.zeros_like(actions[:1])])
+    totals = np.concatenate([[0.0], np.cumsum(episode.reward, dtype=float)])
+    for shown, action, total in zip(pictures, actions, totals, strict=True):
+        yield Frame(shown, action, float(total))
+
+
+def _by_mujoco(player: Player) -> Movie:
+    """Playground's tasks, by MuJoCo's renderer."""
+    env = playground_suite.single(player.run.spec.env.partition("/")[2])
+    episode = player.episode()
+    states = [state[0] for state in _states(episode)]
+
+    def pictures() -> Iterator[Image.Image]:
+        pixels = None
+        for begin in range(0, len(states), RENDERED):
+            try:
+                rendered = env.render(states[begin : begin + RENDERED], height=SIZE, width=SIZE)
+            except Exception as error:  # which graphics libraries are missing, each says in its own way
+                raise SettingsError(
+                    f"MuJoCo cannot render here: {' '.join(str(error).split())}; MUJOCO_GL=egl or osmesa may help"
+                ) from None
+            for pixels in rendered:
+                yield Image.fromarray(pixels)
+        yield Image.fromarray(np.asarray(pixels))  # the state of the end is gone: the next episode has begun
+
+    return Movie(_frames(pictures(), player, episode), env.dt)
+
+
+def _rendered(player: Player) -> Movie:
+    """What Gymnasium renders; EnvPool's tasks by those of the same name there."""
+    suite, _, env_id = player.run.spec.env.partition("/")
+    if suite == "envpool" and not gymnasium_suite.is_known(env_id):
+        raise SettingsError(f"{suite}/{env_id} cannot be drawn: EnvPool draws nothing, and Gymnasium has no {env_id}")
+    with quiet():
+        env = gymnasium_suite.rendering(env_id)
+    dt = getattr(env.unwrapped, "dt", None)
+    fps = env.metadata.get("render_fps") or FRAMES_PER_SECOND
+    return Movie(_stepped(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
+
+
+def _stepped(env: Any, player: Player) -> Iterator[Frame]:
+    """An episode of an environment of Gymnasium."""
+    policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
+    actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
+    act = jax.jit(lambda obs, step: actor(obs[None], step)[0])
+    try:
+        with quiet():
+            obs, _ = env.reset(seed=player.seed)
+            env.render()
+        total = 0.0
+        for step in range(player.max_steps):
+            action = np.asarray(act(jnp.asarray(obs, jnp.float32), step), env.action_space.dtype)
+            yield Frame(Image.fromarray(env.render()), player.scaled(action), total)
+            obs, reward, terminated, truncated, _ = env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        yield Frame(Image.fromarray(env.render()), np.zeros(player.run.agent.env.action_size), total)
+    except Exception as error:  # renderers fail in their own ways
+        raise SettingsError(f"{player.run.spec.env} cannot be rendered here: {' '.join(str(error).split())}") from None
+    finally:
+        env.close()
+
+
+def _write_page(player: Player, path: Path) -> float:
+    """Brax's own page, with the return above."""
     if path.suffix != ".html":
         raise SettingsError(f"Brax is shown as a page, and {path.name} is none: let --out end in .html")
     html = importlib.import_module("brax.io.html")
     with quiet():
         env = brax_suite.single(player.run.spec.env.partition("/")[2], player.run.spec.backend)
     episode = player.episode()
-    states = [state[0] for state in _states(episode)]
+    total = float(episode.reward.sum())
+    page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [state[0] for state in _states(episode)])
     with written_whole(path) as part:
-        part.write_text(html.render(env.sys.tree_replace({"opt.timestep": env.dt}), states))
-    return float(episode.reward.sum())
-
-
-def _by_mujoco(player: Player, path: Path) -> float:
-    """Playground's tasks, by MuJoCo's renderer."""
-    env = playground_suite.single(player.run.spec.env.partition("/")[2])
-    episode = player.episode()
-    states, totals = [state[0] for state in _states(episode)], np.cumsum(episode.reward)
-    try:
-        pictures = env.render(states, height=SIZE, width=SIZE)
-    except Exception as error:  # which graphics libraries are missing, each says in its own way
-        raise SettingsError(
-            f"MuJoCo cannot render here: {' '.join(str(error).split())}; MUJOCO_GL=egl or osmesa may help"
-        ) from None
-    frames = (_with_text(picture, f"return {total:,.1f}") for picture, total in zip(pictures, totals, strict=True))
-    _write_movie(frames, env.dt, path)
-    return float(totals[-1])
+        part.write_text(page.replace("<body>", f"<body>\n<p>{player.run.spec.env}: return {total:,.1f}</p>", 1))
+    return total
 
 
 def _states(episode: Trajectory) -> Iterator[Any]:
@@ -135,69 +207,8 @@ def _states(episode: Trajectory) -> Iterator[Any]:
         yield jax.tree.map(lambda x: x[..., 0], state)
 
 
-def _rendered(player: Player, path: Path) -> float:
-    """What Gymnasium renders; EnvPool's tasks by those of the same name there."""
-    env_id = player.run.spec.env.partition("/")[2]
-    env = gymnasium_suite.rendering(env_id)
-    policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
-    actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
-    act = jax.jit(lambda obs, step: actor(obs[None], step)[0])
-    try:
-        obs, _ = env.reset(seed=player.seed)
-        frames, total = [], 0.0
-        for step in range(player.max_steps):
-            frames.append(_with_text(env.render(), f"return {total:,.1f}"))
-            obs, reward, terminated, truncated, _ = env.step(
-                np.asarray(act(jnp.asarray(obs, jnp.float32), step), env.action_space.dtype)
-            )
-            total += float(reward)
-            if terminated or truncated:
-                break
-    except Exception as error:  # renderers fail in their own ways
-        raise SettingsError(f"{env_id} cannot be rendered here: {' '.join(str(error).split())}") from None
-    finally:
-        env.close()
-    _write_movie(iter(frames), 1 / env.metadata.get("render_fps", FRAMES_PER_SECOND), path)
-    return total
-
-
-def _with_text(pixels: Any, text: str) -> Image.Image:
-    image = Image.fromarray(np.asarray(pixels))
-    ImageDraw.Draw(image).text((10, 8), text, fill=INK, font=ImageFont.load_default(14))
-    return image
-
-
-def _write_movie(frames: Iterator[Image.Image], seconds: float, path: Path) -> None:
-    """Frames of so many seconds each, as the suffix says."""
-    with written_whole(path) as part:
-        if path.suffix == ".gif":
-            first, *others = frames
-            duration = max(20, round(1000 * seconds))  # browsers slow down what is faster
-            first.save(part, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
-        elif path.suffix == ".mp4":
-            _write_mp4(frames, seconds, part)
-        else:
-            raise SettingsError(f"{path.name} is neither a .gif nor an .mp4")
-
-
-def _write_mp4(frames: Iterator[Image.Image], seconds: float, path: Path) -> None:
-    try:
-        video = importlib.import_module("imageio_ffmpeg")
-    except ModuleNotFoundError:
-        raise SettingsError("an .mp4 needs an encoder: pip install 'rpo_jax[video]'") from None
-    first = next(frames)
-    writer = video.write_frames(str(path), first.size, fps=1 / seconds, macro_block_size=2, output_params=["-f", "mp4"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, of processes that are forked and then use it
-        writer.send(None)
-    for image in (first, *frames):
-        writer.send(image.convert("RGB").tobytes())
-    writer.close()
-
-
-WAYS: dict[str, Callable[[Player, Path], float]] = {
+FILMS: dict[str, Callable[[Player], Movie]] = {
     **dict.fromkeys(DRAWINGS, _drawn),
-    "brax/": _page,
     "playground/": _by_mujoco,
     "gymnasium/": _rendered,
     "envpool/": _rendered,
