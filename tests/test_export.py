@@ -89,17 +89,17 @@ def _by_hand(run: LoadedRun, place: tuple[int, int], obs: np.ndarray) -> np.ndar
     return np.clip(x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"], -2, 2)
 
 
-def made_up(head: str, **settings) -> LoadedRun:
+def made_up(head: str, sizes: tuple[int, ...] = (7, 5), size: float = 1.0, **settings) -> LoadedRun:
     """A sweep [2, 3] of random policies with moments, on a task of two observations and three actions."""
     spec = make_spec("gymnax/Pendulum-v1", num_seeds=3, observation_clip=[1.5, 4.0])
     env = toys.counting_env(-0.7, 1.3, action_size=3)
-    agent = make_agent(env, config=TrainConfig(hidden_sizes=(7, 5), **settings), head=HEADS[head])
+    agent = make_agent(env, config=TrainConfig(hidden_sizes=sizes, **settings), head=HEADS[head])
     random = np.random.default_rng(3)
 
     def numbers(*shape: int) -> jax.Array:
         return jnp.asarray(random.normal(size=(2, 3, *shape)), jnp.float32)
 
-    params = jax.tree.map(lambda x: numbers(*x.shape), toys.random_params(agent))
+    params = jax.tree.map(lambda x: size * numbers(*x.shape), toys.random_params(agent))
     return LoadedRun(spec, agent, Policy(params, Moments(numbers(2), numbers(2) ** 2 + 0.1, numbers())))
 
 
@@ -126,17 +126,44 @@ def test_every_kind_of_policy_acts_as_it_does_here(case, maker):
     assert program.call(obs[:1]).shape == (1, 3)
 
 
-def test_a_program_that_acts_otherwise_is_not_written(tmp_path, monkeypatch):
-    honest = export.to_stablehlo
+@pytest.mark.parametrize("maker", ["to_stablehlo", "to_onnx"])
+@pytest.mark.parametrize("error", [3e-4, np.nan])
+def test_where_a_program_acts_otherwise_none_is_written(tmp_path, monkeypatch, maker, error):
+    honest = getattr(export, maker)
 
     def off(run, place):
         program = honest(run, place)
-        return program._replace(call=lambda obs: program.call(obs) + 0.01)
+        return program._replace(call=lambda obs: program.call(obs) + error)
 
-    monkeypatch.setattr(export, "to_stablehlo", off)
-    with pytest.raises(SettingsError, match=r"differs from the policy by 0\.01"):
+    monkeypatch.setattr(export, maker, off)
+    with pytest.raises(SettingsError, match=r"differs from the policy by (0\.0003|nan)"):
         export.export(made_up("normal"), PLACE, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deep_policy_with_large_weights_is_no_false_alarm(tmp_path):
+    run = made_up("normal", sizes=(64,) * 10, size=1.0)
+    differences = export.export(run, PLACE, tmp_path)
+    assert differences["policy.onnx"] > 1e-4
+
+
+def test_a_policy_that_diverged_and_a_folder_that_is_a_file_are_refused(tmp_path):
+    run = made_up("normal")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="file is a file, and a folder is needed"):
+        export.export(run, PLACE, tmp_path / "file")
+    broken = jax.tree.map(lambda x: x.at[PLACE].set(jnp.nan), run.policy)
+    with pytest.raises(SettingsError, match=r"seed 2 of observation_clip=4 has diverged; choose another"):
+        export.export(run._replace(policy=broken), PLACE, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_products_are_not_rounded_on_any_platform(tmp_path):
+    program = export.to_stablehlo(made_up("normal"), PLACE)
+    text = jax.export.deserialize(bytearray(program.content)).mlir_module()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) >= 3
+    assert all("HIGHEST" in line for line in products)
 
 
 def test_without_onnx_the_rest_is_written_and_said(learned, tmp_path, monkeypatch, capsys):

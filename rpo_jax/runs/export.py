@@ -16,11 +16,13 @@ import numpy as np
 from rpo_jax.errors import SettingsError
 from rpo_jax.evaluation import make_actor
 from rpo_jax.runs.chosen import clip_of, policy_of
-from rpo_jax.runs.folder import LoadedRun, written_whole
+from rpo_jax.runs.folder import LoadedRun, make_folder, run_label, written_whole
+from rpo_jax.types import Policy
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 SAMPLES = 4096  # observations that a program is tried on
-TOLERANCE = 1e-4  # of an action, and of its size beyond 1
+PRECISION = "highest"  # of products, which a GPU would round otherwise
+ROUNDINGS = 10  # by how many of the policy's own rounding errors a program may differ
 
 
 class Program(NamedTuple):
@@ -49,14 +51,16 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
         By name of the file, the largest difference from the policy over observations of all sizes.
 
     Raises:
-        SettingsError: if a program does not do what the policy does; its file is not written then.
+        SettingsError: if a program does not do what the policy does, or the policy is not finite, or there can be no
+            such folder; nothing is written then.
     """
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(policy_of(run, place))):
+        raise SettingsError(f"{run_label(run.spec, *place)} has diverged; choose another with --setting and --seed")
+    make_folder(folder)
     makers = [to_stablehlo] + ([to_onnx] if find_spec("onnx") and find_spec("onnxruntime") else [])
-    folder.mkdir(parents=True, exist_ok=True)
-    differences = {}
-    for maker in makers:
-        program = maker(run, place)
-        differences[program.name] = _difference(run, place, program)
+    programs = [maker(run, place) for maker in makers]
+    differences = {program.name: _difference(run, place, program) for program in programs}
+    for program in programs:
         with written_whole(folder / program.name) as path:
             path.write_bytes(program.content)
     return differences
@@ -72,7 +76,8 @@ def to_stablehlo(run: LoadedRun, place: tuple[int, int]) -> Program:
     """By `jax.export`, for any batch size and platform; `jax.export.deserialize` reads it."""
     (batch,) = jax.export.symbolic_shape("batch")
     obs = jax.ShapeDtypeStruct((batch, run.agent.env.observation_size), jnp.float32)
-    exported = jax.export.export(jax.jit(act(run, place)), platforms=PLATFORMS)(obs)
+    with jax.default_matmul_precision(PRECISION):
+        exported = jax.export.export(jax.jit(act(run, place)), platforms=PLATFORMS)(obs)
     content = bytes(exported.serialize())
     return Program("policy.stablehlo", content, jax.export.deserialize(bytearray(content)).call)
 
@@ -93,17 +98,29 @@ def to_onnx(run: LoadedRun, place: tuple[int, int]) -> Program:
 
 
 def _difference(run: LoadedRun, place: tuple[int, int], program: Program) -> float:
-    """The largest difference from the policy, relative to an action's size beyond 1."""
-    random, moments = np.random.default_rng(0), policy_of(run, place).obs_moments
-    size = 10.0 ** random.uniform(-2, 3, (SAMPLES, 1))  # well beyond the clipping of observations
-    mean, deviation = np.asarray(moments.mean), np.sqrt(np.asarray(moments.variance))
-    obs = (mean + size * deviation * random.normal(size=(SAMPLES, len(mean)))).astype(np.float32)
-    with jax.default_matmul_precision("highest"):
-        expected = np.asarray(jax.jit(act(run, place))(jnp.asarray(obs)))
-        found = np.asarray(program.call(obs))
-    difference = float(np.max(np.abs(found - expected) / np.maximum(1.0, np.abs(expected)), initial=0.0))
-    if found.shape != expected.shape or not difference <= TOLERANCE:
+    """The largest difference from the policy; refuses one that rounding does not explain."""
+    obs = _observations(policy_of(run, place))
+    with jax.default_matmul_precision(PRECISION):
+        expected, found = np.asarray(jax.jit(act(run, place))(obs)), np.asarray(program.call(obs))
+        with jax.enable_x64(True):
+            exact = np.asarray(jax.jit(act(_in_float64(run), place))(obs.astype(np.float64)))
+    rounding = np.max(np.abs(expected - exact)) + 1e-6 * np.max(np.abs(exact))
+    difference = float(np.max(np.abs(found - expected))) if found.shape == expected.shape else np.inf
+    if not difference <= ROUNDINGS * rounding:
         raise SettingsError(
-            f"{program.name} is not written: it differs from the policy by {difference:.2g}; please report this"
+            f"{program.name} differs from the policy by {difference:.2g}, which should never happen; "
+            "nothing is written; please report this"
         )
     return difference
+
+
+def _observations(policy: Policy) -> np.ndarray:
+    """Random ones [SAMPLES, O] about what it has seen, from small to well beyond where they are clipped."""
+    random, moments = np.random.default_rng(0), policy.obs_moments
+    size = 10.0 ** random.uniform(-2, 3, (SAMPLES, 1))
+    mean, deviation = np.asarray(moments.mean), np.sqrt(np.asarray(moments.variance))
+    return (mean + size * deviation * random.normal(size=(SAMPLES, len(mean)))).astype(np.float32)
+
+
+def _in_float64(run: LoadedRun) -> LoadedRun:
+    return run._replace(policy=jax.tree.map(lambda x: np.asarray(x, np.float64), run.policy))

@@ -79,8 +79,15 @@ def claim(folder: Path) -> None:
         SettingsError: if it already holds a run, or cannot be made.
     """
     check_free(folder)
+    make_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder if it is not there; raises a SettingsError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise SettingsError(f"{folder} is a file, and a folder is needed; choose another --out") from None
     except OSError as error:
         raise SettingsError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from None
 
