@@ -516,7 +516,7 @@ DAMAGE = {
     "wrong kind": ("settings.json", lambda content: content.replace(b'"num_envs": 1', b'"num_envs": "1"')),
     "unknown setting": ("settings.json", lambda content: content.replace(b'"num_envs"', b'"num_env"')),
     "unknown environment": ("settings.json", lambda content: content.replace(b"Pendulum-v1", b"Pendulum-v9")),
-    "another format": ("settings.json", lambda content: content.replace(b'"format": 2', b'"format": 1')),
+    "another format": ("settings.json", lambda content: content.replace(b'"format": 3', b'"format": 2')),
     "other sizes": ("settings.json", lambda content: re.sub(rb"8,\s+8\s", b"8, 9", content)),
     "truncated policies": ("policies.npz", lambda content: content[: len(content) // 2]),
     "flipped bytes": ("policies.npz", flip_in_the_middle),

@@ -7,7 +7,7 @@ checkpoints/    where training was last; `rpo-jax resume` goes on from there
 policies.npz    parameters and normalisation of every trained policy, leaves [H, S, ...]; loads without pickle
 evaluations.csv one row per setting, seed and evaluation, if there were any
 best.npz        of every run the policy that did best in them
-summary.json    final numbers, times and versions
+summary.json    final numbers, times, versions, and the digests of the files above
 """
 
 import contextlib
@@ -42,7 +42,7 @@ from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import check_seeds, num_settings, settings_list
 from rpo_jax.types import FAULTS, Policy, TrainingState
 
-FORMAT = 2
+FORMAT = 3
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 EVALUATIONS, BEST = "evaluations.csv", "best.npz"
 COMPARISON = "comparison.json"
@@ -121,20 +121,60 @@ def checkpoints_of(folder: Path, agent: Agent) -> Checkpoints:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run there has come to its end."""
+    """Whether the run there has come to its end, and its results are what was written."""
     try:
-        return read_summary(folder)["interrupted"] is False
-    except (OSError, ValueError, KeyError, TypeError):
+        summary = read_summary(folder)
+        for name in summary["files"]:
+            _check(folder / name, summary)
+    except SettingsError:
         return False
+    return not summary["interrupted"]
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run that has been trained."""
-    return json.loads((folder / SUMMARY).read_text())
+    """The summary of a run that has been trained.
+
+    Raises:
+        SettingsError: if there is none, or it is not what was written.
+    """
+    path = folder / SUMMARY
+    if not path.is_file():
+        raise SettingsError(f"{folder} holds no results: there is no {SUMMARY} in it; the run did not finish")
+    try:
+        summary = json.loads(path.read_text())
+        if summary[DIGEST] == _digest(summary):
+            return summary
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise _damaged(path)
+
+
+def _check(path: Path, summary: dict[str, Any]) -> None:
+    """Raises a SettingsError if a file is not the one that was there when the summary was written."""
+    if not path.is_file():
+        raise SettingsError(f"{path.parent} holds no {path.name}: the run did not finish, or the file is gone")
+    if _sha256(path) != summary["files"].get(path.name):
+        raise _damaged(path)
+
+
+def _damaged(path: Path) -> SettingsError:
+    return SettingsError(
+        f"{path} is damaged, or was changed after it was written; rpo-jax resume {path.parent} writes it anew"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
-    """Metrics {name: [H, S, updates]} of a run that has been trained, as precise as the table has them."""
+    """Metrics {name: [H, S, updates]} of a run that has been trained, as precise as the table has them.
+
+    Raises:
+        SettingsError: if the table is not what was written.
+    """
+    _check(folder / METRICS_TABLE, read_summary(folder))
     with (folder / METRICS_TABLE).open() as file:
         rows = list(csv.DictReader(file))
     shape = (num_settings(spec.hyperparams), len(spec.seeds), -1)
@@ -142,7 +182,7 @@ def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
 
 
 def _digest(described: dict[str, Any]) -> str:
-    """SHA-256 of settings as the file holds them."""
+    """SHA-256 of settings or a summary, as their file holds them."""
     own = {name: value for name, value in plain(described).items() if name != DIGEST}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
@@ -162,6 +202,9 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
                 _write_evaluations(path, spec, evaluated)
             _write_policies(folder / BEST, evaluated.best)
         _write_policies(folder / POLICIES, result.state.policy)
+        names = (SETTINGS, METRICS_TABLE, EVALUATIONS, BEST, POLICIES)
+        summary["files"] = {name: _sha256(folder / name) for name in names if (folder / name).exists()}
+        summary[DIGEST] = _digest(summary)
         write_json(folder / SUMMARY, summary)
     except OSError as error:
         raise SettingsError(
@@ -278,7 +321,10 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
     spec, agent = _read_spec(folder)
     if best and not spec.num_evaluations:
         raise SettingsError(f"{folder} holds no evaluations to know the best by: train with --num-evaluations")
-    return LoadedRun(spec, agent, _read_policy(folder / (BEST if best else POLICIES), spec, agent))
+    path, summary = folder / (BEST if best else POLICIES), read_summary(folder)
+    for file in (folder / SETTINGS, path):
+        _check(file, summary)
+    return LoadedRun(spec, agent, _read_policy(path, spec, agent))
 
 
 def load_spec(folder: Path) -> RunSpec:
@@ -355,10 +401,6 @@ def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
 
 
 def _read_policy(path: Path, spec: RunSpec, agent: Agent) -> Policy:
-    if not path.is_file():
-        raise SettingsError(
-            f"{path.parent} holds no trained policy: there is no {path.name} in it; the run did not finish"
-        )
     runs = (num_settings(spec.hyperparams), len(spec.seeds))
     expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
     try:
