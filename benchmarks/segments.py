@@ -19,7 +19,7 @@ from rpo_jax.runs.spec import make_spec
 from study import save
 
 TURNS = 3
-TIMESTEPS = 4_096_000  # of each seed
+TIMESTEPS = 10_240_000  # of each seed
 
 
 def main() -> None:

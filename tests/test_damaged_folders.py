@@ -144,3 +144,13 @@ def test_a_damaged_stopped_run_is_refused_or_goes_on_right(finished, stopped, tm
         return
     assert results(path) == results(finished)
     assert json.loads((path / "summary.json").read_text())["interrupted"] is False
+
+
+def test_a_comparison_that_lost_the_settings_of_a_part_is_no_smaller_one(finished, tmp_path):
+    for name in ("ppo", "rpo"):
+        shutil.copytree(finished, tmp_path / name)
+    with pytest.raises(SettingsError, match="is finished"):
+        resumed(tmp_path)
+    (tmp_path / "ppo" / "settings.json").unlink()
+    with pytest.raises(SettingsError, match=r"ppo holds no run: there is no settings\.json"):
+        resumed(tmp_path)

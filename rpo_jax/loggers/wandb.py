@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import wandb
+from rich.console import Console
+from rich.progress import track
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.loggers.points import Point
@@ -42,7 +44,10 @@ class WandB:
         self._spec, self._runs = spec, []
         try:
             sweep = _id(folder / "wandb" / "id")
-            for index in np.ndindex(self._shape):
+            first, *others = np.ndindex(self._shape)
+            self._runs.append(self._open(sweep, folder, *first))  # which may ask for a key
+            console = Console(stderr=True)
+            for index in track(others, "opening W&B's runs", console=console, transient=True, disable=not others):
                 self._runs.append(self._open(sweep, folder, *index))
         except Exception as error:  # of the network, of accounts and of settings
             with contextlib.suppress(Exception):

@@ -77,7 +77,8 @@ def _parts(path: Path) -> list[Path]:
     """The folders of a comparison."""
     if (path / folder.SETTINGS).exists():
         return []
-    return sorted(entry.parent for entry in path.glob(f"*/{folder.SETTINGS}"))
+    names = (folder.SETTINGS, folder.CHECKPOINTS, folder.SUMMARY)  # where one is lost, the others tell of it
+    return sorted({entry.parent for name in names for entry in path.glob(f"*/{name}")})
 
 
 def finish(
@@ -125,7 +126,8 @@ def finish(
 def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[str], strict: bool) -> Iterator[Any]:
     """Gives what shows a fit's reports, and passes them to loggers."""
     if loggers:  # a line, as W&B may ask for a key
-        console.print(f"opening {' and '.join(loggers)}", style="dim")
+        runs = len(setting_labels(spec)) * len(spec.seeds)
+        console.print(f"opening {' and '.join(loggers)} for {runs} runs", style="dim")
     with contextlib.ExitStack() as stack:
         opened = []
         for name in loggers:
