@@ -45,6 +45,9 @@ def spec() -> RunSpec:
 
 def child(path: Path) -> None:
     """Trains into a folder, and says after every segment how many updates are done."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which is ignored where the benchmark is in the background
     shown = ProgressBar.__call__
 
     def tell(self: ProgressBar, progress: Any) -> None:

@@ -44,7 +44,7 @@ def assert_same(found: Fit, expected: Fit) -> None:
     jax.tree.map(np.testing.assert_array_equal, _data_of_keys(found.state), _data_of_keys(expected.state))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("runs_at_once", [None, 4])
 def test_a_stopped_fit_goes_on_bit_for_bit(tmp_path, number, runs_at_once):
     with toys.told("once more ends it at once"):
@@ -60,7 +60,7 @@ def test_a_stopped_fit_goes_on_bit_for_bit(tmp_path, number, runs_at_once):
 
 
 def test_handlers_are_put_back():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     train(stop=stopped_after(1))
     assert {number: signal.getsignal(number) for number in before} == before
 
@@ -70,12 +70,17 @@ def test_a_second_signal_ends_it_at_once():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+    with pytest.raises(KeyboardInterrupt):
+        train(stop=stop)
+
+
+def test_what_the_process_ignores_is_ignored_on():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            train(stop=stop)
+        assert not train(stop=stopped_after(2, signal.SIGHUP)).interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episodes(tmp_path):

@@ -97,8 +97,8 @@ def fit(
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
 
-    SIGINT (Ctrl-C) and SIGTERM end it after the segment under way, and what was done is returned; where an environment
-    on the host fails, what was done before that segment. A second signal ends it at once.
+    SIGINT (Ctrl-C), SIGTERM and SIGHUP end it after the segment under way, and what was done is returned; where an
+    environment on the host fails, what was done before that segment. A second signal ends it at once.
 
     Args:
         agent: the static part.

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks training to stop, the second ends the process as it would have without us."""
+"""SIGINT, SIGTERM and SIGHUP: the first asks training to stop, the second ends the process as it would without us."""
 
 import contextlib
 import logging
@@ -7,12 +7,16 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler's, and that of a terminal that closes
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Gives the list of signals that have come while the block runs; outside the main thread none is caught."""
+    """Gives the list of signals that have come while the block runs.
+
+    One that the process ignores, as under `nohup`, is ignored on; outside the main thread none is caught.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -27,7 +31,10 @@ def stop_requests() -> Iterator[list[int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, receive) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, receive)
     try:
         yield received
     finally:
