@@ -5,11 +5,14 @@ import dataclasses
 import difflib
 import io
 import itertools
+import logging
 import os
 import re
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,7 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = parse(arguments)
-        code = COMMANDS[type(command)](command)
+        with _warnings_told():
+            code = COMMANDS[type(command)](command)
         sys.stdout.flush()
         return code
     except SettingsError as error:
@@ -161,6 +165,24 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:  # a disk that is full, or may not be written to
         print(f"rpo-jax: error: {error.strerror or error}: {error.filename or 'the disk'}", file=sys.stderr)
         return 2
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Prints what the library warns of, whatever handlers other libraries install."""
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print("rpo-jax:", record.getMessage(), file=sys.stderr)
+
+    logger, handler = logging.getLogger("rpo_jax"), Told()
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def parse(arguments: list[str]) -> Any:
@@ -316,10 +338,10 @@ def _play(options: Play) -> int:
     for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # libraries that draw read these when they are imported
         os.environ.setdefault(name, "dummy")
     os.environ.setdefault("TQDM_DISABLE", "1")
-    if not has_screen():
+    if not has_screen() and find_library("EGL"):
         os.environ.setdefault("MUJOCO_GL", "egl")
     run = load_run(options.folder, best=options.best)
-    place = choose(options.folder, run, options.setting, options.seed)
+    place = choose(options.folder, run, options.setting, options.seed, options.best)
     path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
     label = run_label(run.spec, *place)
     with Console(stderr=True).status(f"playing {label}") as status:
@@ -339,7 +361,7 @@ def _export(options: Export) -> int:
     from rpo_jax.runs.folder import load_run, run_label
 
     run = load_run(options.folder, best=options.best)
-    place = choose(options.folder, run, options.setting, options.seed)
+    place = choose(options.folder, run, options.setting, options.seed, options.best)
     path = options.out or options.folder
     with Console(stderr=True).status(f"exporting {run_label(run.spec, *place)}"):
         differences = export(run, place, path)

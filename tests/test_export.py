@@ -137,8 +137,24 @@ def test_where_a_program_acts_otherwise_none_is_written(tmp_path, monkeypatch, m
 
     monkeypatch.setattr(export, maker, off)
     with pytest.raises(SettingsError, match=r"differs from the policy by (0\.0003|nan)"):
-        export.export(made_up("normal"), PLACE, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        export.export(made_up("normal"), PLACE, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_action_with_narrow_bounds_is_tried_as_well_as_one_with_wide_ones(tmp_path, monkeypatch):
+    honest, run = export.to_stablehlo, made_up("normal")
+    scale = jnp.asarray([1000.0, 0.001, 1.0])
+    env = run.agent.env._replace(low=-np.asarray(scale), high=np.asarray(scale))
+    run = run._replace(agent=make_agent(env, config=run.agent.config))
+    export.export(run, PLACE, tmp_path)
+
+    def flipped(run, place):
+        program = honest(run, place)
+        return program._replace(call=lambda obs: program.call(obs) * np.array([1, -1, 1], np.float32))
+
+    monkeypatch.setattr(export, "to_stablehlo", flipped)
+    with pytest.raises(SettingsError, match="differs from the policy"):
+        export.export(run, PLACE, tmp_path)
 
 
 def test_a_deep_policy_with_large_weights_is_no_false_alarm(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageSequence
 from rich.console import Console
 
-from rpo_jax import SettingsError
+from rpo_jax import SettingsError, SimulatorError
 from rpo_jax.cli import main
 from rpo_jax.evaluation import make_actor
 from rpo_jax.runs import movies
@@ -162,6 +162,83 @@ def return_in_gymnasium(player: Player) -> float:
     return total
 
 
+class Drawer:
+    """Stands for a task of Playground and MuJoCo's renderer."""
+
+    dt = 0.05
+
+    def __init__(self, broken: bool = False):
+        self.asked: list[int] = []
+        self.broken = broken
+
+    def render(self, states: list[Any], height: int, width: int) -> list[np.ndarray]:
+        if self.broken:
+            raise RuntimeError("no GL")
+        self.asked.append(len(states))
+        return [np.full((height, width, 3), state % 251, np.uint8) for state in states]
+
+
+def test_mujocos_pictures_are_made_in_parts_and_the_last_is_held(player, monkeypatch):
+    drawer = Drawer()
+    monkeypatch.setattr(module.playground_suite, "single", lambda name: drawer)
+    monkeypatch.setattr(module, "_states", lambda episode: ([index] for index in range(len(episode.reward))))
+    frames = list(FILMS["playground/"](player).frames)
+    assert drawer.asked == [50] * 4
+    assert [np.asarray(x.picture)[0, 0, 0] for x in frames] == [*range(200), 199]
+    assert frames[-1].total == pytest.approx(float(np.sum(player.episode().reward)), rel=1e-5)
+    monkeypatch.setattr(module.playground_suite, "single", lambda name: Drawer(broken=True))
+    with pytest.raises(SettingsError, match="MuJoCo cannot render here: no GL; MUJOCO_GL=egl or osmesa may help"):
+        list(FILMS["playground/"](player).frames)
+
+
+def test_a_sample_is_not_the_mean(player):
+    mean, sample = player.episode(), player._replace(sample=True).episode()
+    np.testing.assert_array_equal(mean.obs[0], sample.obs[0])
+    assert not np.array_equal(mean.env_action[0], sample.env_action[0])
+
+
+class Motor(gymnasium.Env):
+    """Actions without bounds; it burns in its third step."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
+    fault = ""
+
+    def __init__(self, render_mode: str | None = None):
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self._steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self._steps += 1
+        if Motor.fault == "motor" and self._steps == 3:
+            raise RuntimeError("the motor burnt")
+        return np.zeros(1, np.float32), 1.0, self._steps == 5, False, {}
+
+    def render(self) -> Any:
+        if Motor.fault == "camera":
+            raise RuntimeError("no camera")
+        return np.zeros((31, 33, 3), np.uint8)
+
+
+def test_what_fails_while_it_is_played_is_called_what_it_is(tmp_path, monkeypatch):
+    gymnasium.register("Motor-v0", Motor)  # pyright: ignore[reportArgumentType]
+    player = trained("gymnasium/Motor-v0", tmp_path)
+    assert play(player, tmp_path / "a.MP4") == 5  # odd pictures, actions without bounds
+    for fault, error, words in (
+        ("motor", SimulatorError, "gymnasium/Motor-v0: RuntimeError: the motor burnt"),
+        ("camera", SettingsError, "Motor-v0 cannot be rendered here: no camera"),
+    ):
+        monkeypatch.setattr(Motor, "fault", fault)
+        with pytest.raises(error, match=words):
+            play(player, tmp_path / "b.gif")
+    assert not (tmp_path / "b.gif").exists()
+    np.testing.assert_allclose(player.scaled(np.array([0.0, 100.0])), [0, 1])
+
+
 def test_braxs_page_is_one(tmp_path):
     player = trained("brax/reacher", tmp_path)._replace(max_steps=7)
     play(player, tmp_path / "a.html")
@@ -190,8 +267,10 @@ def test_a_file_that_cannot_be_is_refused_before_anything_is_played(player, tmp_
     monkeypatch.setattr(Player, "episode", lambda self: pytest.fail("played"))
     with pytest.raises(SettingsError, match=r"neither a \.gif nor an \.mp4"):
         play(player, tmp_path / "a.avi")
-    with pytest.raises(SettingsError, match=r"there is no folder .*absent"):
-        play(player, tmp_path / "absent" / "a.gif")
+    (tmp_path / "folder.gif").mkdir()
+    with pytest.raises(SettingsError, match=r"folder\.gif is a folder, and a file is needed"):
+        play(player, tmp_path / "folder.gif")
+    (tmp_path / "folder.gif").rmdir()
     monkeypatch.setattr(movies, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'rpo_jax\[video\]'"):
         play(player, tmp_path / "a.mp4")

@@ -30,7 +30,8 @@ def make(env_id: str) -> Environment:
     """
     gymnasium = _load()
     _register(gymnasium, env_id)
-    return from_gymnasium(partial(_construct, gymnasium, env_id), name=f"gymnasium/{env_id}")
+    with quiet():
+        return from_gymnasium(partial(_construct, gymnasium, env_id), name=f"gymnasium/{env_id}")
 
 
 def from_gymnasium(make: Callable[[], Any], name: str) -> Environment:
@@ -101,11 +102,6 @@ def tasks() -> dict[str, tuple[int, int]]:
                 env = make(env_id)
                 sizes[env_id] = env.observation_size, env.action_size
     return sizes
-
-
-def is_known(env_id: str) -> bool:
-    """Whether Gymnasium itself has an environment of that id."""
-    return env_id in _load().registry
 
 
 def rendering(env_id: str) -> Any:

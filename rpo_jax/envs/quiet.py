@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from rpo_jax.errors import SettingsError
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
@@ -19,10 +21,20 @@ def quiet() -> Iterator[None]:
             stack.callback(_restore, os.dup(descriptor), descriptor)
             os.dup2(null.fileno(), descriptor)
         # Without a handler of warnings MuJoCo would also leave a log file in the working directory.
-        mujoco: Any = importlib.import_module("mujoco")
+        mujoco = _mujoco()
         stack.callback(mujoco.set_mju_user_warning, mujoco.get_mju_user_warning())
         mujoco.set_mju_user_warning(lambda message: None)
         yield
+
+
+def _mujoco() -> Any:
+    try:
+        return importlib.import_module("mujoco")
+    except (RuntimeError, AttributeError) as error:
+        raise SettingsError(
+            f"MuJoCo cannot be imported with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: {error}; unset it, or choose "
+            "egl, osmesa or glfw"
+        ) from None
 
 
 def _restore(saved: int, descriptor: int) -> None:

@@ -12,7 +12,9 @@ from rpo_jax.runs.spec import setting_labels
 from rpo_jax.types import Policy
 
 
-def choose(folder: Path, run: LoadedRun, setting: int | None = None, seed: int | None = None) -> tuple[int, int]:
+def choose(
+    folder: Path, run: LoadedRun, setting: int | None = None, seed: int | None = None, best: bool = False
+) -> tuple[int, int]:
     """Where a policy lies in the leaves [H, S, ...] of a run: of all that are not ruled out, the best final return.
 
     Args:
@@ -20,6 +22,7 @@ def choose(folder: Path, run: LoadedRun, setting: int | None = None, seed: int |
         run: what was loaded from it.
         setting: index of the setting; any if None.
         seed: number of the seed; any if None.
+        best: whether the policies are the best of the evaluations, whose returns count then.
 
     Raises:
         SettingsError: if there is no such setting or seed.
@@ -30,7 +33,7 @@ def choose(folder: Path, run: LoadedRun, setting: int | None = None, seed: int |
         raise SettingsError(f"{folder} has no setting {setting}; it has {known}")
     if seed is not None and seed not in seeds:
         raise SettingsError(f"{folder} has no seed {seed}; it has {seeds[0]} ... {seeds[-1]}")
-    returns = np.array(read_summary(folder)["final_return"], float)  # null is NaN
+    returns = np.array(read_summary(folder)["best_return" if best else "final_return"], float)  # null is NaN
     returns = np.where(np.isnan(returns), -np.inf, returns)
     settings = range(len(labels)) if setting is None else [setting]
     places = range(len(seeds)) if seed is None else [seeds.index(seed)]

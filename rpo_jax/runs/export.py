@@ -56,10 +56,10 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
     """
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(policy_of(run, place))):
         raise SettingsError(f"{run_label(run.spec, *place)} has diverged; choose another with --setting and --seed")
-    make_folder(folder)
     makers = [to_stablehlo] + ([to_onnx] if find_spec("onnx") and find_spec("onnxruntime") else [])
     programs = [maker(run, place) for maker in makers]
     differences = {program.name: _difference(run, place, program) for program in programs}
+    make_folder(folder)
     for program in programs:
         with written_whole(folder / program.name) as path:
             path.write_bytes(program.content)
@@ -104,14 +104,14 @@ def _difference(run: LoadedRun, place: tuple[int, int], program: Program) -> flo
         expected, found = np.asarray(jax.jit(act(run, place))(obs)), np.asarray(program.call(obs))
         with jax.enable_x64(True):
             exact = np.asarray(jax.jit(act(_in_float64(run), place))(obs.astype(np.float64)))
-    rounding = np.max(np.abs(expected - exact)) + 1e-6 * np.max(np.abs(exact))
-    difference = float(np.max(np.abs(found - expected))) if found.shape == expected.shape else np.inf
-    if not difference <= ROUNDINGS * rounding:
+    rounding = np.max(np.abs(expected - exact), axis=0) + 1e-6 * np.max(np.abs(exact), axis=0)  # of each action
+    difference = np.abs(found - expected).max(axis=0) if found.shape == expected.shape else np.inf
+    if not (difference <= ROUNDINGS * rounding).all():
         raise SettingsError(
-            f"{program.name} differs from the policy by {difference:.2g}, which should never happen; "
+            f"{program.name} differs from the policy by {np.max(difference):.2g}, which should never happen; "
             "nothing is written; please report this"
         )
-    return difference
+    return float(np.max(difference))
 
 
 def _observations(policy: Policy) -> np.ndarray:

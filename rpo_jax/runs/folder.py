@@ -246,6 +246,7 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "settings": settings_list(spec.hyperparams),
         "config": dataclasses.asdict(spec.config),
         "final_return": final_return.tolist(),
+        "best_return": result.evaluated.best_return.tolist() if result.evaluated else None,
         "final_entropy": final_values(result.metrics["entropy"], updates).tolist(),
         "total_timesteps": timesteps,
         "compile_seconds": round(result.compile_seconds, 3),
@@ -340,16 +341,18 @@ def _read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     described = _read_settings(folder)
     try:
         spec = _parse_spec(described)
-        return spec, spec.agent()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
+    return spec, spec.agent()
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     try:
         if not path.is_file():
-            raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it")
+            parts = sorted(str(part.parent) for part in folder.glob(f"*/{SETTINGS}"))
+            hint = f"; did you mean {' or '.join(parts)}?" if parts else ""
+            raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it{hint}")
         described = json.loads(path.read_text())
         written = described["format"]
     except SettingsError:

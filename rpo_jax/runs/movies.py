@@ -46,9 +46,10 @@ class Movie(NamedTuple):
 
 def check_suffix(path: Path) -> None:
     """Raises a SettingsError if no movie can be written under that name."""
-    if path.suffix == ".mp4" and not find_spec("imageio_ffmpeg"):
+    suffix = path.suffix.lower()
+    if suffix == ".mp4" and not find_spec("imageio_ffmpeg"):
         raise SettingsError("an .mp4 needs an encoder: pip install 'rpo_jax[video]'")
-    if path.suffix not in SUFFIXES:
+    if suffix not in SUFFIXES:
         raise SettingsError(f"{path.name} is neither a .gif nor an .mp4")
 
 
@@ -69,7 +70,7 @@ def write_movie(movie: Movie, path: Path) -> float:
             yield from itertools.repeat(image, round(HELD / (every * movie.seconds)))
 
     with written_whole(path) as part:
-        (_write_gif if path.suffix == ".gif" else _write_mp4)(images(), every * movie.seconds, part)
+        (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(images(), every * movie.seconds, part)
     return total
 
 
@@ -77,7 +78,7 @@ def captioned(frame: Frame) -> Image.Image:
     """The picture, with a strip beneath: the return, and a bar for each action."""
     factor = math.ceil(NARROWEST / frame.picture.width)
     width, height = (factor * size for size in frame.picture.size)
-    image = Image.new("RGB", (width, height + STRIP), WHITE)
+    image = Image.new("RGB", (width + width % 2, height + height % 2 + STRIP), WHITE)  # even, for video
     image.paste(frame.picture.resize((width, height), Image.Resampling.NEAREST))
     canvas = ImageDraw.Draw(image)
     canvas.text((10, height + 8), f"return {frame.total:,.1f}", fill=INK, font=ImageFont.load_default(14))

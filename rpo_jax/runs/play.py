@@ -1,5 +1,6 @@
 """One episode of a trained policy, to look at: a moving picture, or Brax's page that can be turned about."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -16,11 +17,11 @@ from PIL import Image
 from rpo_jax.envs import brax_suite, gymnasium_suite, playground_suite
 from rpo_jax.envs.protocol import whole
 from rpo_jax.envs.quiet import quiet
-from rpo_jax.errors import SettingsError
+from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.evaluation import Trajectory, make_actor, record
 from rpo_jax.runs.chosen import clip_of, policy_of
 from rpo_jax.runs.drawings import DRAWINGS, SIZE, picture
-from rpo_jax.runs.folder import LoadedRun, written_whole
+from rpo_jax.runs.folder import LoadedRun, make_folder, written_whole
 from rpo_jax.runs.movies import Frame, Movie, check_suffix, write_movie
 from rpo_jax.runs.replay import evaluation_key
 
@@ -55,9 +56,11 @@ class Player(NamedTuple):
         return jax.tree.map(lambda x: x[:count], played)
 
     def scaled(self, env_action: jax.typing.ArrayLike) -> np.ndarray:
-        """Actions [..., A] of the environment, from -1 at their lower bounds to 1 at their upper ones."""
-        env = self.run.agent.env
-        return np.clip(2 * (np.asarray(env_action) - env.low) / (env.high - env.low) - 1, -1, 1)
+        """Actions [..., A] of the environment, from -1 at the lower bounds to 1 at the upper ones, or by tanh."""
+        low, high, action = self.run.agent.env.low, self.run.agent.env.high, np.asarray(env_action)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+        return np.where(bounded, np.clip(2 * (action - low) / (high - low) - 1, -1, 1), np.tanh(action))
 
 
 def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda count: None) -> float:
@@ -70,10 +73,12 @@ def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda co
 
     Raises:
         SettingsError: if it cannot be drawn, or not into that file.
+        SimulatorError: if an environment on the host fails.
     """
     name = player.run.spec.env
-    if not path.parent.is_dir():
-        raise SettingsError(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder, and a file is needed")
+    make_folder(path.parent)
     if name.startswith("brax/"):
         return _write_page(player, path)
     film = next((film for start, film in FILMS.items() if name.startswith(start)), None)
@@ -137,7 +142,8 @@ def _by_mujoco(player: Player) -> Movie:
         pixels = None
         for begin in range(0, len(states), RENDERED):
             try:
-                rendered = env.render(states[begin : begin + RENDERED], height=SIZE, width=SIZE)
+                with quiet():
+                    rendered = env.render(states[begin : begin + RENDERED], height=SIZE, width=SIZE)
             except Exception as error:  # which graphics libraries are missing, each says in its own way
                 raise SettingsError(
                     f"MuJoCo cannot render here: {' '.join(str(error).split())}; MUJOCO_GL=egl or osmesa may help"
@@ -152,10 +158,15 @@ def _by_mujoco(player: Player) -> Movie:
 def _rendered(player: Player) -> Movie:
     """What Gymnasium renders; EnvPool's tasks by those of the same name there."""
     suite, _, env_id = player.run.spec.env.partition("/")
-    if suite == "envpool" and not gymnasium_suite.is_known(env_id):
-        raise SettingsError(f"{suite}/{env_id} cannot be drawn: EnvPool draws nothing, and Gymnasium has no {env_id}")
-    with quiet():
-        env = gymnasium_suite.rendering(env_id)
+    try:
+        with quiet():
+            env = gymnasium_suite.rendering(env_id)
+    except SettingsError as error:
+        if suite == "gymnasium":
+            raise
+        raise SettingsError(
+            f"{suite}/{env_id} cannot be drawn: EnvPool draws nothing, and Gymnasium has no {env_id} ({error})"
+        ) from None
     dt = getattr(env.unwrapped, "dt", None)
     fps = env.metadata.get("render_fps") or FRAMES_PER_SECOND
     return Movie(_stepped(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
@@ -166,28 +177,41 @@ def _stepped(env: Any, player: Player) -> Iterator[Frame]:
     policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
     actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
     act = jax.jit(lambda obs, step: actor(obs[None], step)[0])
-    try:
+    total = 0.0
+    with contextlib.closing(env), _blamed(player):
         with quiet():
             obs, _ = env.reset(seed=player.seed)
-            env.render()
-        total = 0.0
+            _shown(env)
         for step in range(player.max_steps):
             action = np.asarray(act(jnp.asarray(obs, jnp.float32), step), env.action_space.dtype)
-            yield Frame(Image.fromarray(env.render()), player.scaled(action), total)
+            yield Frame(_shown(env), player.scaled(action), total)
             obs, reward, terminated, truncated, _ = env.step(action)
             total += float(reward)
             if terminated or truncated:
                 break
-        yield Frame(Image.fromarray(env.render()), np.zeros(player.run.agent.env.action_size), total)
+        yield Frame(_shown(env), np.zeros(player.run.agent.env.action_size), total)
+
+
+def _shown(env: Any) -> Image.Image:
+    try:
+        return Image.fromarray(env.render())
     except Exception as error:  # renderers fail in their own ways
-        raise SettingsError(f"{player.run.spec.env} cannot be rendered here: {' '.join(str(error).split())}") from None
-    finally:
-        env.close()
+        raise SettingsError(f"{env.spec.id} cannot be rendered here: {' '.join(str(error).split())}") from None
+
+
+@contextlib.contextmanager
+def _blamed(player: Player) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError:
+        raise
+    except Exception as error:  # simulators fail in their own ways
+        raise SimulatorError(f"{player.run.spec.env}: {type(error).__name__}: {error}") from error
 
 
 def _write_page(player: Player, path: Path) -> float:
     """Brax's own page, with the return above."""
-    if path.suffix != ".html":
+    if path.suffix.lower() != ".html":
         raise SettingsError(f"Brax is shown as a page, and {path.name} is none: let --out end in .html")
     html = importlib.import_module("brax.io.html")
     with quiet():
