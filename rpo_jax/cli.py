@@ -260,7 +260,7 @@ def _train(options: Train) -> int:
     _prepare(options, console)
     summary, _ = run_to_folder(spec, path, console, options.runs_at_once, options.logger)
     _report([summary], [setting_labels(spec)], path)
-    return _exit_code([summary])
+    return _exit_code([summary], 1)
 
 
 def _compare(options: Compare) -> int:
@@ -282,7 +282,7 @@ def _compare(options: Compare) -> int:
     summaries = compare_to_folder(specs, path, console, options.runs_at_once, options.logger)
     labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
     _report(summaries, labels, path)
-    return _exit_code(summaries)
+    return _exit_code(summaries, len(specs))
 
 
 def _resume(options: Resume) -> int:
@@ -298,13 +298,13 @@ def _resume(options: Resume) -> int:
     _prepare(options, console)
     summaries = resume(specs, options.folder, console, options.runs_at_once, options.logger)
     _report(summaries, [setting_labels(spec) for spec in specs[: len(summaries)]], options.folder)
-    return _exit_code(summaries)
+    return _exit_code(summaries, len(specs))
 
 
-def _exit_code(summaries: list[dict[str, Any]]) -> int:
+def _exit_code(summaries: list[dict[str, Any]], expected: int) -> int:
     if any(summary["failure"] for summary in summaries):
         return 1
-    return 130 if any(summary["interrupted"] for summary in summaries) else 0
+    return 130 if len(summaries) < expected or any(summary["interrupted"] for summary in summaries) else 0
 
 
 def _evaluate(options: Evaluate) -> int:

@@ -57,7 +57,8 @@ def evaluate(
 
     Returns:
         Undiscounted returns [num_episodes]. An episode that goes on is cut at the environment's time limit, or after
-        10,000 steps where it has none. NaN where an environment on the host failed: `agent.env.check()` raises why.
+        10,000 steps where it has none. NaN where the simulator gave what is not finite, which ends an episode, and
+        where an environment on the host failed: `agent.env.check()` raises why.
     """
     key_reset, key_noise, key_env = jax.random.split(key, 3)
     limit = agent.env.time_limit or MAX_EPISODE_STEPS
@@ -71,7 +72,8 @@ def evaluate(
         step, env_state, obs, returns, playing = carry
         keys = jax.random.split(jax.random.fold_in(key_env, step), num_episodes)
         env_state, timestep = agent.env.step(keys, env_state, act(obs, step), initial)
-        returns = jnp.where(playing, timestep.episode_return, returns)
+        broken = ~jnp.isfinite(timestep.final_obs).all(-1)
+        returns = jnp.where(playing, jnp.where(broken, jnp.nan, timestep.episode_return), returns)
         return step + 1, env_state, timestep.obs, returns, playing & ~timestep.ended
 
     keys = jax.random.split(key_reset, num_episodes)

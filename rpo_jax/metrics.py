@@ -10,8 +10,8 @@ Metrics = dict[str, jax.Array]
 
 ROLLOUT_METRICS = {
     "episodes": "episodes that ended in the round",
-    "episode_return": "their mean return, undiscounted; NaN if none ended",
-    "episode_length": "their mean length in steps; NaN if none ended",
+    "episode_return": "their mean return, undiscounted, but for broken ones; NaN if none ended",
+    "episode_length": "their mean length in steps, but for broken ones; NaN if none ended",
     "broken_episodes": "of them, those cut because the simulator gave what is not finite",
     "round_reward": "sum of an environment's rewards over the T steps, mean over environments",
     "explained_variance": "1 - Var(target - V) / Var(target), before the update",
@@ -30,10 +30,11 @@ METRICS = {**ROLLOUT_METRICS, **LOSS_METRICS, "epochs": "epochs done before the 
 def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> Metrics:
     """`ROLLOUT_METRICS` [] of a round's acting."""
     ended = rollout.ended
+    whole = ended & ~rollout.broken
     rows = (
         ended,
-        jnp.where(ended, rollout.episode_return, 0.0),
-        jnp.where(ended, rollout.episode_length, 0),
+        jnp.where(whole, rollout.episode_return, 0.0),
+        jnp.where(whole, rollout.episode_length, 0),
         rollout.broken,
         rollout.reward,
         batch.target,
@@ -45,8 +46,8 @@ def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> 
     *_, of_target, of_error = variance
     return {
         "episodes": jnp.round(share_ended * steps),
-        "episode_return": returns / share_ended,
-        "episode_length": lengths / share_ended,
+        "episode_return": returns / (share_ended - share_broken),
+        "episode_length": lengths / (share_ended - share_broken),
         "broken_episodes": jnp.round(share_broken * steps),
         "round_reward": reward * len(ended),
         "explained_variance": 1.0 - of_error / of_target,

@@ -1,5 +1,6 @@
 """Training that was stopped goes on as if it had not been; what is damaged is passed over or refused."""
 
+import functools
 import shutil
 import signal
 from pathlib import Path
@@ -33,8 +34,14 @@ def stopped_after(updates: int, number: int = signal.SIGTERM) -> Any:
     return stop
 
 
+@functools.cache
+def own_agent() -> Any:
+    """One, since each compiles programs of its own, and a process can hold so many only."""
+    return toys.tiny_agent(rpo_jax.RPO, env=toys.reaching_env(), updates=UPDATES)
+
+
 def train(folder: Path | None = None, stop: Any = lambda progress: None, env: Any = None, **options: Any) -> Fit:
-    agent = toys.tiny_agent(rpo_jax.RPO, env=env or toys.reaching_env(), updates=UPDATES)
+    agent = toys.tiny_agent(rpo_jax.RPO, env=env, updates=UPDATES) if env else own_agent()
     return fit(agent, SETTINGS, seeds(0, 3), stop, checkpoints=folder and checkpoints_in(folder), **options)
 
 
@@ -110,13 +117,12 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     with toys.told("once more"):
         train(tmp_path, stopped_after(1))
-    agent = toys.tiny_agent(rpo_jax.RPO, updates=UPDATES)
     with pytest.raises(SettingsError, match="other settings"):
-        fit(agent, SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, "others"))
+        fit(own_agent(), SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, "others"))
 
 
 def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "digest", lambda arrays: "of other numbers")
+    monkeypatch.setattr(module, "digest", lambda arrays, info: "of other numbers")
     with toys.told("once more"):
         train(tmp_path, stopped_after(1))
     monkeypatch.undo()
@@ -124,12 +130,54 @@ def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypa
         train(tmp_path)
 
 
+def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
+    with toys.told("once more"):
+        train(tmp_path, stopped_after(1))
+    for other in ((grid(rpo_alpha=[0.1, 0.3]), seeds(0, 3)), (SETTINGS, seeds(1, 3))):
+        with pytest.raises(SettingsError, match="other settings"):
+            fit(own_agent(), *other, checkpoints=checkpoints_in(tmp_path))
+    other = toys.tiny_agent(rpo_jax.RPO, env=toys.reaching_env(), updates=UPDATES, num_epochs=3)
+    with pytest.raises(SettingsError, match="other settings"):
+        fit(other, SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path))
+
+
+def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp_path, monkeypatch):
+    reports: list[Progress] = []
+
+    def stop(progress: Progress) -> None:
+        reports.append(progress)
+        stopped_after(5)(progress)
+
+    monkeypatch.setattr(module, "SHARE", 1e9)
+    with toys.told("once more"):
+        train(tmp_path, stop, runs_at_once=2)
+    last = max(path for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
+    words = last / "info" / "metadata"
+    for damaged in (words.read_text()[:20], words.read_text().replace('"runs_at_once": 2', '"runs_at_once": 6')):
+        assert damaged != words.read_text()
+        copy = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-{len(damaged)}")
+        (copy / FOLDER / last.name / "info" / "metadata").write_text(damaged)
+        with toys.told("damaged, and is passed over"):
+            rest = train(copy)
+        assert rest.runs_at_once == 2
+        assert_same(rest, train(runs_at_once=2))
+    with toys.told("6 runs at once, and 2 when this was written: results may differ by rounding"):
+        train(tmp_path, runs_at_once=6)
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    with toys.told("once more"):
+        train(tmp_path, stopped_after(1))
+    (tmp_path / FOLDER / "7.orbax-checkpoint-tmp" / "arrays").mkdir(parents=True)
+    train(tmp_path)
+    assert [path.name for path in (tmp_path / FOLDER).iterdir() if not path.name.isdigit()] == []
+
+
 def test_other_versions_are_told(tmp_path):
     with toys.told("once more"):
         train(tmp_path, stopped_after(1))
-    agent = toys.tiny_agent(rpo_jax.RPO, updates=UPDATES)
     with toys.told("jax are others"):
-        fit(agent, SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, jax="0.0"))
+        fit(own_agent(), SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, jax="0.0"))
 
 
 def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monkeypatch):
@@ -143,9 +191,11 @@ def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monke
     clock = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     often = Checkpoints(tmp_path / "new", "these", {}, seconds=1)
-    blank = module.Snapshot(None, {"entropy": np.zeros((1, 1, 1))}, None, 0.0, 1)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(module, "digest", lambda arrays: clock.__setitem__(0, clock[0] + 3.0) or "none")  # takes 3 s
-    often.save(blank)
+    blank = module.Snapshot(None, {"entropy": np.zeros((1, 1, 1))}, None, 0.0, 0.0, 0.0, 1)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(
+        module, "digest", lambda arrays, info: clock.__setitem__(0, clock[0] + 3.0) or "none"
+    )  # takes 3 s
+    often.save(blank, "these")
     clock[0] += 3.0 / module.SHARE - 1
     assert not often.due()
     clock[0] += 2
@@ -154,6 +204,7 @@ def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monke
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> tuple[Path, Fit]:
+    """With as many runs at once as it would not have of itself."""
     folder = tmp_path_factory.mktemp("stopped")
     reports: list[Progress] = []
 
@@ -162,8 +213,8 @@ def stopped(tmp_path_factory) -> tuple[Path, Fit]:
         stopped_after(5)(progress)
 
     with toys.told("once more"):
-        train(folder, stop)
-    return folder, train()
+        train(folder, stop, runs_at_once=2)
+    return folder, train(runs_at_once=2)
 
 
 @given(data=st.data())

@@ -644,6 +644,24 @@ def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
     assert_refused(call("resume", str(path)), "is finished")
 
 
+def test_an_interrupt_in_the_last_update_of_a_part_ends_a_comparison_too(tmp_path, monkeypatch):
+    show = ProgressBar.__call__
+
+    def interrupt(self, progress):
+        show(self, progress)
+        if progress.updates == 8:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ProgressBar, "__call__", interrupt)
+    path = tmp_path / "both"
+    outcome = call("compare", *TINY, "--out", str(path))
+    assert (outcome.code, len(outcome.fits)) == (130, 1)
+    assert strict_json(path / "rpo" / "summary.json")["interrupted"] is False
+    monkeypatch.undo()
+    rest = call("resume", str(path))
+    assert (rest.code, len(rest.fits)) == (0, 1)
+
+
 def test_a_failure_before_the_first_update_leaves_nothing(tmp_path, monkeypatch):
     class NeverBegins(toys.CountingPool):
         def reset(self):

@@ -1,5 +1,6 @@
 """The disk space that a run is said to take, beside what it takes."""
 
+import re
 import shutil
 from typing import NamedTuple
 
@@ -36,6 +37,31 @@ class Usage(NamedTuple):
 def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free=1000))
     spec = make_spec("gymnax/Pendulum-v1", num_seeds=2, **SIZES)
-    with pytest.raises(SettingsError, match=r"0\.0 MiB are free.*half of num_envs.*twice num_steps"):
+    with pytest.raises(
+        SettingsError, match=r"0\.0 MiB are free.*; with --num-(seeds 1|steps 32|envs 32) it would take"
+    ):
         launch.run_to_folder(spec, tmp_path / "run", Console(quiet=True))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("updates", [2, 4000])
+@pytest.mark.parametrize("width", [8, 512])
+def test_what_is_named_really_halves_it(updates, width):
+    sizes = SIZES | {"total_timesteps": 64 * 16 * updates, "hidden_sizes": (width, width)}
+    spec = make_spec("gymnax/Pendulum-v1", num_seeds=4, **sizes)
+    name, number = re.findall(r"with --([a-z-]+) (\d+)", disk._advice(spec))[0]
+    other = {"num_seeds": 4, **sizes, name.replace("-", "_"): int(number)}
+    less = make_spec("gymnax/Pendulum-v1", **other)
+    assert sum(disk.estimate(less, less.agent())) <= 0.55 * sum(disk.estimate(spec, spec.agent()))
+
+
+def test_checkpoints_that_are_there_are_not_counted_twice(tmp_path, monkeypatch):
+    spec = make_spec("gymnax/Pendulum-v1", num_seeds=2, **SIZES)
+    agent = spec.agent()
+    needed = disk.estimate(spec, agent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free=sum(needed) - 5000))
+    with pytest.raises(SettingsError, match="are free"):
+        disk.check(spec, agent, tmp_path)
+    (tmp_path / "checkpoints" / "7").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "7" / "arrays").write_bytes(bytes(5000))
+    assert disk.check(spec, agent, tmp_path) == needed

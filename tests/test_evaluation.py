@@ -138,8 +138,10 @@ def test_evaluation_vmaps_over_policies() -> None:
 def test_a_recording_shows_every_step() -> None:
     agent = toys.tiny_agent(env=toys.counting_env(low=-0.1, high=0.2))
     run = partial(record, agent, num_steps=12, sample=True)
-    obs, action, reward, ended = map(np.asarray, jax.jit(run)(policy_of(agent), jax.random.key(0))[:4])
+    played = jax.jit(run)(policy_of(agent), jax.random.key(0))
+    obs, action, reward, final_obs, ended = map(np.asarray, played[:5])
     start, t = obs.T
+    np.testing.assert_array_equal(final_obs, np.stack([start, t + 1], axis=-1))
     np.testing.assert_allclose(reward, start + t, rtol=1e-6)
     np.testing.assert_array_equal(ended, t + 1 >= 3 + np.floor(5 * start))
     np.testing.assert_array_equal(t[1:], np.where(ended[:-1], 0, t[:-1] + 1))

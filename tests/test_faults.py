@@ -121,8 +121,77 @@ def test_one_on_the_host_too():
     assert np.isfinite(state.obs_moments.mean).all()
 
 
+def test_a_beginning_that_is_broken_is_replaced_by_another():
+    """A third of the episodes would begin with NaN; none does, and the others begin as they would."""
+
+    def init(key: jax.Array):
+        x = jax.random.uniform(key, (1,))
+        return (x, jnp.zeros(())), jnp.where(x < 1 / 3, jnp.nan, x)
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        x, t = state
+        return (x, t + 1), Successor(x, x[0], jnp.bool_(False), t >= 2)
+
+    env = vectorize(Dynamics(init, step), name="toy/stillborn", observation_size=1, **toys.bounds(-1.0, 1.0))
+    keys = jax.random.split(jax.random.key(3), 64)
+    first = np.asarray(jax.vmap(init)(keys)[1])
+    state, obs = env.reset(keys)
+    broken = np.isnan(first)
+    assert 10 < broken.sum() < 40
+    np.testing.assert_array_equal(np.asarray(obs)[~broken], first[~broken])
+    np.testing.assert_array_equal(np.asarray(obs)[broken], first[~broken][0])
+    np.testing.assert_array_equal(state[0], np.asarray(obs).T)
+    states, metrics = sweep(toys.tiny_agent(env=env, updates=6), grid(), seeds(0, 4))
+    assert not np.asarray(states.fault).any()
+    assert np.isfinite(metrics["policy_loss"]).all()
+
+
+def test_what_is_too_large_for_float32_breaks_too():
+    obs, reward, _, truncated = cut_where_broken(
+        np.array([[1.0], [1e39]]), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool)
+    )
+    np.testing.assert_array_equal(truncated, [False, True])
+    *_, truncated = cut_where_broken(np.ones(1), -1e39, False, False)
+    assert truncated
+    assert obs.dtype == reward.dtype == np.float32
+
+
+def test_a_policy_that_breaks_the_simulator_is_not_the_best():
+    """Each step costs 1, and a positive action breaks it: episodes that break at once cost the least."""
+
+    def init(key: jax.Array):
+        return jnp.zeros((), jnp.int32), jnp.ones(1)
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        return state + 1, Successor(jnp.ones(1), jnp.where(action[0] > 0, jnp.nan, -1.0), jnp.bool_(False), state >= 9)
+
+    env = vectorize(
+        Dynamics(init, step), name="toy/fragile", observation_size=1, time_limit=10, **toys.bounds(-1.0, 1.0)
+    )
+    agent = toys.tiny_agent(env=env, updates=6, normalize_observations=False)
+    evaluation = rpo_jax.Evaluation(2, 2, jax.random.key(0))
+    result = rpo_jax.fit(agent, grid(learning_rate=[1e-9]), seeds(0, 6), evaluation=evaluation)
+    assert result.evaluated is not None
+    means = result.evaluated.returns.mean(-1)
+    assert np.isnan(means).any()
+    assert (means[~np.isnan(means)] == -10).all()
+    sound = ~np.isnan(means).all(-1)
+    assert sound.any()
+    np.testing.assert_array_equal(result.evaluated.best_return, np.where(sound, -10, -np.inf))
+    for seed in np.flatnonzero(sound[0]):
+        policy = jax.tree.map(lambda x, seed=seed: x[0, seed], result.evaluated.best)
+        assert (rpo_jax.evaluate(agent, policy, jax.random.key(1), 2) == -10).all()
+    broken = result.metrics["broken_episodes"] == result.metrics["episodes"]
+    np.testing.assert_array_equal(np.isnan(result.metrics["episode_return"]), broken)
+
+
 def test_what_is_sound_is_left_as_it_is():
-    arrays = np.ones((3, 2)), np.ones(3), np.array([True, False, False]), np.array([False, False, True])
+    arrays = (
+        np.ones((3, 2), np.float32),
+        np.ones(3, np.float32),
+        np.array([True, False, False]),
+        np.array([False, False, True]),
+    )
     assert all(x is y for x, y in zip(cut_where_broken(*arrays), arrays, strict=True))
     obs, reward, terminated, truncated = cut_where_broken(np.array([1.0, np.inf]), 2.0, True, False)
     assert np.isnan(obs).all()

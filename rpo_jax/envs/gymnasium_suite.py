@@ -14,6 +14,7 @@ from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 
+ATTEMPTS = 10  # to begin an episode with an observation that is finite
 # Modules that register environments when imported, and what installs them.
 PROVIDERS = {"pybullet_envs_gymnasium": "pybullet-envs-gymnasium"}
 
@@ -181,7 +182,12 @@ def _numbered(make: Callable[[], Any], index: int) -> Any:
     class Numbered(gymnasium.Wrapper):
         def reset(self, **options: Any) -> Any:
             with _blamed(index):
-                return self._copied(super().reset(**options)[0]), {}
+                for _ in range(ATTEMPTS):
+                    obs = self._copied(super().reset(**options)[0])
+                    if np.isfinite(obs).all():
+                        return obs, {}
+                    options = {}  # the next of its random numbers
+                raise ValueError("its first observations are not finite")
 
         def step(self, action: Any) -> Any:
             with _blamed(index):

@@ -63,7 +63,12 @@ class Pool(Protocol):
 
 
 def cut_where_broken(obs: np.ndarray, reward: Any, terminated: Any, truncated: Any) -> tuple[Any, ...]:
-    """True successors [..., O], rewards, ends: what is not finite cuts the episode, with NaN seen and no reward."""
+    """True successors [..., O], rewards, ends: what is not finite cuts the episode, with NaN seen and no reward.
+
+    Observations and rewards become float32, as the algorithm sees them, first.
+    """
+    with np.errstate(over="ignore"):
+        obs, reward = np.asarray(obs, np.float32), np.asarray(reward, np.float32)
     broken = ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
     if not broken.any():
         return obs, reward, terminated, truncated

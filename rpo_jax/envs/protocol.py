@@ -134,7 +134,7 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
     init, advance = (jax.jit(vmap_last(function)) for function in one)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
-        state, obs = init(keys)
+        state, obs = _all_sound(*init(keys))
         return _carried(state), obs.T
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
@@ -144,6 +144,13 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return Environment(reset=reset, step=step, **attributes)
+
+
+def _all_sound(state: Any, obs: jax.Array) -> tuple[Any, jax.Array]:
+    """Beginnings, leaves [..., N]: in place of one whose observation is not finite, another one of the batch."""
+    broken = ~jnp.isfinite(obs).all(0)
+    sound = jnp.argmin(broken)
+    return jax.tree.map(lambda x: jnp.where(broken, x[..., sound, None], x), (state, obs))
 
 
 def _cut_where_broken(successor: Successor) -> Successor:

@@ -1,5 +1,7 @@
 """Disk space: what a run will take, and whether there is as much."""
 
+import contextlib
+import dataclasses
 import math
 import shutil
 from functools import partial
@@ -48,16 +50,38 @@ def check(spec: RunSpec, agent: Agent, folder: Path) -> DiskSpace:
     """The estimate.
 
     Raises:
-        SettingsError: if the disk of that folder has less.
+        SettingsError: if the disk of that folder has less, beside the checkpoints that are there already.
     """
-    needed, free = estimate(spec, agent), shutil.disk_usage(folder).free
+    needed, free = estimate(spec, agent), shutil.disk_usage(folder).free + _held(folder / checkpoints.FOLDER)
     if sum(needed) > free:
         raise SettingsError(
             f"the run would take about {mebibytes(sum(needed))} on disk, and {mebibytes(free)} are free: checkpoints "
-            f"{mebibytes(needed.checkpoints)}, of which half of num_envs or of num_seeds needs about half; tables "
-            f"{mebibytes(needed.results)}, of which twice num_steps needs about half"
+            f"{mebibytes(needed.checkpoints)}, results {mebibytes(needed.results)}{_advice(spec)}"
         )
     return needed
+
+
+def _held(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _advice(spec: RunSpec) -> str:
+    """Which of some settings helps most, and what it leaves."""
+    seeds, config = spec.seeds, spec.config
+    changes: dict[str, dict[str, Any]] = {
+        f"--num-seeds {len(seeds) // 2}": {"seeds": seeds[: len(seeds) // 2]},
+        f"--num-steps {2 * config.num_steps}": {"config": {"num_steps": 2 * config.num_steps}},
+        f"--num-envs {config.num_envs // 2}": {"config": {"num_envs": config.num_envs // 2}},
+    }
+    sizes = {}
+    for name, change in changes.items():
+        with contextlib.suppress(SettingsError):  # what does not go with the rest
+            own = {"config": dataclasses.replace(config, **change["config"])} if "config" in change else change
+            other = dataclasses.replace(spec, **own)
+            if other.seeds:
+                sizes[name] = sum(estimate(other, other.agent()))
+    best = min(sizes, key=lambda name: sizes[name], default=None)
+    return f"; with {best} it would take about {mebibytes(sizes[best])}" if best else ""
 
 
 def _size(tree: Any) -> int:

@@ -83,7 +83,8 @@ class Evaluator:
             error.index = None  # it is no environment of a run's
             raise
         means = returns.mean(-1)
-        better = means > self.found.best_return
+        first = not self.found.updates.size
+        better = (means > self.found.best_return) | first  # NaN, where an episode broke the simulator, is never better
 
         def better_of(new: Any, old: np.ndarray) -> np.ndarray:
             return np.where(better.reshape(better.shape + (1,) * (old.ndim - 2)), np.asarray(new), old)
@@ -92,6 +93,6 @@ class Evaluator:
             np.append(self.found.updates, np.int32(updates)).astype(np.int32),
             np.concatenate([self.found.returns, returns[:, :, None]], axis=2),
             jax.tree.map(better_of, policies, self.found.best),
-            np.where(better, means, self.found.best_return).astype(np.float32),
+            np.fmax(means, self.found.best_return).astype(np.float32),
         )
         return returns

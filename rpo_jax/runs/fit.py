@@ -1,5 +1,8 @@
 """The host's loop around jitted segments of training."""
 
+import dataclasses
+import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -68,7 +71,7 @@ class Fit(NamedTuple):
         interrupted: whether a signal, or a failure, stopped it before the last update.
         failure: of an environment on the host; None if none failed.
         evaluated: what evaluations found; None if none was asked for.
-        evaluate_seconds: that they took, compilation included, since this call began.
+        evaluate_seconds: that they took, compilation included.
         checkpoint_seconds: that checkpoints took, likewise.
     """
 
@@ -118,12 +121,14 @@ def fit(
     runs = as_runs(hyperparams, keys)
     agent.env.forget()
     began = time.perf_counter()
-    if checkpoints and runs_at_once is None:
-        runs_at_once = checkpoints.runs_at_once()
+    settings = _digest(agent, hyperparams, keys, evaluation)
+    stored = checkpoints.latest(settings) if checkpoints else None
+    if stored and runs_at_once is None:
+        runs_at_once = stored.runs_at_once
     spread, advance = fit_in_memory(agent, len(runs[1]), devices, runs_at_once, partial(_compile, runs))
     course = _Course(spread, advance, runs, len(keys), evaluation)
-    if checkpoints:
-        course.go_on_from(checkpoints.latest(course.blank()))
+    if stored:
+        course.go_on_from(stored.snapshot(course.blank()))
     course.begin()
     compile_seconds = time.perf_counter() - began
 
@@ -131,21 +136,22 @@ def fit(
     with stop_requests() as stopped:
         try:
             agent.env.check()
+            course.evaluate()  # what a failure kept from being done
             while not stopped and course.updates < agent.config.num_updates:
                 segment_began = time.perf_counter()
                 row = course.advance(min(count, course.updates_left))
                 took = time.perf_counter() - segment_began
                 on_progress(Progress(course.updates, course.seconds, row, course.evaluate()))
                 if checkpoints and checkpoints.due():
-                    course.save(checkpoints)
+                    course.save(checkpoints, settings)
                 count = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))
         except SimulatorError as error:
             failure = error
         finally:
             course.close()
-        interrupted = course.updates < agent.config.num_updates
+        interrupted = course.updates < agent.config.num_updates or failure is not None
         if checkpoints and interrupted and course.updates:
-            course.save(checkpoints)
+            course.save(checkpoints, settings)
         state = course.state()
         return Fit(
             state=state,
@@ -181,13 +187,17 @@ class _Course:
     def blank(self) -> Snapshot:
         """What a snapshot looks like before the first update."""
         state = jax.eval_shape(_data_of_keys, self._like)
-        return Snapshot(state, self.metrics(), self.evaluator.found, 0.0, self._spread.num_runs)
+        return Snapshot(state, self.metrics(), self.evaluator.found, 0.0, 0.0, 0.0, self._spread.num_runs)
 
-    def go_on_from(self, snapshot: Snapshot | None) -> None:
-        """Takes the place of what a snapshot holds, if there is one."""
-        if snapshot is None:
-            return
+    def go_on_from(self, snapshot: Snapshot) -> None:
+        """Takes the place of what a snapshot holds."""
+        if snapshot.runs_at_once != self._spread.num_runs:
+            logging.getLogger("rpo_jax").warning(
+                f"{self._spread.num_runs} runs at once, and {snapshot.runs_at_once} when this was written: results may "
+                "differ by rounding"
+            )
         self._rows, self.updates, self._seconds = [snapshot.metrics], updates_of(snapshot), snapshot.seconds
+        self.evaluate_seconds, self.checkpoint_seconds = snapshot.evaluate_seconds, snapshot.checkpoint_seconds
         self.evaluator.found = snapshot.evaluated
         of_runs = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), snapshot.state)
         kind = jax.random.key_impl(self._batches[0][1])
@@ -200,7 +210,8 @@ class _Course:
             self._states = self._initial()
         elif self._spread.agent.env.on_host:
             pairs = zip(self._states, self._initial(episodes=self.updates), strict=True)
-            self._states = [old.replace(env_state=new.env_state, obs=new.obs) for old, new in pairs]
+            names = ("env_state", "obs", "discounted_return")
+            self._states = [old.replace(**{name: getattr(new, name) for name in names}) for old, new in pairs]
         jax.block_until_ready(self._states)
         self._began = time.perf_counter() - self._seconds
 
@@ -239,9 +250,9 @@ class _Course:
         self.evaluate_seconds += took
         return returns
 
-    def save(self, checkpoints: Checkpoints) -> None:
+    def save(self, checkpoints: Checkpoints, settings: str) -> None:
         """Writes a checkpoint."""
-        _, took = _timed(lambda: checkpoints.save(self.snapshot()))
+        _, took = _timed(lambda: checkpoints.save(self.snapshot(), settings))
         self._began += took
         self.checkpoint_seconds += took
 
@@ -257,7 +268,8 @@ class _Course:
     def snapshot(self) -> Snapshot:
         """All that is needed to go on from here."""
         state = jax.device_get(_data_of_keys(self.state()))
-        return Snapshot(state, self.metrics(), self.evaluator.found, self._seconds, self._spread.num_runs)
+        seconds = self._seconds, self.evaluate_seconds, self.checkpoint_seconds
+        return Snapshot(state, self.metrics(), self.evaluator.found, *seconds, self._spread.num_runs)
 
     def close(self) -> None:
         """Frees what environments hold on the host."""
@@ -274,6 +286,20 @@ class _Course:
 
     def _collected(self, states: list[TrainingState]) -> TrainingState:
         return collect(self._spread, [(state, {}) for state in states], self._num_runs, self._num_seeds)[0]
+
+
+def _digest(agent: Agent, hyperparams: Hyperparams, keys: jax.Array, evaluation: Evaluation | None) -> str:
+    """SHA-256 of what is trained, as far as an agent can tell: a fit goes on from its own checkpoints only."""
+    env, numbers = agent.env, [*jax.tree.leaves(hyperparams), jax.random.key_data(keys), agent.env.low, agent.env.high]
+    functions = [getattr(function, "__name__", "") for function in (agent.head.family, agent.head.to_env)]
+    words = [env.name, env.time_limit, agent.variant.name, *functions, agent.head.squashed]
+    if evaluation:
+        numbers.append(jax.random.key_data(evaluation.key))
+        words += [evaluation.count, evaluation.num_episodes]
+    total = hashlib.sha256(repr([*words, dataclasses.asdict(agent.config)]).encode())
+    for array in numbers:
+        total.update(np.asarray(array).tobytes())
+    return total.hexdigest()
 
 
 def _timed(function: Callable[[], Any]) -> tuple[Any, float]:

@@ -166,18 +166,19 @@ def _finish_all(
 ) -> list[dict[str, Any]]:
     summaries, curves = [], {}
     try:
-        for spec in specs:
-            own_path = path / spec.variant
-            if folder.is_finished(own_path):
-                summary, own = folder.read_summary(own_path), curves_of(spec, folder.read_metrics(own_path, spec))
-            else:
-                summary, own = finish(spec, own_path, console, runs_at_once, loggers, fresh and not summaries)
-            summaries.append(summary)
-            curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
-            _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
-            folder.write_json(path / folder.COMPARISON, summaries)
-            if summary["interrupted"]:
-                break
+        with stop_requests() as stopped:
+            for spec in specs:
+                own_path = path / spec.variant
+                if folder.is_finished(own_path):
+                    summary, own = folder.read_summary(own_path), curves_of(spec, folder.read_metrics(own_path, spec))
+                else:
+                    summary, own = finish(spec, own_path, console, runs_at_once, loggers, fresh and not summaries)
+                summaries.append(summary)
+                curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
+                _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
+                folder.write_json(path / folder.COMPARISON, summaries)
+                if stopped or summary["interrupted"]:
+                    break
     except BaseException:
         if fresh and not summaries:
             for spec in specs:

@@ -11,6 +11,7 @@ from rpo_jax.runs.spec import RunSpec, setting_labels
 from rpo_jax.sweep import seeds
 
 EVALUATION = 0xE7A1
+SELECTION = 0x5E1E  # episodes that choose the best policies are not those that tell how good they are
 
 
 def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> np.ndarray:
@@ -34,7 +35,8 @@ def evaluation_of(spec: RunSpec) -> Evaluation | None:
     """How a run is evaluated while it trains."""
     if not spec.num_evaluations:
         return None
-    return Evaluation(spec.num_evaluations, spec.evaluation_episodes, evaluation_key(0))
+    key = jax.random.fold_in(evaluation_key(0), SELECTION)
+    return Evaluation(spec.num_evaluations, spec.evaluation_episodes, key)
 
 
 def evaluation_key(seed: int) -> jax.Array:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler's, and that of a terminal that closes
+_outer: list[list[int]] = []  # that of the outermost block
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
@@ -15,12 +16,13 @@ SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 def stop_requests() -> Iterator[list[int]]:
     """Gives the list of signals that have come while the block runs.
 
-    One that the process ignores, as under `nohup`, is ignored on; outside the main thread none is caught.
+    One that the process ignores, as under `nohup`, is ignored on; outside the main thread none is caught. A block
+    inside of another shares its list: what came in one part of a command ends the others.
     """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
+    if _outer or threading.current_thread() is not threading.main_thread():
+        yield _outer[0] if _outer else []
         return
+    received: list[int] = []
 
     def receive(number: int, frame: Any) -> None:
         received.append(number)
@@ -35,7 +37,9 @@ def stop_requests() -> Iterator[list[int]]:
     before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, receive)
+    _outer.append(received)
     try:
         yield received
     finally:
+        _outer.clear()
         restore()
