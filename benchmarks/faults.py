@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,17 @@ def go_on(path: Path) -> int:
     if not (path / folder.SETTINGS).exists():
         launch.run_to_folder(spec(), path, SILENT)
         return 0
-    steps = [int(entry.name) for entry in (path / checkpoints.FOLDER).glob("*") if entry.name.isdigit()]
-    launch.resume(launch.unfinished(path), path, SILENT)
-    return max(steps, default=0)
+    updates, latest = 0, checkpoints.Checkpoints.latest
+
+    def noted(self: checkpoints.Checkpoints, settings: str) -> checkpoints.Stored | None:
+        nonlocal updates
+        stored = latest(self, settings)
+        updates = stored.arrays[".metrics['entropy']"].shape[-1] if stored else 0
+        return stored
+
+    with unittest.mock.patch.object(checkpoints.Checkpoints, "latest", noted):
+        launch.resume(launch.unfinished(path), path, SILENT)
+    return updates
 
 
 def signalled(number: int, count: int, scratch: Path) -> Iterator[dict[str, Any]]:

@@ -551,9 +551,9 @@ def faults(runs: list[dict[str, Any]]) -> str:
 {sum(run["injected"] for run in runs)} faults at random moments, in runs of 300 updates with checkpoints every half
 second (by default it is a minute). Survived means that what was resumed equals an undisturbed run bit for bit; for a
 damaged file also that it is refused by an error that says so. For a simulator's NaN it means that each costs an episode
-and is counted; for a learning rate of 1e6, that the other runs of the sweep are bit for bit what they are with a sane one
-in its place (a sweep of another size differs by rounding); for an environment on the host, that what was done before is
-kept and gone on with.
+and is counted; for a learning rate of 1e6, that the other runs of the sweep are bit for bit what they are with a sane
+one in its place (a sweep of another size differs by rounding); for an environment on the host, that what was done
+before is kept and gone on with. Updates lost are those between the checkpoint that was gone on from and the stop.
 
 {_table(header, rows)}
 """
