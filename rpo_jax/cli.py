@@ -259,8 +259,7 @@ def _train(options: Train) -> int:
     console = Console(stderr=True)
     _prepare(options, console)
     summary, _ = run_to_folder(spec, path, console, options.runs_at_once, options.logger)
-    _report([summary], [setting_labels(spec)], path)
-    return _exit_code([summary], 1)
+    return _report([summary], [setting_labels(spec)], path)
 
 
 def _compare(options: Compare) -> int:
@@ -280,9 +279,8 @@ def _compare(options: Compare) -> int:
     console = Console(stderr=True)
     _prepare(options, console)
     summaries = compare_to_folder(specs, path, console, options.runs_at_once, options.logger)
-    labels = [setting_labels(spec) for spec in specs[: len(summaries)]]
-    _report(summaries, labels, path)
-    return _exit_code(summaries, len(specs))
+    labels = [setting_labels(spec) for spec in specs]
+    return _report(summaries, labels, path)
 
 
 def _resume(options: Resume) -> int:
@@ -297,14 +295,7 @@ def _resume(options: Resume) -> int:
     specs, console = unfinished(options.folder), Console(stderr=True)
     _prepare(options, console)
     summaries = resume(specs, options.folder, console, options.runs_at_once, options.logger)
-    _report(summaries, [setting_labels(spec) for spec in specs[: len(summaries)]], options.folder)
-    return _exit_code(summaries, len(specs))
-
-
-def _exit_code(summaries: list[dict[str, Any]], expected: int) -> int:
-    if any(summary["failure"] for summary in summaries):
-        return 1
-    return 130 if len(summaries) < expected or any(summary["interrupted"] for summary in summaries) else 0
+    return _report(summaries, [setting_labels(spec) for spec in specs], options.folder)
 
 
 def _evaluate(options: Evaluate) -> int:
@@ -454,14 +445,15 @@ def _default_folder(env: str, name: str) -> Path:
     return Path("runs") / f"{env.replace('/', '-')}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path) -> None:
+def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path) -> int:
+    """Tells what runs with settings of these labels did, and gives the exit code; some may not have begun."""
     from rich.console import Console
 
     from rpo_jax.memory import mebibytes
     from rpo_jax.runs.progress import results_table
 
     console = Console()
-    console.print(results_table(summaries, labels))
+    console.print(results_table(summaries, labels[: len(summaries)]))
     total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
     compiling = sum(summary["compile_seconds"] for summary in summaries)
     speed = ", ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
@@ -493,10 +485,14 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
             )
         if summary["broken_episodes"]:
             console.print(f"{summary['broken_episodes']:,} episodes ended because the simulator gave NaN or infinity")
-    if any(summary["interrupted"] for summary in summaries):
+    interrupted = len(summaries) < len(labels) or any(summary["interrupted"] for summary in summaries)
+    if interrupted:
         console.print("interrupted: the results are those of the updates done so far")
         console.print(f"to go on: rpo-jax resume {shlex.quote(str(path))}", highlight=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
+    if any(summary["failure"] for summary in summaries):
+        return 1
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":

@@ -657,6 +657,7 @@ def test_an_interrupt_in_the_last_update_of_a_part_ends_a_comparison_too(tmp_pat
     outcome = call("compare", *TINY, "--out", str(path))
     assert (outcome.code, len(outcome.fits)) == (130, 1)
     assert strict_json(path / "rpo" / "summary.json")["interrupted"] is False
+    assert "to go on: rpo-jax resume" in outcome.out
     monkeypatch.undo()
     rest = call("resume", str(path))
     assert (rest.code, len(rest.fits)) == (0, 1)
