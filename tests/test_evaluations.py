@@ -9,7 +9,8 @@ import pytest
 import toys
 
 import rpo_jax
-from rpo_jax import SettingsError, evaluate, fit, grid, seeds
+from rpo_jax import SettingsError, SimulatorError, evaluate, fit, grid, seeds
+from rpo_jax.runs import evaluations
 from rpo_jax.runs.checkpoints import Checkpoints
 from rpo_jax.runs.evaluations import Evaluation
 from rpo_jax.runs.fit import Fit, Progress
@@ -87,6 +88,25 @@ def test_a_stopped_fit_goes_on_with_its_evaluations(tmp_path):
     with toys.told("once more"):
         train(on_progress=stop, checkpoints=Checkpoints(tmp_path, "these", {}))
     rest, whole = train(checkpoints=Checkpoints(tmp_path, "these", {})), train()
+    jax.tree.map(np.testing.assert_array_equal, rest.evaluated, whole.evaluated)
+
+
+@pytest.mark.parametrize("failing", [2, 3])
+def test_an_evaluation_that_fails_is_made_when_the_fit_goes_on(tmp_path, monkeypatch, failing):
+    calls, honest = [0], evaluations.evaluate_all
+
+    def evaluate_all(*args, **options):
+        calls[0] += 1
+        if calls[0] == failing:
+            raise SimulatorError("the leg came off")
+        return honest(*args, **options)
+
+    monkeypatch.setattr(evaluations, "evaluate_all", evaluate_all)
+    half = train(checkpoints=Checkpoints(tmp_path))
+    assert half.failure is not None
+    assert half.interrupted
+    rest, whole = train(checkpoints=Checkpoints(tmp_path)), train()
+    assert not rest.interrupted
     jax.tree.map(np.testing.assert_array_equal, rest.evaluated, whole.evaluated)
 
 
