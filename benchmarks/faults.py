@@ -182,9 +182,11 @@ def damaged(damage: Callable[[bytearray], bytes], count: int, scratch: Path) -> 
     stopped = scratch / "stopped" / "run"
     stopped.parent.mkdir()
     process = Process(stopped)
-    process.wait(process.send(signal.SIGTERM), after=0.7 * whole.seconds)
-    if folder.is_finished(stopped):
-        raise SystemExit("the run was at its end before it could be stopped: try again on a quieter machine")
+    while process.updates < spec().config.num_updates / 2:
+        time.sleep(0.001)
+    process.wait(process.send(signal.SIGTERM))
+    if len(list((stopped / checkpoints.FOLDER).iterdir())) < 2 or folder.is_finished(stopped):
+        raise SystemExit("the run had too few checkpoints, or was at its end: try again on a quieter machine")
     for index in range(count):
         path = scratch / str(index) / "run"
         shutil.copytree(stopped, path)
