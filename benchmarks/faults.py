@@ -46,9 +46,7 @@ def spec() -> RunSpec:
 
 def child(path: Path) -> None:
     """Trains into a folder, and says after every segment how many updates are done."""
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # which is ignored where the benchmark is in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a benchmark in the background ignores it
     shown = ProgressBar.__call__
 
     def tell(self: ProgressBar, progress: Any) -> None:
@@ -64,20 +62,24 @@ class Process:
 
     def __init__(self, path: Path):
         self._output = path.parent / "output"
-        self.began = time.monotonic()
+        self._began = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--child", str(path)], stdout=self._output.open("w"), stderr=subprocess.PIPE
         )
 
-    def wait(self, inject: Callable[[], Any] | None = None, after: float = 0.0) -> bool:
-        """Waits for its end, and does something so many seconds after it began; whether it was still there then."""
-        while inject and time.monotonic() - self.began < after and self._process.poll() is None:
+    def wait(self, inject: Callable[[], Any] | None = None, when: Callable[[], bool] = lambda: True) -> bool:
+        """Waits for its end, and does something as soon as it is time; whether it was still there then."""
+        while inject and not when() and self._process.poll() is None:
             time.sleep(0.001)
         alive = self._process.poll() is None
         if inject and alive:
             inject()
         self.complaint = self._process.communicate()[1].decode()
         return alive
+
+    def lasts(self, seconds: float) -> Callable[[], bool]:
+        """What tells whether it began so long ago."""
+        return lambda: time.monotonic() - self._began >= seconds
 
     def send(self, number: int) -> Callable[[], None]:
         """What sends it a signal."""
@@ -140,7 +142,7 @@ def signalled(number: int, count: int, scratch: Path) -> Iterator[dict[str, Any]
         path = scratch / str(index) / "run"
         path.parent.mkdir()
         process = Process(path)
-        alive = process.wait(process.send(number), after=random.uniform(0.2, 1.0) * whole.seconds)
+        alive = process.wait(process.send(number), process.lasts(random.uniform(0.2, 1.0) * whole.seconds))
         if alive and not folder.is_finished(path):
             lost = process.updates - go_on(path)
             yield {"survived": whole.equals(path), "lost": max(lost, 0)}
@@ -165,7 +167,7 @@ def full_disk(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
                 filling.write_bytes(bytes(max(shutil.disk_usage(disk).free - random.randrange(needed), 0)))
 
             process = Process(path)
-            process.wait(fill, after=random.uniform(0.2, 1.0) * whole.seconds)
+            process.wait(fill, process.lasts(random.uniform(0.2, 1.0) * whole.seconds))
             if not folder.is_finished(path):
                 filling.unlink()
                 told = "No space left" in process.complaint or "on disk" in process.complaint
@@ -182,9 +184,7 @@ def damaged(damage: Callable[[bytearray], bytes], count: int, scratch: Path) -> 
     stopped = scratch / "stopped" / "run"
     stopped.parent.mkdir()
     process = Process(stopped)
-    while process.updates < spec().config.num_updates / 2:
-        time.sleep(0.001)
-    process.wait(process.send(signal.SIGTERM))
+    process.wait(process.send(signal.SIGTERM), lambda: process.updates >= spec().config.num_updates / 2)
     if len(list((stopped / checkpoints.FOLDER).iterdir())) < 2 or folder.is_finished(stopped):
         raise SystemExit("the run had too few checkpoints, or was at its end: try again on a quieter machine")
     for index in range(count):

@@ -72,8 +72,7 @@ def evaluate(
         step, env_state, obs, returns, playing = carry
         keys = jax.random.split(jax.random.fold_in(key_env, step), num_episodes)
         env_state, timestep = agent.env.step(keys, env_state, act(obs, step), initial)
-        broken = ~jnp.isfinite(timestep.final_obs).all(-1)
-        returns = jnp.where(playing, jnp.where(broken, jnp.nan, timestep.episode_return), returns)
+        returns = jnp.where(playing, jnp.where(timestep.broken, jnp.nan, timestep.episode_return), returns)
         return step + 1, env_state, timestep.obs, returns, playing & ~timestep.ended
 
     keys = jax.random.split(key_reset, num_episodes)

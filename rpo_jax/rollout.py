@@ -49,16 +49,15 @@ def collect_rollout(
     num_blocks = 1 if agent.env.on_host else agent.share.num_blocks(state.env_state)
     end, (obs, action, loc, timestep) = _in_blocks(play, num_blocks, start, (noise, offsets))
     _, log_scale = agent.act(state.params, obs[0])
-    broken = ~jnp.isfinite(timestep.final_obs).all(-1)
     transition = Transition(
         obs=obs,
-        final_obs=jnp.where(broken[..., None], obs, timestep.final_obs),
+        final_obs=jnp.where(timestep.broken[..., None], obs, timestep.final_obs),
         action=action,
         log_prob=head.log_prob(loc, log_scale, action, agent.half_range),
         reward=timestep.reward,
         terminated=timestep.terminated,
         truncated=timestep.truncated,
-        broken=broken,
+        broken=timestep.broken,
         episode_return=timestep.episode_return,
         episode_length=timestep.episode_length,
     )

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 import rpo_jax
 from rpo_jax import SettingsError, fit, grid, seeds
 from rpo_jax.runs import checkpoints as module
+from rpo_jax.runs import fit as fit_module
 from rpo_jax.runs.checkpoints import FOLDER, Checkpoints
 from rpo_jax.runs.fit import Fit, Progress, _data_of_keys
 
@@ -90,7 +91,7 @@ def test_what_the_process_ignores_is_ignored_on():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episodes(tmp_path):
+def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episodes(tmp_path, monkeypatch):
     class Failing(toys.CountingPool):
         def step(self, action: np.ndarray) -> Any:
             if toys.CountingPool.steps == 30:
@@ -104,7 +105,16 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
         half = train(tmp_path, env=toys.host_env(Failing), devices=one)
     assert half.failure is not None
     toys.CountingPool.begun = []
+    begun, advance = [], fit_module._Course.advance
+
+    def noted(self: Any, count: int) -> Any:
+        begun.append(np.asarray(self._states[0].discounted_return))
+        return advance(self, count)
+
+    monkeypatch.setattr(fit_module._Course, "advance", noted)
     rest = train(tmp_path, env=toys.host_env(Failing), devices=one)
+    assert (begun[0] == 0).all()  # of new episodes
+    assert (begun[1] != 0).any()
     assert rest.failure is None
     whole = train(env=toys.host_env(), devices=one)
     done = half.metrics["entropy"].shape[-1]
@@ -142,15 +152,9 @@ def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
 
 
 def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp_path, monkeypatch):
-    reports: list[Progress] = []
-
-    def stop(progress: Progress) -> None:
-        reports.append(progress)
-        stopped_after(5)(progress)
-
     monkeypatch.setattr(module, "SHARE", 1e9)
     with toys.told("once more"):
-        train(tmp_path, stop, runs_at_once=2)
+        train(tmp_path, stopped_after(5), runs_at_once=2)
     last = max(path for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
     words = last / "info" / "metadata"
     for damaged in (words.read_text()[:20], words.read_text().replace('"runs_at_once": 2', '"runs_at_once": 6')):
@@ -206,14 +210,8 @@ def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monke
 def stopped(tmp_path_factory) -> tuple[Path, Fit]:
     """With as many runs at once as it would not have of itself."""
     folder = tmp_path_factory.mktemp("stopped")
-    reports: list[Progress] = []
-
-    def stop(progress: Progress) -> None:
-        reports.append(progress)
-        stopped_after(5)(progress)
-
     with toys.told("once more"):
-        train(folder, stop, runs_at_once=2)
+        train(folder, stopped_after(5), runs_at_once=2)
     return folder, train(runs_at_once=2)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import toys
 from hypothesis import HealthCheck, given, settings
@@ -119,6 +120,20 @@ def test_damaged_results_are_made_anew_by_a_resume(finished, tmp_path, name):
     assert results(path) == results(finished)
     with pytest.raises(SettingsError, match="is finished"):
         resumed(path)
+
+
+def test_the_best_of_evaluations_is_chosen_by_them(finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "run")
+    table: Any = pd.read_csv(path / "evaluations.csv")
+    means = table.groupby(["setting", "seed"])["return_mean"].max()
+    setting, seed = means.idxmax()
+    assert choose(path, folder.load_run(path, best=True), best=True) == (setting, SPEC.seeds.index(seed))
+    summary = folder.read_summary(path)
+    np.testing.assert_allclose(np.ravel(summary["best_return"]), means, rtol=1e-6)
+    summary["best_return"] = (-np.array(summary["best_return"])).tolist()  # so that another is the best
+    folder.write_json(path / "summary.json", summary | {"digest": folder._digest(summary)})
+    setting, seed = means.idxmin()
+    assert choose(path, folder.load_run(path, best=True), best=True) == (setting, SPEC.seeds.index(seed))
 
 
 def test_results_of_another_run_are_refused(finished, tmp_path):

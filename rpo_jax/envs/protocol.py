@@ -72,6 +72,11 @@ class Timestep(NamedTuple):
         """[N] bool: the episode ended, one way or the other."""
         return self.terminated | self.truncated
 
+    @property
+    def broken(self) -> jax.Array:
+        """[N] bool: the simulator gave what is not finite, which cut the episode."""
+        return ~jnp.isfinite(self.final_obs).all(-1)
+
 
 def _cannot_restart(keys: jax.Array, state: Any) -> tuple[Any, jax.Array]:
     raise SettingsError("reset_every_round needs an environment on the host that has `restart`")

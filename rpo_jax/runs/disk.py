@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,19 +68,22 @@ def _held(folder: Path) -> int:
 
 def _advice(spec: RunSpec) -> str:
     """Which of some settings helps most, and what it leaves."""
-    seeds, config = spec.seeds, spec.config
-    changes: dict[str, dict[str, Any]] = {
-        f"--num-seeds {len(seeds) // 2}": {"seeds": seeds[: len(seeds) // 2]},
-        f"--num-steps {2 * config.num_steps}": {"config": {"num_steps": 2 * config.num_steps}},
-        f"--num-envs {config.num_envs // 2}": {"config": {"num_envs": config.num_envs // 2}},
+    config, half = spec.config, len(spec.seeds) // 2
+
+    def sized(**change: int) -> RunSpec:
+        return dataclasses.replace(spec, config=dataclasses.replace(config, **change))
+
+    changes: dict[str, Callable[[], RunSpec]] = {
+        f"--num-steps {2 * config.num_steps}": lambda: sized(num_steps=2 * config.num_steps),
+        f"--num-envs {config.num_envs // 2}": lambda: sized(num_envs=config.num_envs // 2),
     }
+    if half:
+        changes[f"--num-seeds {half}"] = lambda: dataclasses.replace(spec, seeds=spec.seeds[:half])
     sizes = {}
     for name, change in changes.items():
         with contextlib.suppress(SettingsError):  # what does not go with the rest
-            own = {"config": dataclasses.replace(config, **change["config"])} if "config" in change else change
-            other = dataclasses.replace(spec, **own)
-            if other.seeds:
-                sizes[name] = sum(estimate(other, other.agent()))
+            other = change()
+            sizes[name] = sum(estimate(other, other.agent()))
     best = min(sizes, key=lambda name: sizes[name], default=None)
     return f"; with {best} it would take about {mebibytes(sizes[best])}" if best else ""
 

@@ -19,7 +19,7 @@ class Evaluated(NamedTuple):
         updates: after which they were [E].
         returns: undiscounted, of each episode [H, S, E, episodes].
         best: of each run the policy with the greatest mean return, leaves [H, S, ...].
-        best_return: that return [H, S].
+        best_return: that return [H, S]; -inf where all evaluations had episodes that broke the simulator.
     """
 
     updates: np.ndarray

@@ -57,8 +57,8 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(policy_of(run, place))):
         raise SettingsError(f"{run_label(run.spec, *place)} has diverged; choose another with --setting and --seed")
     makers = [to_stablehlo] + ([to_onnx] if find_spec("onnx") and find_spec("onnxruntime") else [])
-    programs = [maker(run, place) for maker in makers]
-    differences = {program.name: _difference(run, place, program) for program in programs}
+    programs, expected = [maker(run, place) for maker in makers], _expected(run, place)
+    differences = {program.name: _difference(program, expected) for program in programs}
     make_folder(folder)
     for program in programs:
         with written_whole(folder / program.name) as path:
@@ -97,16 +97,37 @@ def to_onnx(run: LoadedRun, place: tuple[int, int]) -> Program:
     return Program("policy.onnx", content, call)
 
 
-def _difference(run: LoadedRun, place: tuple[int, int], program: Program) -> float:
-    """The largest difference from the policy; refuses one that rounding does not explain."""
+class Expected(NamedTuple):
+    """What a program must do.
+
+    Attributes:
+        obs: observations [SAMPLES, O].
+        action: the policy's actions [SAMPLES, A].
+        rounding: how far those may be from exact ones, by each action [A].
+    """
+
+    obs: np.ndarray
+    action: np.ndarray
+    rounding: np.ndarray
+
+
+def _expected(run: LoadedRun, place: tuple[int, int]) -> Expected:
     obs = _observations(policy_of(run, place))
     with jax.default_matmul_precision(PRECISION):
-        expected, found = np.asarray(jax.jit(act(run, place))(obs)), np.asarray(program.call(obs))
+        action = np.asarray(jax.jit(act(run, place))(obs))
         with jax.enable_x64(True):
             exact = np.asarray(jax.jit(act(_in_float64(run), place))(obs.astype(np.float64)))
-    rounding = np.max(np.abs(expected - exact), axis=0) + 1e-6 * np.max(np.abs(exact), axis=0)  # of each action
-    difference = np.abs(found - expected).max(axis=0) if found.shape == expected.shape else np.inf
-    if not (difference <= ROUNDINGS * rounding).all():
+    rounding = np.max(np.abs(action - exact), axis=0) + 1e-6 * np.max(np.abs(exact), axis=0)
+    return Expected(obs, action, rounding)
+
+
+def _difference(program: Program, expected: Expected) -> float:
+    """The largest difference from the policy; refuses one that rounding does not explain."""
+    with jax.default_matmul_precision(PRECISION):
+        found = np.asarray(program.call(expected.obs))
+    same_shape = found.shape == expected.action.shape
+    difference = np.abs(found - expected.action).max(axis=0) if same_shape else np.inf
+    if not (difference <= ROUNDINGS * expected.rounding).all():
         raise SettingsError(
             f"{program.name} differs from the policy by {np.max(difference):.2g}, which should never happen; "
             "nothing is written; please report this"

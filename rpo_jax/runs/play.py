@@ -78,13 +78,13 @@ def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda co
     name = player.run.spec.env
     if path.is_dir():
         raise SettingsError(f"{path} is a folder, and a file is needed")
-    make_folder(path.parent)
     if name.startswith("brax/"):
         return _write_page(player, path)
     film = next((film for start, film in FILMS.items() if name.startswith(start)), None)
     if film is None:
         raise SettingsError(f"{name} cannot be drawn; what can: {', '.join(['brax/*', *map(_pattern, FILMS)])}")
     check_suffix(path)
+    make_folder(path.parent)
     movie = film(player)
     return write_movie(movie._replace(frames=_counted(movie.frames, on_frame)), path)
 
@@ -213,6 +213,7 @@ def _write_page(player: Player, path: Path) -> float:
     """Brax's own page, with the return above."""
     if path.suffix.lower() != ".html":
         raise SettingsError(f"Brax is shown as a page, and {path.name} is none: let --out end in .html")
+    make_folder(path.parent)
     html = importlib.import_module("brax.io.html")
     with quiet():
         env = brax_suite.single(player.run.spec.env.partition("/")[2], player.run.spec.backend)

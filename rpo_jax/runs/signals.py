@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler's, and that of a terminal that closes
-_outer: list[list[int]] = []  # that of the outermost block
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+_outer: list[list[int]] = []  # that of the outermost block
 
 
 @contextlib.contextmanager
