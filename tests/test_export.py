@@ -142,10 +142,10 @@ def test_where_a_program_acts_otherwise_none_is_written(tmp_path, monkeypatch, m
 
 
 def test_an_action_with_narrow_bounds_is_tried_as_well_as_one_with_wide_ones(tmp_path, monkeypatch):
-    honest, run = export.to_stablehlo, made_up("normal")
+    honest, run = export.to_stablehlo, made_up("tanh-normal")  # which fills the bounds
     scale = jnp.asarray([1000.0, 0.001, 1.0])
     env = run.agent.env._replace(low=-np.asarray(scale), high=np.asarray(scale))
-    run = run._replace(agent=make_agent(env, config=run.agent.config))
+    run = run._replace(agent=make_agent(env, config=run.agent.config, head=run.agent.head))
     export.export(run, PLACE, tmp_path)
 
     def flipped(run, place):
