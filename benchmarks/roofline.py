@@ -28,7 +28,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 import rpo_jax
-from rpo_jax.devices import compile_traced, spread_runs
+from rpo_jax.compiling import compile_traced
+from rpo_jax.devices import spread_runs
 from rpo_jax.envs import brax_suite, gymnax_suite
 from rpo_jax.products import product
 from study import RESULTS, command, machine, write

@@ -1,4 +1,4 @@
-"""The command `rpo-jax`: train, compare, resume, evaluate, play, export, envs."""
+"""The command `rpo-jax`: train, compare, resume, evaluate, play, export, envs, check."""
 
 import contextlib
 import dataclasses
@@ -137,11 +137,18 @@ class Envs:
     suites: Annotated[tyro.conf.Positional[tuple[str, ...]], _help("suites whose tasks to list", "SUITE ...")] = ()
 
 
+@dataclasses.dataclass
+class Check:
+    """Find out whether this machine computes right: XLA's known faults, an update, and environments."""
+
+    long: Annotated[bool, _help("more environments and backends: minutes instead of seconds")] = False
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        Its exit code: 0; 1 if an environment failed, 2 for input that cannot be used, 130 for an interrupt.
+        Its exit code: 0; 1 if an environment or a check failed, 2 for input that cannot be used, 130 for an interrupt.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -197,7 +204,7 @@ def parse(arguments: list[str]) -> Any:
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                tyro.conf.OmitArgPrefixes[Train | Compare | Resume | Evaluate | Play | Export | Envs],  # pyright: ignore[reportArgumentType]
+                tyro.conf.OmitArgPrefixes[Train | Compare | Resume | Evaluate | Play | Export | Envs | Check],  # pyright: ignore[reportArgumentType]
                 prog="rpo-jax",
                 description="Robust Policy Optimization for continuous control, in JAX.",
                 args=arguments,
@@ -241,7 +248,7 @@ def _option_names(command: type) -> set[str]:
     names = {field.name for field in dataclasses.fields(command)}
     if "settings" in names:
         names |= {field.name for field in dataclasses.fields(Settings)}
-    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open"}}
+    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open", "long"}}
     return {name.replace("_", "-") for name in names | flags | {"help"}}
 
 
@@ -391,6 +398,25 @@ def _envs(options: Envs) -> int:
     return 0
 
 
+def _check(options: Check) -> int:
+    from rich.console import Console
+
+    from rpo_jax.diagnosis.checks import checks_of
+    from rpo_jax.diagnosis.machine import describe_machine
+    from rpo_jax.diagnosis.processes import run_checks
+
+    print(*describe_machine(), sep="\n")
+    names, remedies = list(checks_of(long=options.long)), []
+    with Console(stderr=True).status(f"{len(names)} checks") as status:
+        for count, (name, finding) in enumerate(run_checks(names), 1):
+            print(f"{'ok' if finding.ok else 'WRONG':5} {name}: {finding.text}", flush=True)
+            status.update(f"{len(names) - count} of {len(names)} checks to go")
+            remedies += [] if finding.ok or finding.remedy in remedies else [finding.remedy]
+    if remedies:
+        print("this machine does not compute right; what to do:", *remedies, sep="\n  ")
+    return 1 if remedies else 0
+
+
 COMMANDS: dict[type, Any] = {
     Train: _train,
     Compare: _compare,
@@ -399,6 +425,7 @@ COMMANDS: dict[type, Any] = {
     Play: _play,
     Export: _export,
     Envs: _envs,
+    Check: _check,
 }
 
 

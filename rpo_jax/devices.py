@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rpo_jax.agent import Agent
+from rpo_jax.compiling import compile_traced, set_process_options
 from rpo_jax.config import TrainConfig
 from rpo_jax.cores import num_cores
 from rpo_jax.errors import SettingsError
@@ -22,10 +23,6 @@ RUNS = "runs"
 CACHE_BYTES = 2**20  # a core's usual cache; measured: with less, training is no faster, and compilation slower
 CHUNK_SIZE = 2048  # samples, for each core of a device, whose activations stay there in networks of 64-64
 ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
-# By platform. XLA's CPU library of small kernels is fast at products, and slow to start on the sums of a simulator.
-COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-}
 # What a state has of each environment, and on which axis.
 _ENVIRONMENTS = {"env_state": -1, "obs": 0, "discounted_return": 0}
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
@@ -34,8 +31,8 @@ BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS))
 def use_cpu_cores(count: int | None = None) -> None:
     """Gives a CPU one XLA device per core, over which runs are spread; call it before JAX starts.
 
-    The devices get no helper threads beyond the cores: this sets `PJRT_NPROC`, unless it is set, which child processes
-    inherit.
+    Programs of your own get the options that rpo_jax compiles its own with, by `XLA_FLAGS`; and the devices no helper
+    threads beyond the cores, by `PJRT_NPROC`. Neither replaces what is set already; child processes inherit both.
 
     Args:
         count: devices; the cores that this process may use if None.
@@ -53,6 +50,7 @@ def use_cpu_cores(count: int | None = None) -> None:
         ) from None
     # The devices' shared pool of helpers would be as large again, and their threads in each other's way.
     os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
+    set_process_options()
 
 
 class Layout(NamedTuple):
@@ -193,30 +191,6 @@ class Spread:
             return map_in_batches(one, own, self.batch_size)
 
         return jax.shard_map(over_runs, mesh=self._mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=False)
-
-
-def compile_traced(traced: jax.stages.Traced, platform: str) -> jax.stages.Compiled:
-    """The program of a traced call, with `COMPILER_OPTIONS` if this XLA knows them; the last ones are found again."""
-    return _compile(_Call(traced.jaxpr, traced), platform)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """JAX traces once for the same arguments and settings, matmul precision included: the jaxpr tells calls apart."""
-
-    jaxpr: Any
-    traced: jax.stages.Traced = dataclasses.field(compare=False)
-
-
-@lru_cache(maxsize=8)
-def _compile(call: _Call, platform: str) -> jax.stages.Compiled:
-    lowered, options = call.traced.lower(), COMPILER_OPTIONS.get(platform)
-    try:
-        return lowered.compile(options)
-    except jax.errors.JaxRuntimeError as error:
-        if options and any(name in str(error) for name in options):
-            return lowered.compile()
-        raise
 
 
 def map_in_batches(function: Callable[[Any], Any], xs: Any, batch_size: int) -> Any:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.agent import Agent
+from rpo_jax.compiling import jit
 from rpo_jax.config import Scalar
 from rpo_jax.types import Policy, TrainingState
 
@@ -35,7 +36,7 @@ class Trajectory(NamedTuple):
     env_state: Any
 
 
-@partial(jax.jit, static_argnames=("agent", "num_episodes", "sample"))
+@partial(jit, static_argnames=("agent", "num_episodes", "sample"))
 def evaluate(
     agent: Agent,
     state: TrainingState | Policy,
@@ -120,7 +121,7 @@ def evaluate_all(
     return returns
 
 
-@partial(jax.jit, static_argnums=(0, 3, 4))
+@partial(jit, static_argnums=(0, 3, 4))
 def _evaluate_all(
     agent: Agent, policies: Policy, key: jax.Array, num_episodes: int, sample: bool, clips: jax.Array
 ) -> jax.Array:
@@ -141,7 +142,7 @@ def _any_of_all(size: int, is_batched: list[bool], playing: jax.Array) -> tuple[
     return _any(playing), False
 
 
-@partial(jax.jit, static_argnames=("agent", "num_steps", "sample"))
+@partial(jit, static_argnames=("agent", "num_steps", "sample"))
 def record(
     agent: Agent,
     state: TrainingState | Policy,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.agent import Agent
+from rpo_jax.compiling import jit
 from rpo_jax.config import Hyperparams, check_hyperparams, check_numbers, field_names
 from rpo_jax.devices import BY_DEVICE, BY_RUN, Spread, join_runs
 from rpo_jax.errors import SettingsError, unknown_name
@@ -160,7 +161,7 @@ def compile_sweep(runs: tuple[Hyperparams, jax.Array], spread: Spread) -> Any:
     return spread.compile(_train_runs.trace(spread, *spread.placed(runs)))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _train_runs(spread: Spread, hyperparams: Hyperparams, keys: jax.Array) -> tuple[TrainingState, Metrics]:
     def whole_run(hyperparams: Hyperparams, key: jax.Array) -> tuple[TrainingState, Metrics]:
         state, metrics = train(spread.agent, hyperparams, key)
@@ -170,7 +171,7 @@ def _train_runs(spread: Spread, hyperparams: Hyperparams, keys: jax.Array) -> tu
     return spread.map(whole_run, (BY_RUN, BY_RUN), (BY_DEVICE, BY_RUN))(hyperparams, keys)
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3))
+@partial(jit, static_argnums=(0, 2, 3))
 def collect(
     spread: Spread, batches: list[tuple[TrainingState, Metrics]], num_runs: int, num_seeds: int
 ) -> tuple[TrainingState, Metrics]:

@@ -61,7 +61,7 @@ def update_policy(
         minibatches = shuffle(key_shuffle, batch, config, share)
         if config.normalize_advantages == "minibatch":
             minibatches = minibatches._replace(advantage=standardize(minibatches.advantage, share, axis=-1))
-        offsets = _perturbations(agent, key_offsets, hyperparams)
+        offsets = draw_offsets(agent, key_offsets, hyperparams)
         learner, (metrics, finite) = jax.lax.scan(minibatch, learner, (minibatches, offsets))
         means = {name: values.mean() for name, values in metrics.items()}
         sums = {name: sums[name] + value for name, value in means.items()}
@@ -112,7 +112,7 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
     return jax.lax.sort_key_val(jax.random.bits(key, (size,)), jnp.arange(size))[1]
 
 
-def _perturbations(agent: Agent, key: jax.Array, hyperparams: Hyperparams) -> jax.Array:
+def draw_offsets(agent: Agent, key: jax.Array, hyperparams: Hyperparams) -> jax.Array:
     """Offsets [M, B, A] of an epoch's samples; groups of samples have keys of their own, and stay on one device."""
     config, size = agent.config, agent.env.action_size
     samples = config.round_timesteps // config.num_minibatches

@@ -22,8 +22,8 @@ def _forget_programs() -> Iterator[None]:
     yield
     import jax
 
-    from rpo_jax import devices, memory
+    from rpo_jax import compiling, memory
 
-    devices._compile.cache_clear()
+    compiling._compile.cache_clear()
     memory.needed_bytes.cache_clear()
     jax.clear_caches()

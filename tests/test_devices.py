@@ -92,16 +92,6 @@ def test_a_rollout_in_blocks_is_the_rollout(env):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *states)
 
 
-def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
-    platform = jax.default_backend()
-    monkeypatch.setitem(devices.COMPILER_OPTIONS, platform, {"xla_cpu_no_such_option": True})
-    traced = jax.jit(lambda x: x + 1).trace(1)
-    assert devices.compile_traced(traced, platform)(1) == 2
-    monkeypatch.setitem(devices.COMPILER_OPTIONS, platform, {})
-    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_no_such_option"):
-        traced.lower().compile({"xla_cpu_no_such_option": True})
-
-
 def test_shares_of_a_run_have_the_mean_and_variance_of_all():
     x = np.random.default_rng(0).normal(size=(4, 6, 2)).astype(np.float32)
     for axis in (None, 0, (0, 1)):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.compiling import jit
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
@@ -49,7 +50,7 @@ def make(name: str, backend: str | None = None) -> Environment:
         raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
     with quiet():
         env = single(name, backend)
-        reset = jax.jit(env.reset)  # traced once
+        reset = jit(env.reset)  # traced once
         template = jax.eval_shape(reset, jax.random.key(0))
 
     def init(key: jax.Array):

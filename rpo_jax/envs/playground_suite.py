@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.compiling import jit
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
@@ -29,7 +30,7 @@ def make(name: str) -> Environment:
         raise unknown_name("environment", f"playground/{name}", [f"playground/{known}" for known in suite.ALL_ENVS])
     with quiet():
         env = single(name)
-        reset = jax.jit(env.reset)  # traced once
+        reset = jit(env.reset)  # traced once
         template = jax.eval_shape(reset, jax.random.key(0))
     limit = int(suite.get_default_config(name).episode_length)
 

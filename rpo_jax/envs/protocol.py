@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.compiling import jit
 from rpo_jax.envs.batching import vmap_last
 from rpo_jax.errors import SettingsError, SimulatorError
 
@@ -135,8 +136,8 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    one = Dynamics(*map(jax.jit, dynamics))
-    init, advance = (jax.jit(vmap_last(function)) for function in one)
+    one = Dynamics(*map(jit, dynamics))
+    init, advance = (jit(vmap_last(function)) for function in one)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
         state, obs = _all_sound(*init(keys))

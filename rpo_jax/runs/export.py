@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.compiling import jit
 from rpo_jax.errors import SettingsError
 from rpo_jax.evaluation import make_actor
 from rpo_jax.runs.chosen import clip_of, policy_of
@@ -114,9 +115,9 @@ class Expected(NamedTuple):
 def _expected(run: LoadedRun, place: tuple[int, int]) -> Expected:
     obs = _observations(policy_of(run, place))
     with jax.default_matmul_precision(PRECISION):
-        action = np.asarray(jax.jit(act(run, place))(obs))
+        action = np.asarray(jit(act(run, place))(obs))
         with jax.enable_x64(True):
-            exact = np.asarray(jax.jit(act(_in_float64(run), place))(obs.astype(np.float64)))
+            exact = np.asarray(jit(act(_in_float64(run), place))(obs.astype(np.float64)))
     rounding = np.max(np.abs(action - exact), axis=0) + 1e-6 * np.max(np.abs(exact), axis=0)
     return Expected(obs, action, rounding)
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.agent import Agent
+from rpo_jax.compiling import jit
 from rpo_jax.config import Hyperparams
 from rpo_jax.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.envs.host import Ticket
@@ -346,7 +347,7 @@ def _rows(
     return by_setting_and_seed(whole, num_seeds)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _init_runs(spread: Spread, runs: Hyperparams, keys: jax.Array) -> TrainingState:
     return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN), BY_DEVICE)(runs, keys)
 
@@ -373,5 +374,5 @@ def _advance(spread: Spread, runs: Hyperparams, state: TrainingState, count: int
     return spread.map(rounds, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(runs, state, count)
 
 
-_advance_runs = jax.jit(_advance, static_argnums=0)
-_advance_runs_in_place = jax.jit(_advance, static_argnums=0, donate_argnums=2)
+_advance_runs = jit(_advance, static_argnums=0)
+_advance_runs_in_place = jit(_advance, static_argnums=0, donate_argnums=2)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from rpo_jax.compiling import jit
 from rpo_jax.envs import brax_suite, gymnasium_suite, playground_suite
 from rpo_jax.envs.protocol import whole
 from rpo_jax.envs.quiet import quiet
@@ -176,7 +177,7 @@ def _stepped(env: Any, player: Player) -> Iterator[Frame]:
     """An episode of an environment of Gymnasium."""
     policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
     actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
-    act = jax.jit(lambda obs, step: actor(obs[None], step)[0])
+    act = jit(lambda obs, step: actor(obs[None], step)[0])
     total = 0.0
     with contextlib.closing(env), _blamed(player):
         with quiet():

@@ -1,0 +1,119 @@
+"""The one door to the compiler: every program of the library is compiled here, with the options its platform needs.
+
+Options are given to XLA per program, by `jit` and `compile_traced`, so that importing rpo_jax changes nothing global. A
+process that is ours alone, such as the command, also sets them for everything that is compiled in it, by
+`set_process_options`, since suites have programs of their own.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import lru_cache, update_wrapper
+from importlib.metadata import version
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from rpo_jax.probe import warn_of_faults
+
+# By platform. XLA's CPU library of small kernels, YNNPACK, is fast at products. Its fusions of sums are slow, and in
+# jaxlib 0.10.2 and 0.11.0 wrong (jax issues 39103, 39257, 40412).
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+}
+# XLA ends a process whose flags it does not know, so they are set for versions that were tried only.
+FLAGS = {release: OPTIONS["cpu"] for release in ("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2")}
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
+
+
+class Program(Generic[Args, Result]):
+    """What `jit` makes of a function."""
+
+    def __init__(self, function: Callable[Args, Result], **how: Any):
+        update_wrapper(self, function)
+        self._inner = jax.jit(function, **how)
+        self._outer = lru_cache(lambda platform: jax.jit(function, compiler_options=known_options(platform), **how))
+
+    def __call__(self, *args: Args.args, **kwargs: Args.kwargs) -> Result:
+        """Runs it: a part of the program that is being traced, if one is, else one of its own."""
+        if _is_tracing():  # JAX takes options for whole programs only
+            return self._inner(*args, **kwargs)
+        return self._outer(_platform_of((args, kwargs)))(*args, **kwargs)
+
+    def trace(self, *args: Args.args, **kwargs: Args.kwargs) -> jax.stages.Traced:
+        """Traces a call, for `compile_traced`."""
+        return self._inner.trace(*args, **kwargs)
+
+
+def jit(function: Callable[Args, Result], **how: Any) -> Program[Args, Result]:
+    """`jax.jit`, but compiled with the platform's options.
+
+    Args:
+        function: what to compile.
+        **how: `static_argnums`, `static_argnames` and `donate_argnums`, as of `jax.jit`.
+    """
+    return Program(function, **how)
+
+
+def compile_traced(traced: jax.stages.Traced, platform: str) -> jax.stages.Compiled:
+    """The program of a traced call, with the platform's options; recent programs are cached."""
+    return _compile(_Call(traced.jaxpr, traced), platform)
+
+
+@lru_cache
+def known_options(platform: str) -> dict[str, Any]:
+    """Those of `OPTIONS` that this XLA knows. The first call warns if the machine is known to compute wrong."""
+    warn_of_faults(platform)
+    return {name: value for name, value in OPTIONS.get(platform, {}).items() if _is_known(name, value, platform)}
+
+
+def set_process_options() -> None:
+    """Sets the options of the CPU for all programs of this process and its children, by XLA_FLAGS.
+
+    Before JAX starts; what XLA_FLAGS says already stands.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    new = [f"--{name}={value}" for name, value in FLAGS.get(version("jaxlib"), {}).items() if name not in flags]
+    if new:
+        os.environ["XLA_FLAGS"] = " ".join([flags, *new]).strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """JAX traces once for the same arguments and settings, matmul precision included: the jaxpr tells calls apart."""
+
+    jaxpr: Any
+    traced: jax.stages.Traced = dataclasses.field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _compile(call: _Call, platform: str) -> jax.stages.Compiled:
+    return call.traced.lower().compile(known_options(platform))
+
+
+def _is_known(name: str, value: Any, platform: str) -> bool:
+    device = jax.local_devices(backend=platform)[0]
+    argument = jax.ShapeDtypeStruct((), jnp.float32, sharding=jax.sharding.SingleDeviceSharding(device))
+    try:
+        jax.jit(lambda x: x).lower(argument).compile({name: value})
+    except jax.errors.JaxRuntimeError as error:
+        if name in str(error):
+            return False
+        raise
+    return True
+
+
+def _is_tracing() -> bool:
+    """Whether operations are being recorded into a program, rather than done."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+def _platform_of(args: Any) -> str:
+    """Where a program of these arguments runs."""
+    arrays = (x for x in jax.tree.leaves(args) if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer))
+    committed = (x.sharding for x in arrays if x.committed)
+    sharding = next(committed, None)
+    return next(iter(sharding.device_set)).platform if sharding else jax.default_backend()

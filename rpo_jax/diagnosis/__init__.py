@@ -1,0 +1,1 @@
+"""`rpo-jax check`: does this machine compute right?"""

@@ -1,0 +1,29 @@
+"""What a report of a fault needs to say about the machine."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from rpo_jax.cores import num_cores
+from rpo_jax.probe import processor
+
+PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "mujoco-mjx", "playground")
+FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")  # that kernels choose by
+
+
+def describe_machine() -> list[str]:
+    """Versions, processor and flags, a line each."""
+    name, _, able = processor().partition(";")
+    features = [feature for feature in FEATURES if feature in able.split()]
+    return [
+        ", ".join([f"Python {platform.python_version()}", *filter(None, map(_installed, PACKAGES))]),
+        f"{num_cores()} cores of {name} ({', '.join(features) or 'features unknown'}), {platform.system()}",
+        f"XLA_FLAGS: {os.environ.get('XLA_FLAGS') or 'none'}",
+    ]
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return None

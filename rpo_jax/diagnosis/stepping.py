@@ -1,0 +1,81 @@
+"""An environment compiled as users compile it, against the same compiled without XLA's libraries of fused kernels."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.envs import Environment
+
+PLAIN: dict[str, dict[str, Any]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}  # options, by platform
+QUICK: dict[str, dict[str, Any]] = {  # to compile
+    "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True, **PLAIN["cpu"]}
+}
+SEGMENT = 10  # steps that are compared from one common state on; by then rounding has grown
+
+Compile = Callable[..., Any]
+
+
+class Differences(NamedTuple):
+    """How far two programs of one environment are apart: |x - y| / (1 + |y|), infinite where one alone is finite.
+
+    Attributes:
+        first: greatest of one step from a common state, over all environments.
+        last: of `SEGMENT` steps from a common state; that which 99% of the environments stay below.
+    """
+
+    first: float
+    last: float
+
+
+def compare_steps(env: Environment, num_envs: int, num_steps: int, compile: Compile = jax.jit) -> Differences:
+    """Plays random actions in segments, each program from the states that the plain one reached.
+
+    Args:
+        env: any that is stepped in JAX.
+        num_envs: side by side.
+        num_steps: of each; a multiple of `SEGMENT`.
+        compile: makes the program that is tried, as users do.
+    """
+    keys = jax.random.split(jax.random.key(0), num_envs)
+    low, high = (np.clip(bound, -1.0, 1.0) for bound in (env.low, env.high))
+    actions = np.random.default_rng(0).uniform(low, high, (num_steps, num_envs, env.action_size)).astype(np.float32)
+
+    def play(state: Any, actions: jax.Array, initial: Any) -> tuple[Any, jax.Array]:
+        def step(state: Any, action: jax.Array) -> tuple[Any, jax.Array]:
+            state, timestep = env.step(keys, state, action, initial)
+            return state, jnp.concatenate([timestep.final_obs, timestep.reward[:, None]], -1)
+
+        return jax.lax.scan(step, state, actions)
+
+    tried, plain = compile(play), _compiled(PLAIN, play)
+    state, _ = initial = _compiled(QUICK, env.reset)(keys)
+    segments = []
+    for part in np.split(actions, num_steps // SEGMENT):
+        _, found = tried(state, part, initial)
+        state, expected = plain(state, part, initial)
+        segments.append(_apart(found, expected))
+    apart = np.stack(segments)  # [segments, SEGMENT, N]
+    return Differences(float(apart[:, 0].max()), float(np.quantile(apart[:, -1], 0.99)))
+
+
+def compare_resets(env: Environment, num_envs: int, compile: Compile = jax.jit) -> float:
+    """The greatest difference of first observations, as in `Differences`."""
+    keys = jax.random.split(jax.random.key(0), num_envs)
+    return float(_apart(compile(env.reset)(keys)[1], _compiled(QUICK, env.reset)(keys)[1]).max())
+
+
+def _compiled(options: dict[str, dict[str, Any]], function: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(function, compiler_options=options.get(jax.default_backend()))
+
+
+def _apart(found: Any, expected: Any) -> np.ndarray:
+    """Of each environment, [..., N, O] to [..., N]."""
+    found, expected = (np.asarray(x, float) for x in (found, expected))
+    alike = np.isfinite(found) == np.isfinite(expected)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(found - expected) / (1 + np.abs(expected))
+    return np.where(alike, np.nan_to_num(apart, nan=0.0), np.inf).max(-1)

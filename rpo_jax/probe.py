@@ -1,0 +1,101 @@
+"""Whether this machine, jaxlib and device compute what XLA is known to have computed wrong.
+
+A probe is a small program whose answer is known. All run the first time that a machine, jaxlib and device are met; the
+answer is kept in the user's cache folder. Faults that end the process are looked for by `rpo-jax check` alone, which
+has processes to spare.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import platform as host
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import platformdirs
+
+ANOTHER = "python -m pip install 'jax!=0.10.2,!=0.11.0,<0.12'"
+
+
+def sums_of_products(compile: Callable[..., Any]) -> bool:
+    """Jax issue 39103: on a CPU the last rows of a batch of small products, squared and summed."""
+    rows = np.zeros((33_000, 3), np.float32)
+    rows[:, 0] = np.arange(len(rows)) % 1000
+    eye = np.eye(3, dtype=np.float32)
+    squares = compile(jax.vmap(lambda row: jnp.square(eye @ row).sum()))(rows)
+    return np.allclose(squares, rows[:, 0] ** 2)
+
+
+def scan_of_vmap(compile: Callable[..., Any]) -> bool:
+    """Jax issue 36958: on a GPU a scan over a vmapped affine map that gives the state before the step."""
+    turn, shift = np.array([[0, -1], [1, 0]], np.float32), np.array([0.1, -0.2], np.float32)
+    start = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
+
+    def step(x: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        return x + 0.02 * jax.vmap(lambda row: turn @ row + shift)(x), x
+
+    found = compile(lambda x: jax.lax.scan(step, x, length=50)[0])(start)
+    expected = start.astype(float)
+    for _ in range(50):
+        expected = expected + 0.02 * (expected @ turn.T + shift)
+    return np.allclose(found, expected, atol=0.05)  # TF32 is no fault
+
+
+def small_operations(compile: Callable[..., Any]) -> bool:
+    """Jax issue 40633: on some GPUs operations of a few elements, each a program of its own."""
+    ones = compile(lambda x: x + 1.0)(jnp.ones(4))
+    return np.allclose(ones, 2.0) and np.allclose(compile(jnp.sqrt)(jnp.full((), 512.0)), 512**0.5)
+
+
+PROBES = {"jax issue 39103": sums_of_products, "jax issue 36958": scan_of_vmap, "jax issue 40633": small_operations}
+
+
+def failed_probes(compile: Callable[..., Any] = jax.jit) -> list[str]:
+    """What this process computes wrong, by the name of the report; `compile` makes programs."""
+    return [name for name, probe in PROBES.items() if not probe(compile)]
+
+
+@lru_cache
+def warn_of_faults(platform: str) -> None:
+    """Warns in one line if a probe fails here; the answer is remembered from process to process."""
+    memory = _memory(platform)
+    try:
+        failed = json.loads(memory.read_text())["failed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        with jax.default_device(jax.local_devices(backend=platform)[0]):
+            failed = failed_probes()
+        with contextlib.suppress(OSError):  # it is found again
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps({"failed": failed}))
+    if failed:
+        logging.getLogger("rpo_jax").warning(
+            f"jaxlib {version('jaxlib')} computes wrong on this machine ({', '.join(failed)}): {ANOTHER}; "
+            "`rpo-jax check` tells more"
+        )
+
+
+def _memory(platform: str) -> Path:
+    """The file that remembers what was found with this machine, jaxlib, device and flags."""
+    device = jax.local_devices(backend=platform)[0]
+    known = [processor(), version("jax"), version("jaxlib"), device.device_kind, device.client.platform_version]
+    words = [*known, os.environ.get("XLA_FLAGS", ""), *PROBES]
+    name = hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+    return Path(platformdirs.user_cache_dir("rpo_jax", appauthor=False)) / "probes" / f"{name}.json"
+
+
+def processor() -> str:
+    """The CPU's name and what it can do, one line; as far as the system tells."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        told = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+        found = {name.strip(): value.strip() for name, value in told.items()}
+        return f"{found.get('model name', host.machine())}; {found.get('flags', found.get('Features', ''))}"
+    return f"{host.processor() or host.machine()};"
