@@ -259,7 +259,7 @@ def _train(options: Train) -> int:
     from rpo_jax.runs.launch import run_to_folder
     from rpo_jax.runs.spec import setting_labels
 
-    _use_all_cores()
+    _set_up_jax()
     spec = _spec(options, options.variant)
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
@@ -277,7 +277,7 @@ def _compare(options: Compare) -> int:
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
         raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
-    _use_all_cores()
+    _set_up_jax()
     specs = [
         _spec(options, variant, ignored=("rpo_alpha",) if variant == "ppo" else ()) for variant in options.variants
     ]
@@ -298,7 +298,7 @@ def _resume(options: Resume) -> int:
     from rpo_jax.runs.spec import setting_labels
 
     check_loggers(options.logger)
-    _use_all_cores()
+    _set_up_jax()
     specs, console = unfinished(options.folder), Console(stderr=True)
     _prepare(options, console)
     summaries = resume(specs, options.folder, console, options.runs_at_once, options.logger)
@@ -314,6 +314,7 @@ def _evaluate(options: Evaluate) -> int:
         raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
     from rich.console import Console
 
+    _set_up_jax(1)
     check_seeds(options.seed, 1)
     run = load_run(options.folder, best=options.best)
     _keep_programs(options, Console(stderr=True))
@@ -338,6 +339,7 @@ def _play(options: Play) -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")
     if not has_screen() and find_library("EGL"):
         os.environ.setdefault("MUJOCO_GL", "egl")
+    _set_up_jax(1)
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed, options.best)
     path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
@@ -358,6 +360,7 @@ def _export(options: Export) -> int:
     from rpo_jax.runs.export import export
     from rpo_jax.runs.folder import load_run, run_label
 
+    _set_up_jax(1)
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed, options.best)
     path = options.out or options.folder
@@ -460,12 +463,14 @@ def _keep_programs(options: RunOptions | Resume | Evaluate, console: Any) -> Non
         console.print(f"compiled programs are kept in {cache} (--no-compilation-cache: not)", style="dim")
 
 
-def _use_all_cores() -> None:
-    """One XLA device per core, unless JAX has started already, as where a program calls `main`."""
+def _set_up_jax(cpu_devices: int | None = None) -> None:
+    """Compiler options of the process and devices of a CPU: one per core if None. Not where JAX has started already,
+    as where a program calls `main`.
+    """
     from rpo_jax.devices import use_cpu_cores
 
     with contextlib.suppress(SettingsError):
-        use_cpu_cores()
+        use_cpu_cores(cpu_devices)
 
 
 def _default_folder(env: str, name: str) -> Path:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache, update_wrapper
 from importlib.metadata import version
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,32 +23,33 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 }
 # XLA ends a process whose flags it does not know, so they are set for versions that were tried only.
-FLAGS = {release: OPTIONS["cpu"] for release in ("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2")}
+FLAGS = dict.fromkeys(("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2"), OPTIONS["cpu"])
 
-Args = ParamSpec("Args")
 Result = TypeVar("Result")
 
 
-class Program(Generic[Args, Result]):
+class Program(Generic[Result]):
     """What `jit` makes of a function."""
 
-    def __init__(self, function: Callable[Args, Result], **how: Any):
+    __name__: str
+
+    def __init__(self, function: Callable[..., Result], **how: Any):
         update_wrapper(self, function)
         self._inner = jax.jit(function, **how)
         self._outer = lru_cache(lambda platform: jax.jit(function, compiler_options=known_options(platform), **how))
 
-    def __call__(self, *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    def __call__(self, *args: Any, **kwargs: Any) -> Result:
         """Runs it: a part of the program that is being traced, if one is, else one of its own."""
         if _is_tracing():  # JAX takes options for whole programs only
             return self._inner(*args, **kwargs)
         return self._outer(_platform_of((args, kwargs)))(*args, **kwargs)
 
-    def trace(self, *args: Args.args, **kwargs: Args.kwargs) -> jax.stages.Traced:
+    def trace(self, *args: Any, **kwargs: Any) -> jax.stages.Traced:
         """Traces a call, for `compile_traced`."""
         return self._inner.trace(*args, **kwargs)
 
 
-def jit(function: Callable[Args, Result], **how: Any) -> Program[Args, Result]:
+def jit(function: Callable[..., Result], **how: Any) -> Program[Result]:
     """`jax.jit`, but compiled with the platform's options.
 
     Args:

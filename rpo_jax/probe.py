@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
-ANOTHER = "python -m pip install 'jax!=0.10.2,!=0.11.0,<0.12'"
+ANOTHER = "python -m pip install 'jax!=0.10.2,!=0.11.0,!=0.11.1,<0.12'"
 
 
 def sums_of_products(compile: Callable[..., Any]) -> bool:
@@ -68,7 +68,7 @@ def warn_of_faults(platform: str) -> None:
     """Warns in one line if a probe fails here; the answer is remembered from process to process."""
     memory = _memory(platform)
     try:
-        failed = json.loads(memory.read_text())["failed"]
+        failed = [str(name) for name in json.loads(memory.read_text())["failed"]]
     except (OSError, ValueError, KeyError, TypeError):
         with jax.default_device(jax.local_devices(backend=platform)[0]):
             failed = failed_probes()

@@ -14,7 +14,7 @@ import toys
 from on_eight_devices import CASES
 
 import rpo_jax
-from rpo_jax import SettingsError, devices
+from rpo_jax import SettingsError
 from rpo_jax.devices import Layout, lay_out, map_in_batches
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.sharing import AXIS, Share

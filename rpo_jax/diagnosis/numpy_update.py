@@ -33,9 +33,7 @@ def update(params: Any, minibatches: Iterable[tuple[Batch, Any]], hyperparams: H
         unbias, unbias_square = 1 / (1 - 0.9**step), 1 / (1 - 0.999**step)
 
         def moved(p: Any, m: Any, v: Any, unbias: float = unbias, unbias_square: float = unbias_square) -> Any:
-            return p - hyperparams.learning_rate * unbias * m / (
-                np.sqrt(unbias_square * v) + hyperparams.adam_epsilon
-            )
+            return p - hyperparams.learning_rate * unbias * m / (np.sqrt(unbias_square * v) + hyperparams.adam_epsilon)
 
         params = jax.tree.map(moved, params, first, second)
     return params
@@ -57,9 +55,7 @@ def gradients(params: Any, batch: Batch, offsets: np.ndarray, hyperparams: Hyper
     value = value[:, 0]
     error = value - batch.target
     near_error = np.clip(value, batch.value - eps, batch.value + eps) - batch.target
-    of_value = np.where(
-        error**2 >= near_error**2, error, near_error * (np.abs(value - batch.value) < eps)
-    )
+    of_value = np.where(error**2 >= near_error**2, error, near_error * (np.abs(value - batch.value) < eps))
     of_value *= hyperparams.value_coefficient / count
     return {
         "policy": _backward(params["policy"], policy_layers, of_log_prob * z / scale),

@@ -136,7 +136,7 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
     """
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    one = Dynamics(*map(jit, dynamics))
+    one = Dynamics(jit(dynamics.init), jit(dynamics.step))
     init, advance = (jit(vmap_last(function)) for function in one)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:

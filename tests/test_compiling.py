@@ -1,0 +1,128 @@
+"""The one door to the compiler: options reach every program, and change nothing but the compiler's choices."""
+
+import ast
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rpo_jax
+from rpo_jax import compiling
+from rpo_jax.compiling import compile_traced, jit
+
+PACKAGE = Path(rpo_jax.__file__).parent
+BACKEND = jax.default_backend()
+SQUARES = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+
+
+@partial(jit, static_argnames="power")
+def total(x: jax.Array, power: int = 2) -> jax.Array:
+    """A docstring."""
+    return (x**power).sum()
+
+
+def test_a_program_gives_what_its_function_gives_however_it_is_called() -> None:
+    expected = (SQUARES**2).sum()
+    assert total(SQUARES) == expected
+    assert total(x=SQUARES, power=3) == (SQUARES**3).sum()
+    assert jax.jit(total)(SQUARES) == expected
+    assert jax.jit(lambda: total(SQUARES))() == expected
+    np.testing.assert_array_equal(jax.vmap(total)(SQUARES), (SQUARES**2).sum(1))
+    np.testing.assert_array_equal(jax.jit(jax.vmap(total))(SQUARES), (SQUARES**2).sum(1))
+    np.testing.assert_array_equal(jax.grad(total)(SQUARES), 2 * SQUARES)
+    with jax.disable_jit():
+        assert total(SQUARES) == expected
+    assert (total.__name__, total.__doc__) == ("total", "A docstring.")
+
+
+def test_options_reach_every_way_of_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(platform: str) -> dict[str, bool]:
+        return {"xla_no_such_option": True}
+
+    monkeypatch.setattr(compiling, "known_options", refused)
+    ways = {
+        "called": lambda: jit(lambda x: x + 1)(1),
+        "under vmap": lambda: jax.vmap(jit(lambda x: x + 1))(jnp.ones(2)),
+        "traced": lambda: compile_traced(jax.jit(lambda x: x + 1).trace(1), BACKEND),
+    }
+    for way in ways.values():
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+            way()
+    assert jax.jit(jit(lambda x: x + 1))(1) == 2  # it is part of a program that is the user's
+
+
+def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = compiling.OPTIONS.get(BACKEND, {})
+    monkeypatch.setitem(compiling.OPTIONS, BACKEND, {"xla_no_such_option": True, **known})
+    compiling.known_options.cache_clear()
+    try:
+        assert compiling.known_options(BACKEND) == known
+    finally:
+        compiling.known_options.cache_clear()
+
+
+def test_nothing_in_the_library_compiles_by_another_door() -> None:
+    """But for `jax.export`, which compiles nothing, and what looks for faults of the compiler."""
+    own = {PACKAGE / "compiling.py", PACKAGE / "probe.py", *(PACKAGE / "diagnosis").glob("*.py")}
+    for path in set(PACKAGE.rglob("*.py")) - own:
+        tree = ast.parse(path.read_text())
+        exported = [x for call in ast.walk(tree) if _is_of(call, "jax.export.export") for x in ast.walk(call)]
+        doors = [
+            x for x in ast.walk(tree) if isinstance(x, ast.Attribute) and ast.unparse(x) in ("jax.jit", "jax.pmap")
+        ]
+        assert [ast.unparse(x) for x in doors if x not in exported] == [], path
+
+
+def _is_of(node: ast.AST, function: str) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == function
+
+
+FLAG = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+
+
+@pytest.mark.parametrize(
+    ("before", "jaxlib", "expected"),
+    [
+        ("", "0.10.1", FLAG),
+        ("--xla_dump_to=", "0.11.2", f"--xla_dump_to= {FLAG}"),
+        ("--xla_cpu_experimental_ynn_fusion_type=", "0.11.2", "--xla_cpu_experimental_ynn_fusion_type="),
+        ("", "0.99.0", ""),  # XLA ends a process whose flags it does not know
+    ],
+)  # fmt: skip
+def test_flags_are_added_to_those_of_the_user(
+    before: str, jaxlib: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", before)
+    monkeypatch.setattr(compiling, "version", lambda package: jaxlib)
+    compiling.set_process_options()
+    assert os.environ["XLA_FLAGS"] == expected
+
+
+FUSED = (
+    "import jax, jax.numpy as jnp; "
+    "print(jax.jit(lambda x: jnp.tanh(x).sum(0)).lower(jnp.ones((999, 99))).compile().as_text())"
+)
+
+
+def test_after_use_cpu_cores_programs_of_ones_own_sum_without_library_fusions() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    program = [sys.executable, "-c", f"import rpo_jax; rpo_jax.use_cpu_cores(); {FUSED}"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    assert "__ynn_fusion" not in done.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "resume", "evaluate", "play", "export"])
+def test_commands_set_the_options_of_their_process(command: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    arguments = [command, "gymnax/None" if command in ("train", "compare") else "missing"]
+    program = f"import os; from rpo_jax.cli import main; main({arguments}); print(os.environ['XLA_FLAGS'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "xla_cpu_experimental_ynn_fusion_type" in done.stdout
