@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from rpo_jax.probe import warn_of_faults
 
@@ -23,7 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 }
 # XLA ends a process whose flags it does not know, so they are set for versions that were tried only.
-FLAGS = dict.fromkeys(("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2"), OPTIONS["cpu"])
+FLAGS_FOR = ("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2")
 
 Result = TypeVar("Result")
 
@@ -39,8 +40,8 @@ class Program(Generic[Result]):
         self._outer = lru_cache(lambda platform: jax.jit(function, compiler_options=known_options(platform), **how))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Result:
-        """Runs it: a part of the program that is being traced, if one is, else one of its own."""
-        if _is_tracing():  # JAX takes options for whole programs only
+        """Runs it: as a part of what is being traced or transformed, if something is, else as a program of its own."""
+        if _is_part((args, kwargs)):  # JAX takes options for whole programs only
             return self._inner(*args, **kwargs)
         return self._outer(_platform_of((args, kwargs)))(*args, **kwargs)
 
@@ -77,8 +78,8 @@ def set_process_options() -> None:
     Before JAX starts; what XLA_FLAGS says already stands.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    new = [f"--{name}={value}" for name, value in FLAGS.get(version("jaxlib"), {}).items() if name not in flags]
-    if new:
+    new = [f"--{name}={value}" for name, value in OPTIONS["cpu"].items() if name not in flags]
+    if new and version("jaxlib") in FLAGS_FOR:
         os.environ["XLA_FLAGS"] = " ".join([flags, *new]).strip()
 
 
@@ -107,14 +108,13 @@ def _is_known(name: str, value: Any, platform: str) -> bool:
     return True
 
 
-def _is_tracing() -> bool:
-    """Whether operations are being recorded into a program, rather than done."""
-    return isinstance(jnp.zeros(()), jax.core.Tracer)
+def _is_part(args: Any) -> bool:
+    """Whether a call with these arguments is recorded, as by an outer `jit`, or transformed, as by `vmap`."""
+    return isinstance(jnp.zeros(()), Tracer) or any(isinstance(x, Tracer) for x in jax.tree.leaves(args))
 
 
 def _platform_of(args: Any) -> str:
     """Where a program of these arguments runs."""
-    arrays = (x for x in jax.tree.leaves(args) if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer))
-    committed = (x.sharding for x in arrays if x.committed)
+    committed = (x.sharding for x in jax.tree.leaves(args) if isinstance(x, jax.Array) and x.committed)
     sharding = next(committed, None)
     return next(iter(sharding.device_set)).platform if sharding else jax.default_backend()

@@ -48,13 +48,14 @@ def test_options_reach_every_way_of_compiling(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(compiling, "known_options", refused)
     ways = {
         "called": lambda: jit(lambda x: x + 1)(1),
-        "under vmap": lambda: jax.vmap(jit(lambda x: x + 1))(jnp.ones(2)),
+        "called inside nothing, on what is placed": lambda: jit(lambda x: x + 1)(jax.device_put(1, jax.devices()[0])),
         "traced": lambda: compile_traced(jax.jit(lambda x: x + 1).trace(1), BACKEND),
     }
     for way in ways.values():
         with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
             way()
     assert jax.jit(jit(lambda x: x + 1))(1) == 2  # it is part of a program that is the user's
+    assert jax.vmap(jit(lambda x: x + 1))(jnp.ones(1)) == 2
 
 
 def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def gradients(params: Any, batch: Batch, offsets: np.ndarray, hyperparams: Hyper
     }
 
 
-def _forward(layers: Any, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def _forward(layers: Any, x: Any) -> tuple[np.ndarray, list[np.ndarray]]:
     """Outputs of a network, and what each of its layers saw."""
     names, seen = sorted(layers), []
     for name in names:
