@@ -10,6 +10,7 @@ import pytest
 # Compiled programs are kept between test runs; each test's own time-out is in pyproject.toml.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jaxlib 0.10.1 prints much for each program found there
 
 # What runs in the background ignores these, and tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -158,20 +158,22 @@ def off_by(amount: float, at: int) -> Any:
 
 def test_environments_that_are_right_are_found_to_be() -> None:
     found = compare(toys.reaching_env(), 16, 20)
-    assert max(found) < 1e-5
+    assert max(found.reset, *found.steps) < 1e-5
+    assert 0 < found.nudged.first < 1e-5
     assert found.small
 
 
-@pytest.mark.parametrize("amount", [0.5, np.nan, -np.inf])
+@pytest.mark.parametrize("amount", [50.0, np.nan, -np.inf])
 def test_an_environment_that_is_wrong_is_found(amount: float) -> None:
-    expected = 0.1 if amount == 0.5 else np.inf
+    expected = 10.0 if amount == 50.0 else np.inf
     first, last = (compare(toys.reaching_env(), 16, 20, off_by(amount, step)) for step in (0, -1))
-    assert first.first >= expected
-    assert last.last >= expected
-    assert first.last < 1e-5
-    assert last.first < 1e-5
+    assert first.steps.first >= expected
+    assert last.steps.last >= expected
+    assert first.steps.last < 1e-5
+    assert last.steps.first < 1e-5
     assert first.reset == last.reset >= expected
     assert not first.small
+    assert not last._replace(reset=0.0).small
 
 
 # Processes
