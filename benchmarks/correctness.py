@@ -6,7 +6,6 @@ recorded for the jaxlib in use is not run again.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import tyro
 from rich.console import Console
 
 from rpo_jax.envs import SUITES, brax_suite
-from study import RESULTS, command, machine, write
+from study import RESULTS, command, machine, users_environment, write
 
 NUM_STEPS = 100
 TIME_OUT = 1200.0  # seconds
@@ -66,12 +65,10 @@ def _environments(suites: tuple[str, ...], backends: tuple[str, ...]) -> list[tu
 
 
 def _measured(env: str, backend: str, num_envs: int) -> dict[str, Any]:
-    """What a process finds that has no options set, as users have none."""
-    plain = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PJRT_NPROC")}
     program = [sys.executable, "-c", PROGRAM, env, backend, str(num_envs)]
     began = time.perf_counter()
     try:
-        done = subprocess.run(program, env=plain, capture_output=True, text=True, timeout=TIME_OUT, check=False)
+        done = subprocess.run(program, env=users_environment(), capture_output=True, text=True, timeout=TIME_OUT)
     except subprocess.TimeoutExpired:
         return {"outcome": "hangs"}
     seconds = round(time.perf_counter() - began, 1)

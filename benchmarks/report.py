@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from known_faults import table as known_faults_table
 from study import RESULTS
 from throughput import LIBRARIES
 
@@ -559,6 +560,49 @@ before is kept and gone on with. Updates lost are those between the checkpoint t
 """
 
 
+def correctness(runs: list[dict[str, Any]]) -> str:
+    """Environments as users compile them."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        suite = run["env"].partition("/")[0]
+        suite += f", {run['backend']}" if suite == "brax" else ""
+        groups.setdefault((run["jaxlib"], suite, f"{run['num_envs']:,}"), []).append(run)
+    rows = []
+    for (release, suite, num_envs), group in sorted(groups.items()):
+        failed = [f"{run['env'].partition('/')[2]} {run['outcome']}" for run in group if run["outcome"] != "right"]
+        measured = [run for run in group if "steps" in run]
+        largest = [
+            f"{max((run[name][index] for run in measured), default=float('nan')):.0e}"
+            for index in (0, 1)
+            for name in ("steps", "nudged")
+        ]
+        rows.append(
+            [release, suite, num_envs, f"{len(group) - len(failed)} of {len(group)}", *largest, "; ".join(failed)]
+        )
+    header = ["jaxlib", "suite", "environments", "right", "one step", "nudged", "ten steps", "nudged", "not right"]
+    return f"""## Does every environment compute right, as users compile it?
+
+100 steps of random actions in a program compiled by plain `jax.jit`, against one without XLA's library of fused
+kernels, each from the states that the latter reached. Differences are relative to 1 + |value|; the greatest of one step
+over all environments, and after ten steps that which 99% of them do not exceed. Contacts make much of little: beside
+each stands what the latter program makes of its own states when they are nudged by a millionth. Right is what differs
+by no more than ten times that.
+
+{_table(header, rows)}
+"""
+
+
+def known_faults(runs: list[dict[str, Any]]) -> str:
+    """Reports of faults, tried here."""
+    return f"""## Which known faults of JAX does this machine meet?
+
+Faults that were reported of JAX and XLA, each in small, tried on this CPU with every version since 0.10.0. That those
+of GPUs are right here says nothing of a GPU. 0.10.2, 0.11.0 and 0.11.1 are shut out in `pyproject.toml`.
+
+{_table(*known_faults_table(runs))}
+"""
+
+
 def _draw_suites(runs: list[dict[str, Any]], path: Path) -> None:
     columns = 4
     figure = Figure(figsize=(13, 3 * -(-len(runs) // columns)), layout="constrained")
@@ -665,6 +709,8 @@ SECTIONS = {
     "playground_gpu": playground_gpu,
     "segments": segments,
     "faults": faults,
+    "correctness": correctness,
+    "known_faults": known_faults,
 }
 
 if __name__ == "__main__":

@@ -82,6 +82,11 @@ def write(name: str, runs: list[dict[str, Any]]) -> None:
     save(name, runs, command=" && ".join(commands), machine="; ".join(machines))
 
 
+def users_environment() -> dict[str, str]:
+    """The environment of a process in which nothing has been set for JAX, as users have it."""
+    return {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PJRT_NPROC")}
+
+
 def command() -> str:
     """The command line that runs this script."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])

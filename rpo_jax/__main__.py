@@ -1,7 +1,20 @@
-"""`python -m rpo_jax`."""
+"""The command `rpo-jax`, and `python -m rpo_jax`."""
 
+import os
 import sys
+from importlib.metadata import version
 
-from rpo_jax.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Sets up a process that is the command's own, and runs it."""
+    # Up to 0.10.1 jaxlib prints kilobytes for each program that it finds in its cache (jax issue 38445). Read when JAX
+    # is imported, as the command does.
+    if version("jaxlib") in ("0.10.0", "0.10.1"):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from rpo_jax.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

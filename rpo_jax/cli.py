@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from ctypes.util import find_library
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,9 +151,6 @@ def main(arguments: list[str] | None = None) -> int:
         Its exit code: 0; 1 if an environment or a check failed, 2 for input that cannot be used, 130 for an interrupt.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Up to 0.10.1 jaxlib prints kilobytes for each program that it finds in its cache (jax issue 38445).
-    if version("jaxlib") in ("0.10.0", "0.10.1"):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when JAX is imported
     try:
         command = parse(arguments)
         with _warnings_told():
@@ -529,7 +525,3 @@ def _report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path
     if any(summary["failure"] for summary in summaries):
         return 1
     return 130 if interrupted else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
