@@ -46,7 +46,7 @@ def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
         if result.interrupted:
             sys.exit(f"interrupted; what was done is in {path}, and the same command goes on from there")
         others = [record for record in _records(path) if record["label"] != label]  # of another process among them
-        write(name, [*others, {"command": command(), "machine": machine(), **_record(label, spec, result)}])
+        write(name, [*others, {"command": command(), "machine": machine(), **record(label, spec, result)}])
     return [record for record in _records(path) if record["label"] in specs]
 
 
@@ -100,7 +100,8 @@ def machine() -> str:
     return f"{used}{os.cpu_count()} cores of {platform.machine()}, devices {devices}, {versions}"
 
 
-def _record(label: str, spec: RunSpec, result: Any) -> dict[str, Any]:
+def record(label: str, spec: RunSpec, result: Any) -> dict[str, Any]:
+    """What is kept of a run: its settings, summary, and thinned curves of every setting and seed."""
     updates = result.metrics["entropy"].shape[-1]
     points = np.unique(np.linspace(0, updates - 1, POINTS).astype(int))
     return {

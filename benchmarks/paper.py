@@ -1,0 +1,112 @@
+"""The paper's experiments, in parts that one core does in well under an hour.
+
+`python benchmarks/paper.py --next` does the next part of the list that has not been recorded, with what its checkpoint
+holds of it. Ctrl-C or SIGTERM stops it within seconds; the same command goes on.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+from rich.console import Console
+
+from rpo_jax import Checkpoints, fit, seeds
+from rpo_jax.runs.folder import told
+from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.spec import make_spec
+from study import RESULTS, command, machine, record, write
+
+CHECKPOINTS = Path(__file__).parent.parent / "runs" / "paper"
+ALPHAS = [0.0, 0.5]  # PPO is RPO with alpha 0
+# In the order in which they are run: how many seeds are a part, so that it takes 20 to 40 minutes of a core.
+PPO_VS_RPO = {
+    "envpool/WalkerRun-v1": 1,
+    "envpool/HopperHop-v1": 1,
+    "envpool/FishSwim-v1": 1,
+    "envpool/QuadrupedRun-v1": 1,
+    "envpool/HumanoidRun-v1": 1,
+    "envpool/BallInCupCatch-v1": 2,
+    "envpool/ReacherEasy-v1": 2,
+    "envpool/FingerTurnHard-v1": 2,
+    "envpool/CartpoleSwingup-v1": 2,
+    "envpool/QuadrupedEscape-v1": 1,
+    "envpool/BipedalWalker-v3": 1,
+    "gymnasium/AntBulletEnv-v0": 1,  # MinitaurBulletEnv-v0 has not been carried over to Gymnasium
+}
+NUM_SEEDS = 10
+TIMESTEPS = 8_000_000
+
+
+class Part(NamedTuple):
+    """A piece of an experiment.
+
+    Attributes:
+        experiment: its name, which is that of its file of results.
+        label: the piece's own.
+        settings: of `make_spec`: what is trained, in one call.
+    """
+
+    experiment: str
+    label: str
+    settings: dict[str, Any]
+
+
+def ppo_vs_rpo() -> Iterator[Part]:
+    """PPO and RPO under the published protocol: 1 environment a seed, time limits as terminations, 8M steps."""
+    for env, size in PPO_VS_RPO.items():
+        for first in range(0, NUM_SEEDS, size):
+            settings = {
+                "env": env,
+                "preset": "paper",
+                "num_seeds": size,
+                "first_seed": first,
+                "time_limit": "terminate",
+                "total_timesteps": TIMESTEPS,
+                "rpo_alpha": ALPHAS,
+            }
+            yield Part("ppo-vs-rpo", f"{env}, seeds {first} ... {first + size - 1}", settings)
+
+
+EXPERIMENTS = {"ppo-vs-rpo": ppo_vs_rpo}
+
+
+def main(
+    experiments: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(EXPERIMENTS),
+    *,
+    next: Annotated[bool, tyro.conf.arg(help="do only the next part")] = False,
+) -> None:
+    """Does the parts of these experiments that `results/paper-*.json` do not hold yet."""
+    for experiment in experiments:
+        for part in EXPERIMENTS[experiment]():
+            if part.label not in {run["label"] for run in _recorded(experiment)}:
+                do(part)
+                if next:
+                    return
+
+
+def do(part: Part) -> None:
+    """Trains a part, from its checkpoint if there is one, and records it."""
+    spec, console = make_spec(**part.settings), Console(stderr=True)
+    console.print(f"{part.experiment}: {part.label}")
+    checkpoints = Checkpoints(CHECKPOINTS / part.experiment / part.label.replace("/", "-").replace(" ", ""))
+    with ProgressBar(console, spec).show() as bar:
+        keys = seeds(spec.seeds[0], len(spec.seeds))
+        result = fit(spec.agent(), spec.hyperparams, keys, bar, checkpoints=checkpoints)
+    if result.failure:
+        sys.exit(f"an environment failed: {told(spec, result.failure)}")
+    if result.interrupted:
+        sys.exit("interrupted; the same command goes on")
+    row = {"command": command(), "machine": machine(), **record(part.label, spec, result)}
+    write(f"paper-{part.experiment}", [*_recorded(part.experiment), row])
+
+
+def _recorded(experiment: str) -> list[dict[str, Any]]:
+    path = RESULTS / f"paper-{experiment}.json"
+    return json.loads(path.read_text())["runs"] if path.exists() else []
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
