@@ -592,6 +592,17 @@ by no more than ten times that.
 """
 
 
+def check(runs: list[dict[str, Any]]) -> str:
+    """What the command finds."""
+    parts = [
+        f"jaxlib {run['jaxlib']}, exit code {run['exit_code']}, {run['seconds']:.0f} s:\n\n```\n"
+        + "\n".join(run["output"])
+        + "\n```"
+        for run in sorted(runs, key=lambda run: run["jaxlib"])
+    ]
+    return "\n\n".join(["## What does `rpo-jax check` find?", *parts])
+
+
 def known_faults(runs: list[dict[str, Any]]) -> str:
     """Reports of faults, tried here."""
     return f"""## Which known faults of JAX does this machine meet?
@@ -709,6 +720,7 @@ SECTIONS = {
     "playground_gpu": playground_gpu,
     "segments": segments,
     "faults": faults,
+    "check": check,
     "correctness": correctness,
     "known_faults": known_faults,
 }

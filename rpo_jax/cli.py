@@ -409,11 +409,13 @@ def _check(options: Check) -> int:
     from rpo_jax.diagnosis.processes import run_checks
 
     print(*describe_machine(), sep="\n")
-    names, remedies = list(checks_of(long=options.long)), []
-    with Console(stderr=True).status(f"{len(names)} checks") as status:
-        for count, (name, finding) in enumerate(run_checks(names), 1):
+    groups, remedies = [list(group) for group in checks_of(long=options.long)], []
+    left = sum(map(len, groups))
+    with Console(stderr=True).status(f"{left} checks") as status:
+        for name, finding in run_checks(groups):
             print(f"{'ok' if finding.ok else 'WRONG':5} {name}: {finding.text}", flush=True)
-            status.update(f"{len(names) - count} of {len(names)} checks to go")
+            left -= 1
+            status.update(f"{left} checks to go")
             remedies += [] if finding.ok or finding.remedy in remedies else [finding.remedy]
     if remedies:
         print("this machine does not compute right; what to do:", *remedies, sep="\n  ")

@@ -8,13 +8,14 @@ process that is ours alone, such as the command, also sets them for everything t
 import dataclasses
 import os
 from collections.abc import Callable
-from functools import lru_cache, update_wrapper
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial, update_wrapper
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
 
 from rpo_jax.probe import warn_of_faults
 
@@ -41,7 +42,7 @@ class Program(Generic[Result]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Result:
         """Runs it: as a part of what is being traced or transformed, if something is, else as a program of its own."""
-        if _is_part((args, kwargs)):  # JAX takes options for whole programs only
+        if _is_part():  # JAX takes options for whole programs only
             return self._inner(*args, **kwargs)
         return self._outer(_platform_of((args, kwargs)))(*args, **kwargs)
 
@@ -51,7 +52,7 @@ class Program(Generic[Result]):
 
 
 def jit(function: Callable[..., Result], **how: Any) -> Program[Result]:
-    """`jax.jit`, but compiled with the platform's options.
+    """`jax.jit`, but compiled with the platform's options; under `vmap` and `grad` it is `jax.jit`.
 
     Args:
         function: what to compile.
@@ -75,7 +76,7 @@ def known_options(platform: str) -> dict[str, Any]:
 def set_process_options() -> None:
     """Sets the options of the CPU for all programs of this process and its children, by XLA_FLAGS.
 
-    Before JAX starts; what XLA_FLAGS says already stands.
+    Before JAX starts, with a jaxlib that this was tried with; what XLA_FLAGS says already stands.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     new = [f"--{name}={value}" for name, value in OPTIONS["cpu"].items() if name not in flags]
@@ -108,13 +109,21 @@ def _is_known(name: str, value: Any, platform: str) -> bool:
     return True
 
 
-def _is_part(args: Any) -> bool:
-    """Whether a call with these arguments is recorded, as by an outer `jit`, or transformed, as by `vmap`."""
-    return isinstance(jnp.zeros(()), Tracer) or any(isinstance(x, Tracer) for x in jax.tree.leaves(args))
+def _is_part() -> bool:
+    """Whether what is called now is recorded, as by an outer `jit`, or transformed, as by `vmap` and `grad`."""
+    return get_opaque_trace_state(convention="flax") != _untraced()
+
+
+@lru_cache
+def _untraced() -> Any:
+    with ThreadPoolExecutor(1) as pool:  # where nothing is traced, whatever is here
+        return pool.submit(partial(get_opaque_trace_state, convention="flax")).result()
 
 
 def _platform_of(args: Any) -> str:
     """Where a program of these arguments runs."""
     committed = (x.sharding for x in jax.tree.leaves(args) if isinstance(x, jax.Array) and x.committed)
-    sharding = next(committed, None)
-    return next(iter(sharding.device_set)).platform if sharding else jax.default_backend()
+    if sharding := next(committed, None):
+        return next(iter(sharding.device_set)).platform
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return getattr(device, "platform", device) or jax.default_backend()

@@ -14,6 +14,7 @@ import platform as host
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
-ANOTHER = "python -m pip install 'jax!=0.10.2,!=0.11.0,!=0.11.1,<0.12'"
+# Versions that pyproject.toml shuts out, and the reports on why.
+BROKEN = {
+    "0.10.2": "sums are wrong and crash on CPUs, jax issues 39103, 39257 and 40412",
+    "0.11.0": "sums crash on CPUs, jax issue 39257",
+    "0.11.1": "long loops take quadratic time on CPUs, jax issue 40101",
+}
 
 
 def sums_of_products(compile: Callable[..., Any]) -> bool:
@@ -60,26 +66,46 @@ PROBES = {"jax issue 39103": sums_of_products, "jax issue 36958": scan_of_vmap, 
 
 def failed_probes(compile: Callable[..., Any] = jax.jit) -> list[str]:
     """What this process computes wrong, by the name of the report; `compile` makes programs."""
-    return [name for name, probe in PROBES.items() if not probe(compile)]
+    with jax.disable_jit(False), jax.enable_x64(False), jax.transfer_guard("allow"):
+        return [name for name, probe in PROBES.items() if not probe(compile)]
+
+
+def remedy() -> str:
+    """What to do where this machine computes wrong."""
+    if version("jaxlib") not in BROKEN:
+        return "please report this, with all that `rpo-jax check` prints; another version of jax may compute right"
+    extra = next((extra for extra in ("cuda12", "cuda13") if find_spec(f"jax_{extra}_plugin")), "")
+    package = f"jax[{extra}]" if extra else "jax"
+    return f"python -m pip install '{package}{''.join(f'!={release},' for release in BROKEN)}<0.12'"
 
 
 @lru_cache
 def warn_of_faults(platform: str) -> None:
     """Warns in one line if a probe fails here; the answer is remembered from process to process."""
-    memory = _memory(platform)
-    try:
-        failed = [str(name) for name in json.loads(memory.read_text())["failed"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        with jax.default_device(jax.local_devices(backend=platform)[0]):
-            failed = failed_probes()
-        with contextlib.suppress(OSError):  # it is found again
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_text(json.dumps({"failed": failed}))
+    release = version("jaxlib")
+    failed = [BROKEN[release]] if release in BROKEN else _remembered(platform)
     if failed:
         logging.getLogger("rpo_jax").warning(
-            f"jaxlib {version('jaxlib')} computes wrong on this machine ({', '.join(failed)}): {ANOTHER}; "
-            "`rpo-jax check` tells more"
+            f"jaxlib {release} computes wrong here ({', '.join(failed)}): {remedy()}; `rpo-jax check` tells more"
         )
+
+
+def _remembered(platform: str) -> list[str]:
+    """The probes that fail, made once for a machine; none where they cannot be made."""
+    memory = _memory(platform)
+    try:
+        return [str(name) for name in json.loads(memory.read_text())["failed"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        with jax.default_device(jax.local_devices(backend=platform)[0]):
+            failed = failed_probes()
+    except jax.errors.JaxRuntimeError:  # such as a device whose memory is full: what the user does will tell
+        return []
+    with contextlib.suppress(OSError):  # it is found again
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps({"failed": failed}))
+    return failed
 
 
 def _memory(platform: str) -> Path:

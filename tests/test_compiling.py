@@ -36,8 +36,13 @@ def test_a_program_gives_what_its_function_gives_however_it_is_called() -> None:
     np.testing.assert_array_equal(jax.vmap(total)(SQUARES), (SQUARES**2).sum(1))
     np.testing.assert_array_equal(jax.jit(jax.vmap(total))(SQUARES), (SQUARES**2).sum(1))
     np.testing.assert_array_equal(jax.grad(total)(SQUARES), 2 * SQUARES)
+    inner = jit(lambda x, weight: (x * weight).sum())
+    assert jax.grad(lambda weight: inner(SQUARES, weight))(2.0) == SQUARES.sum()
+    assert jax.grad(lambda weight: jit(lambda x: (x * weight).sum())(SQUARES))(2.0) == SQUARES.sum()
     with jax.disable_jit():
         assert total(SQUARES) == expected
+    with jax.transfer_guard("disallow"):
+        assert total(jax.device_put(SQUARES)).shape == ()
     assert (total.__name__, total.__doc__) == ("total", "A docstring.")
 
 
@@ -48,7 +53,7 @@ def test_options_reach_every_way_of_compiling(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(compiling, "known_options", refused)
     ways = {
         "called": lambda: jit(lambda x: x + 1)(1),
-        "called inside nothing, on what is placed": lambda: jit(lambda x: x + 1)(jax.device_put(1, jax.devices()[0])),
+        "called with what a device holds": lambda: jit(lambda x: x + 1)(jax.device_put(1, jax.devices()[0])),
         "traced": lambda: compile_traced(jax.jit(lambda x: x + 1).trace(1), BACKEND),
     }
     for way in ways.values():
@@ -69,7 +74,7 @@ def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch: pytest.Mo
 
 
 def test_nothing_in_the_library_compiles_by_another_door() -> None:
-    """But for `jax.export`, which compiles nothing, and what looks for faults of the compiler."""
+    """But for `jax.export`, which is given a jitted function and compiles nothing, and what looks for faults."""
     own = {PACKAGE / "compiling.py", PACKAGE / "probe.py", *(PACKAGE / "diagnosis").glob("*.py")}
     for path in set(PACKAGE.rglob("*.py")) - own:
         tree = ast.parse(path.read_text())
@@ -113,9 +118,14 @@ FUSED = (
 
 def test_after_use_cpu_cores_programs_of_ones_own_sum_without_library_fusions() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    program = [sys.executable, "-c", f"import rpo_jax; rpo_jax.use_cpu_cores(); {FUSED}"]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
-    assert "__ynn_fusion" not in done.stdout
+    texts = [
+        subprocess.run(
+            [sys.executable, "-c", f"{begin}{FUSED}"], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for begin in ("", "import rpo_jax; rpo_jax.use_cpu_cores(); ")
+    ]
+    assert "__ynn_fusion" in texts[0]  # or nothing shows that it is gone
+    assert "__ynn_fusion" not in texts[1]
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "resume", "evaluate", "play", "export"])

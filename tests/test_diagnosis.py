@@ -1,6 +1,5 @@
 """What looks for faults of the machine finds them, and finds none where there are none."""
 
-import dataclasses
 import json
 import signal
 from collections.abc import Iterator
@@ -20,8 +19,8 @@ from rpo_jax.cli import main
 from rpo_jax.diagnosis import checks, numpy_update, processes
 from rpo_jax.diagnosis.checks import Finding
 from rpo_jax.diagnosis.machine import describe_machine
-from rpo_jax.diagnosis.stepping import compare
-from rpo_jax.update import update_policy
+from rpo_jax.diagnosis.stepping import Apart, Differences, compare
+from rpo_jax.envs.brax_suite import BACKENDS
 
 # The probe
 
@@ -66,13 +65,48 @@ def test_a_fault_is_told_once_a_process_and_remembered(memory: Path, monkeypatch
 
     monkeypatch.setattr(probe, "PROBES", {"jax issue 1": failing, "jax issue 2": lambda compile: True})
     for _ in range(2):  # two processes
-        with toys.told(r"computes wrong on this machine \(jax issue 1\): python -m pip install"):
+        with toys.told(r"computes wrong here \(jax issue 1\): .*rpo-jax check"):
             probe.warn_of_faults("cpu")
         probe.warn_of_faults("cpu")
         probe.warn_of_faults.cache_clear()
     assert len(calls) == 1
     (file,) = (memory / "probes").iterdir()
     assert json.loads(file.read_text()) == {"failed": ["jax issue 1"]}
+
+
+@pytest.mark.parametrize("release", probe.BROKEN)
+def test_a_version_that_is_shut_out_is_told_without_a_probe(
+    release: str, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "version", lambda package: release)
+    monkeypatch.setattr(checks, "version", lambda package: release)
+    with toys.told(rf"jaxlib {release} .*jax issue.*: python -m pip install 'jax!=0.10.2,!=0.11.0,!=0.11.1,<0.12'"):
+        probe.warn_of_faults("cpu")
+    assert not memory.exists()
+    finding = checks.devices()
+    assert not finding.ok
+    assert "jax issue" in finding.text
+    assert "pip install" in finding.remedy
+
+
+def test_pyproject_shuts_out_what_is_known_to_be_broken() -> None:
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    for release in probe.BROKEN:
+        assert text.count(f"!={release}") == 2  # jax and jaxlib
+
+
+def test_probes_are_made_whatever_the_user_has_set(memory: Path) -> None:
+    with jax.disable_jit(), jax.enable_x64(True), jax.transfer_guard("disallow"), jax.debug_nans(True):
+        assert probe.failed_probes() == []
+
+
+def test_a_probe_that_cannot_be_made_is_not_remembered(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(compile: Any) -> bool:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(probe, "PROBES", {"jax issue 1": full})
+    probe.warn_of_faults("cpu")
+    assert not memory.exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"failed": 3}'])
@@ -126,54 +160,68 @@ def test_gradients_by_hand_are_those_of_automatic_differentiation(clip_epsilon: 
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), found, dict(expected))
 
 
-def test_the_check_of_an_update_sees_one_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checks.update_by_numpy().ok
+@pytest.mark.parametrize("name", ["update_policy", "generalized_advantage_estimation"])
+def test_the_check_of_an_update_sees_one_that_is_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = getattr(checks, name)
 
-    def off(agent: Any, state: Any, batch: Any, key: Any, hyperparams: Any) -> Any:
-        return update_policy(agent, state, batch, key, dataclasses.replace(hyperparams, clip_epsilon=0.19))
+    def off(*args: Any, **kwargs: Any) -> Any:
+        return jax.tree.map(lambda x: x * 1.01 if jnp.issubdtype(x.dtype, jnp.floating) else x, own(*args, **kwargs))
 
-    monkeypatch.setattr(checks, "update_policy", off)
-    finding = checks.update_by_numpy()
+    assert checks.update().ok
+    monkeypatch.setattr(checks, name, off)
+    finding = checks.update()
     assert not finding.ok
-    assert "pip install" in finding.remedy
+    assert finding.remedy
 
 
 # Environments
 
 
-def off_by(amount: float, at: int) -> Any:
-    """A compiler whose programs are off at the first environment: at that step of a segment, and in the reset."""
+def changed(change: Any) -> dict[str, Any]:
+    """A compiler whose programs give other observations, [SEGMENT, N, O + 1] of steps or [N, O] of a reset."""
 
     def compile(function: Any) -> Any:
         program = jax.jit(function)
 
         def run(*args: Any) -> Any:
             state, obs = program(*args)
-            return state, obs.at[(at, slice(None)) if obs.ndim == 3 else 0].add(amount)
+            return state, change(obs)
 
         return run
 
-    return compile
+    return {"changed": compile}
 
 
 def test_environments_that_are_right_are_found_to_be() -> None:
     found = compare(toys.reaching_env(), 16, 20)
-    assert max(found.reset, *found.steps) < 1e-5
-    assert 0 < found.nudged.first < 1e-5
-    assert found.small
+    assert found.keys() == {"by jax.jit", "by rpo_jax"}
+    for differences in found.values():
+        assert max(differences.reset, differences.steps.first) < 1e-5
+        assert 0 < differences.nudged.first < 1e-5
+        assert differences.wrong == []
 
 
-@pytest.mark.parametrize("amount", [50.0, np.nan, -np.inf])
-def test_an_environment_that_is_wrong_is_found(amount: float) -> None:
-    expected = 10.0 if amount == 50.0 else np.inf
-    first, last = (compare(toys.reaching_env(), 16, 20, off_by(amount, step)) for step in (0, -1))
-    assert first.steps.first >= expected
-    assert last.steps.last >= expected
-    assert first.steps.last < 1e-5
-    assert last.steps.first < 1e-5
-    assert first.reset == last.reset >= expected
-    assert not first.small
-    assert not last._replace(reset=0.0).small
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda x: x.at[0, -1].add(0.5) if x.ndim == 3 else x, "one step"),
+        (lambda x: x.at[-1, -1].add(5.0) if x.ndim == 3 else x, "ten steps"),
+        (lambda x: x if x.ndim == 3 else x.at[-1].add(0.5), "reset"),
+        (lambda x: 0 * x if x.ndim == 3 else x, "one step"),
+        (lambda x: jnp.broadcast_to(x[:, :1], x.shape) if x.ndim == 3 else x, "one step"),
+        (lambda x: x.at[4, 3].set(jnp.nan) if x.ndim == 3 else x, "1 environments not finite"),
+    ],
+    ids=["last at the first step", "last at the tenth", "reset", "zeros", "all the same", "NaN on the way"],
+)
+def test_an_environment_that_is_wrong_is_found(change: Any, wrong: str) -> None:
+    found = compare(toys.reaching_env(), 16, 20, changed(change))["changed"]
+    assert any(wrong in told for told in found.wrong), found
+
+
+def test_what_is_allowed_is_bounded_however_chaotic_an_environment() -> None:
+    chaotic = Apart(9.0, 9.0, 0)
+    assert Differences(0.0, Apart(0.09, 0.09, 0), chaotic).wrong == []
+    assert len(Differences(0.0, Apart(0.2, 0.2, 1), chaotic).wrong) == 3
 
 
 # Processes
@@ -187,37 +235,59 @@ def sitecustomize(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_check_that_crashes_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sitecustomize("import os; os.kill(os.getpid(), 11)", tmp_path, monkeypatch)
-    finding = processes.run_check("devices")
-    assert not finding.ok
-    assert signal.SIGSEGV.name in finding.text
+    first, second = processes.run_group(["devices", "update"])
+    assert not first.ok
+    assert signal.SIGSEGV.name in first.text
+    assert (second.ok, second.text) == (False, "not reached")
+
+
+def test_a_check_that_is_killed_blames_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sitecustomize("import os; os.kill(os.getpid(), 9)", tmp_path, monkeypatch)
+    (finding,) = processes.run_group(["devices"])
+    assert "memory" in finding.text
+    assert "free memory" in finding.remedy
 
 
 def test_a_check_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sitecustomize("import time; time.sleep(60)", tmp_path, monkeypatch)
-    finding = processes.run_check("devices", time_out=1.0)
+    (finding,) = processes.run_group(["devices"], time_out=1.0)
     assert not finding.ok
-    assert "hangs" in finding.text
+    assert "no answer" in finding.text
 
 
-def test_a_check_that_fails_is_a_finding() -> None:
-    finding = processes.run_check("no such check")
-    assert not finding.ok
-    assert "KeyError" in finding.text
-    assert "report" in finding.remedy
+def test_a_check_that_fails_is_a_finding_and_those_before_it_are_kept() -> None:
+    first, second = processes.run_group(["devices", "no such check"])
+    assert first.ok
+    assert not second.ok
+    assert "KeyError" in second.text
+    assert "report" in second.remedy
 
 
-@pytest.mark.parametrize("name", checks.checks_of(long=False))
-def test_this_machine_computes_right(name: str) -> None:
-    """Compiled as users compile, each in a process of its own."""
-    finding = processes.run_check(name)
-    assert finding.ok, finding
+@pytest.mark.parametrize("group", checks.checks_of(long=False), ids=lambda group: next(iter(group)))
+def test_this_machine_computes_right(group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled as users compile, in processes of their own."""
+    right_in_a_process(list(group), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "name", ["brax/hopper", *(f"brax/inverted_pendulum {x}" for x in BACKENDS[1:]), "playground/CartpoleBalance"]
+)
+def test_environments_step_right_however_they_are_compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right_in_a_process([name], monkeypatch)
+
+
+def right_in_a_process(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("XLA_FLAGS", "PJRT_NPROC"):
+        monkeypatch.delenv(variable, raising=False)
+    for finding in processes.run_group(names, time_out=250.0):
+        assert finding.ok, finding
 
 
 # The command
 
 
 def findings(*given: tuple[str, Finding]) -> Any:
-    return lambda names: iter(given)
+    return lambda groups: iter(given)
 
 
 def test_check_says_what_is_right(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +312,9 @@ def test_check_says_what_is_wrong_and_what_to_do(
 
 
 def test_all_checks_are_run_and_long_ones_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "run_check", lambda name: Finding(True, name))
-    short, long = (checks.checks_of(long=long) for long in (False, True))
-    assert short.keys() < long.keys()
-    assert {name: finding.text for name, finding in processes.run_checks(list(long))} == {name: name for name in long}
+    monkeypatch.setattr(processes, "run_group", lambda names: [Finding(True, name) for name in names])
+    short, long = ([list(group) for group in checks.checks_of(long=long)] for long in (False, True))
+    assert short == long[: len(short)]
+    assert len(long) > len(short)
+    found = {name: finding.text for name, finding in processes.run_checks(long)}
+    assert found == {name: name for group in long for name in group}

@@ -22,7 +22,7 @@ STEPS = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_evaluation_finds_the_return_of_training(name: str) -> None:
-    num_envs = 64 if name.startswith(("gymnax", "brax", "envpool")) else 8
+    num_envs = 16 if name.startswith("playground") else 64
     config = TrainConfig(
         num_envs=num_envs,
         num_steps=STEPS[name],
@@ -39,5 +39,6 @@ def test_evaluation_finds_the_return_of_training(name: str) -> None:
     reported, episodes = (float(metrics[metric][0, 0, 0]) for metric in ("episode_return", "episodes"))
     assert np.isfinite(played).all()
     assert episodes >= num_envs
-    error = played.std() * np.sqrt(1 / len(played) + 1 / episodes)
-    assert abs(played.mean() - reported) < stats.norm.isf(1e-4) * error + 1e-3 * abs(reported)
+    allowed = stats.norm.isf(1e-4) * played.std() * np.sqrt(1 / len(played) + 1 / episodes) + 1e-3 * abs(reported)
+    assert allowed < 0.5 * abs(reported)  # or this shows nothing
+    assert abs(played.mean() - reported) < allowed

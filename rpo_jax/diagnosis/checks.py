@@ -1,28 +1,31 @@
-"""What `rpo-jax check` looks at. Each check runs in a process of its own, since a fault may end or hang it."""
+"""What `rpo-jax check` looks at."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.advantages import generalized_advantage_estimation
 from rpo_jax.agent import Agent, flatten, make_agent, make_optimizer
 from rpo_jax.compiling import jit
 from rpo_jax.config import Hyperparams, TrainConfig
 from rpo_jax.diagnosis import numpy_update
-from rpo_jax.diagnosis.stepping import SEGMENT, compare
+from rpo_jax.diagnosis.stepping import compare
 from rpo_jax.envs import SUITES, Dynamics, Environment, Successor, make_env, vectorize
 from rpo_jax.envs.brax_suite import BACKENDS
-from rpo_jax.losses import standardize
-from rpo_jax.probe import ANOTHER, failed_probes
+from rpo_jax.probe import BROKEN, failed_probes, remedy
 from rpo_jax.rpo import init, train
-from rpo_jax.types import Batch
+from rpo_jax.types import Batch, TrainingState
 from rpo_jax.update import draw_offsets, shuffle, update_policy
 
-NUM_ENVS = 1024
+NUM_ENVS, NUM_STEPS = 128, 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,29 +44,37 @@ class Finding:
 
 
 def devices() -> Finding:
-    """What JAX finds to compute on."""
-    found = jax.devices()
-    return Finding(True, f"{len(found)} x {found[0].device_kind} ({found[0].client.platform_version.splitlines()[0]})")
+    """What JAX finds to compute on, and with what."""
+    found, release = jax.devices(), version("jaxlib")
+    text = f"{len(found)} x {found[0].device_kind} ({found[0].client.platform_version.splitlines()[0]})"
+    if release in BROKEN:
+        return Finding(False, f"jaxlib {release}: {BROKEN[release]}", remedy())
+    if found[0].platform == "cpu" and shutil.which("nvidia-smi"):
+        return Finding(False, f"{text}, and the NVIDIA GPU is not used", "pip install 'rpo_jax[cuda13]', or [cuda12]")
+    return Finding(True, text)
 
 
 def known_faults() -> Finding:
-    """What XLA is known to have computed wrong, compiled as a user's own program."""
-    failed = failed_probes(jax.jit)
-    if not _crashing_sums():
-        failed.append("jax issue 40412")
-    text = f"wrong: {', '.join(failed)}" if failed else "programs of your own compute right"
-    return Finding(not failed, text, ANOTHER)
+    """What XLA is known to have computed wrong, compiled as a user's own program and as one of rpo_jax."""
+    ways = {"programs of your own": jax.jit, "programs of rpo_jax": jit}
+    failed = [f"{way} ({', '.join(names)})" for way, make in ways.items() if (names := failed_probes(make))]
+    return _finding(not failed, f"{' and '.join(failed or ways)} are {'wrong' if failed else 'right'}")
 
 
-def own_programs() -> Finding:
-    """The same, compiled as rpo_jax compiles its programs."""
-    failed = failed_probes(jit)
-    text = f"wrong: {', '.join(failed)}" if failed else "programs of rpo_jax compute right"
-    return Finding(not failed, text, ANOTHER)
+def crashes() -> Finding:
+    """Sums that ended or hung the process, jax issues 39257 and 40412."""
+    random, right = np.random.default_rng(3), True
+    for shape in ((3, 1, 2, 2, 8, 8, 8), (1, 3, 2, 2, 8, 8, 8)):
+        x, y = random.normal(size=(2, *shape)).astype(np.float32)
+        right &= np.allclose(jax.jit(lambda x, y: (x * y).sum(3))(x, y), (x * y).sum(3), atol=1e-5)
+    x, y = np.full((6, 4, 5), 0.5, np.float32), np.ones((6, 4, 5, 7, 7, 7, 7, 7), np.float32)
+    sums = jax.jit(lambda x, y: jnp.log((x.reshape((*x.shape, 1, 1, 1, 1, 1)) * y).sum(2)))(x, y)
+    right &= np.allclose(sums, np.log(2.5))
+    return _finding(right, f"sums over arrays of many axes are {'right' if right else 'wrong'}")
 
 
-def update_by_numpy() -> Finding:
-    """One update of RPO by XLA and by NumPy."""
+def update() -> Finding:
+    """Advantages, and one update of RPO, by XLA and by NumPy."""
     # With a large epsilon a step of Adam is nearly proportional to the gradient, so that its size is tested too.
     agent, hyperparams = _small_agent(), Hyperparams(adam_epsilon=1.0, learning_rate=1.0, entropy_coefficient=0.01)
     state = jit(partial(init, agent))(hyperparams, jax.random.key(0))
@@ -75,24 +86,22 @@ def update_by_numpy() -> Finding:
     minibatches = jax.tree.map(np.asarray, jit(partial(_minibatches, agent))(batch, key, hyperparams))
     expected = numpy_update.update(params, minibatches, hyperparams)
     moved = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (params, expected)), strict=True))
-    apart = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (found, expected)), strict=True))
-    return Finding(
-        bool(apart < 1e-3 * moved), f"differs from NumPy's by {apart / moved:.0e} of the largest change", ANOTHER
-    )
+    apart = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (found, expected)), strict=True)) / moved
+    of_advantages = _advantages_apart(random)
+    text = f"an update differs from NumPy's by {apart:.0e} of the largest change, advantages by {of_advantages:.0e}"
+    return _finding(apart < 1e-3 and of_advantages < 1e-4, text)
 
 
-def same_bits() -> Finding:
+def repetition() -> Finding:
     """The same program twice."""
     agent = _small_agent()
     run = jit(partial(train, agent, Hyperparams()))
-    first, second = (jax.tree.leaves(run(jax.random.key(0))[0].params) for _ in range(2))
-    same = all((np.asarray(x) == np.asarray(y)).all() for x, y in zip(first, second, strict=True))
+    first, second = (jax.tree.leaves(_without_keys(run(jax.random.key(0)))) for _ in range(2))
+    same = all(np.array_equal(x, y, equal_nan=True) for x, y in zip(first, second, strict=True))
+    text = f"a program run twice gives {'the same' if same else 'other'} bits"
     if same or jax.default_backend() == "cpu":
-        text = "a program run twice gives the same bits" if same else "a program run twice gives other bits"
-        return Finding(bool(same), text, ANOTHER)
-    return Finding(
-        True, "a program run twice gives other bits; XLA_FLAGS=--xla_gpu_deterministic_ops=true makes it not"
-    )
+        return _finding(same, text)
+    return Finding(True, f"{text}; to try: XLA_FLAGS=--xla_gpu_deterministic_ops=true")
 
 
 def products() -> Finding:
@@ -104,46 +113,54 @@ def products() -> Finding:
         with jax.default_matmul_precision(None if precision == "default" else precision):
             errors[precision] = np.abs(np.asarray(jit(jnp.matmul)(x, x)) - exact).max() / np.abs(exact).max()
     text = f"products are right to {errors['default']:.0e}, and to {errors['highest']:.0e} with the highest precision"
-    return Finding(bool(errors["highest"] < 1e-5 and errors["default"] < 0.05), text, ANOTHER)
+    return _finding(errors["highest"] < 1e-5 and errors["default"] < 0.05, text)
 
 
 def environment(name: str, **options: str) -> Finding:
-    """Resets and steps of an environment, compiled as users do, against a program without fused kernels."""
-    found = compare(make_env(name, **options), NUM_ENVS, SEGMENT)
-    text = f"{NUM_ENVS} environments step and reset as without fused kernels, to {found.steps.first:.0e}"
-    return Finding(found.small, text, ANOTHER)
+    """Resets and steps of an environment, as users and as rpo_jax compile it, against one without fused kernels."""
+    found = compare(make_env(name, **options), NUM_ENVS, NUM_STEPS)
+    wrong = [f"{way}: {', '.join(differences.wrong)}" for way, differences in found.items() if differences.wrong]
+    apart = max(differences.steps.first for differences in found.values())
+    return _finding(not wrong, "; ".join(wrong) or f"steps are those without fused kernels, to {apart:.0e}")
 
 
-def checks_of(*, long: bool) -> dict[str, Callable[[], Finding]]:
-    """The checks by name; those of suites that are installed."""
-    environments = {"gymnax/Pendulum-v1": {}, "brax/hopper": {}}
-    if long:
-        tasks = ("brax/halfcheetah", "brax/pusher", "brax/walker2d", "playground/CartpoleBalance")
-        environments |= {task: {} for task in tasks}
-        environments |= {f"brax/hopper {backend}": {"backend": backend} for backend in BACKENDS[1:]}
-    environments = {
-        name: partial(environment, name.partition(" ")[0], **options)
-        for name, options in environments.items()
-        if find_spec(SUITES[name.partition("/")[0]].module)
-    }
-    return {
-        "devices": devices,
-        "known faults": known_faults,
-        "rpo_jax's programs": own_programs,
-        "update": update_by_numpy,
-        "repetition": same_bits,
-        "products": products,
-        **environments,
-    }
+# Each group has a process of its own; what may crash has one to itself.
+GENERAL = (devices, known_faults, update, repetition, products)
+SHORT = ("gymnax/Pendulum-v1", "brax/inverted_pendulum")
+LONG = (
+    *("brax/halfcheetah", "brax/hopper", "brax/pusher", "brax/walker2d", "playground/CartpoleBalance"),
+    *(f"brax/inverted_pendulum {backend}" for backend in BACKENDS[1:]),
+)
 
 
-def _crashing_sums() -> bool:
-    """Jax issue 40412: sums over an axis of arrays of seven, one of them of size 1; it ended the process."""
-    random, right = np.random.default_rng(3), True
-    for shape in ((3, 1, 2, 2, 8, 8, 8), (1, 3, 2, 2, 8, 8, 8)):
-        x, y = random.normal(size=(2, *shape)).astype(np.float32)
-        right &= np.allclose(jax.jit(lambda x, y: (x * y).sum(3))(x, y), (x * y).sum(3), atol=1e-5)
-    return bool(right)
+def checks_of(*, long: bool) -> list[dict[str, Callable[[], Finding]]]:
+    """The checks by name, in groups that share a process; those of suites that are installed."""
+    names = (*SHORT, *LONG) if long else SHORT
+    environments = [
+        {name: partial(environment, task, **({"backend": backend} if backend else {}))}
+        for name in names
+        for task, _, backend in [name.partition(" ")]
+        if find_spec(SUITES[task.partition("/")[0]].module)
+    ]
+    general = {check.__name__.replace("_", " "): check for check in GENERAL}
+    return [general, {"crashes": crashes}, *environments]
+
+
+def _finding(ok: Any, text: str) -> Finding:
+    return Finding(bool(ok), text, "" if ok else remedy())
+
+
+def _advantages_apart(random: np.random.Generator) -> float:
+    shape = 32, 64
+    rewards, values, next_values = random.normal(size=(3, *shape)).astype(np.float32)
+    terminated, truncated = random.uniform(size=(2, *shape)) < 0.1
+    rows = rewards, values, next_values, terminated, terminated | truncated
+    found, _ = jit(partial(generalized_advantage_estimation, gamma=0.99, gae_lambda=0.95))(*rows)
+    return float(np.abs(np.asarray(found) - numpy_update.advantages(*rows)).max())
+
+
+def _without_keys(result: tuple[TrainingState, Any]) -> Any:
+    return result[0].replace(key=None, env_state=None), result[1]
 
 
 def _small_agent() -> Agent:
@@ -181,13 +198,11 @@ def _random_batch(agent: Agent, random: np.random.Generator) -> Batch:
 
 
 def _minibatches(agent: Agent, batch: Batch, key: jax.Array, hyperparams: Hyperparams) -> list[tuple[Batch, jax.Array]]:
-    """What an update learns from, in its order: minibatches and perturbations."""
+    """What an update learns from, in its order: minibatches before normalisation, and perturbations."""
     found = []
     for epoch in range(agent.config.num_epochs):
         key_shuffle, key_offsets = jax.random.split(jax.random.fold_in(key, epoch))
-        shuffled = shuffle(key_shuffle, batch, agent.config)
-        shuffled = shuffled._replace(advantage=jax.vmap(standardize)(shuffled.advantage))
-        offsets = draw_offsets(agent, key_offsets, hyperparams)
+        pairs = shuffle(key_shuffle, batch, agent.config), draw_offsets(agent, key_offsets, hyperparams)
         count = agent.config.num_minibatches
-        found += [jax.tree.map(lambda x, index=index: x[index], (shuffled, offsets)) for index in range(count)]
+        found += [jax.tree.map(lambda x, index=index: x[index], pairs) for index in range(count)]
     return found

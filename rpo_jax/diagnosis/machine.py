@@ -8,16 +8,8 @@ from rpo_jax.cores import num_cores
 from rpo_jax.probe import processor
 
 PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "mujoco-mjx", "playground")
-FEATURES = (
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_tile",
-    "asimd",
-    "sve",
-)  # that kernels choose by
+# By which XLA chooses kernels.
+FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
 
 
 def describe_machine() -> list[str]:

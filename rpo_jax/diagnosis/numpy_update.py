@@ -19,13 +19,16 @@ def update(params: Any, minibatches: Iterable[tuple[Batch, Any]], hyperparams: H
 
     Args:
         params: flax's, of the actor-critic.
-        minibatches: each a batch [B, ...] with normalised advantages, and the perturbation of its samples [B, A].
+        minibatches: each a batch [B, ...] before its advantages are normalised, and the perturbation of its samples
+            [B, A].
         hyperparams: plain numbers.
     """
     params = _float64(params)
     first, second = jax.tree.map(np.zeros_like, params), jax.tree.map(np.zeros_like, params)
     for step, (batch, offsets) in enumerate(minibatches, 1):
-        grads = {"params": gradients(params["params"], _float64(batch), _float64(offsets), hyperparams)}
+        batch, offsets = _float64((batch, offsets))
+        batch = batch._replace(advantage=standardize(batch.advantage))
+        grads = {"params": gradients(params["params"], batch, offsets, hyperparams)}
         norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
         grads = jax.tree.map(lambda g, norm=norm: g * min(1.0, hyperparams.max_grad_norm / norm), grads)
         first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, grads)
@@ -62,6 +65,22 @@ def gradients(params: Any, batch: Batch, offsets: np.ndarray, hyperparams: Hyper
         "value": _backward(params["value"], value_layers, of_value[:, None]),
         "log_scale": of_log_scale,
     }
+
+
+def standardize(x: np.ndarray) -> np.ndarray:
+    """Zero mean and unit deviation."""
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
+def advantages(
+    rewards: np.ndarray, values: np.ndarray, next_values: np.ndarray, terminated: np.ndarray, ended: np.ndarray
+) -> np.ndarray:
+    """Generalised advantages [T, N] (Schulman et al. 2016, eq. 16), with gamma 0.99 and lambda 0.95; all [T, N]."""
+    found, following = np.zeros(rewards.shape), np.zeros(rewards.shape[1])
+    for t in reversed(range(len(rewards))):
+        delta = rewards[t] + 0.99 * next_values[t] * ~terminated[t] - values[t]
+        found[t] = following = delta + 0.99 * 0.95 * following * ~ended[t]
+    return found
 
 
 def _forward(layers: Any, x: Any) -> tuple[np.ndarray, list[np.ndarray]]:

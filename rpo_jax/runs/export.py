@@ -80,7 +80,7 @@ def to_stablehlo(run: LoadedRun, place: tuple[int, int]) -> Program:
     with jax.default_matmul_precision(PRECISION):
         exported = jax.export.export(jax.jit(act(run, place)), platforms=PLATFORMS)(obs)
     content = bytes(exported.serialize())
-    return Program("policy.stablehlo", content, jax.export.deserialize(bytearray(content)).call)
+    return Program("policy.stablehlo", content, jit(jax.export.deserialize(bytearray(content)).call))
 
 
 def to_onnx(run: LoadedRun, place: tuple[int, int]) -> Program:
