@@ -31,8 +31,9 @@ BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS))
 def use_cpu_cores(count: int | None = None) -> None:
     """Gives a CPU one XLA device per core, over which runs are spread; call it before JAX starts.
 
-    Programs of your own get the options that rpo_jax compiles its own with, by `XLA_FLAGS`; and the devices no helper
-    threads beyond the cores, by `PJRT_NPROC`. Neither replaces what is set already; child processes inherit both.
+    Sets two environment variables, unless they are set, which child processes inherit. `XLA_FLAGS`: programs of your
+    own are compiled with the options of those of rpo_jax. `PJRT_NPROC`: the devices get no helper threads beyond the
+    cores.
 
     Args:
         count: devices; the cores that this process may use if None.

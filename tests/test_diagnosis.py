@@ -20,7 +20,6 @@ from rpo_jax.diagnosis import checks, numpy_update, processes
 from rpo_jax.diagnosis.checks import Finding
 from rpo_jax.diagnosis.machine import describe_machine
 from rpo_jax.diagnosis.stepping import Apart, Differences, compare
-from rpo_jax.envs.brax_suite import BACKENDS
 
 # The probe
 
@@ -269,9 +268,7 @@ def test_this_machine_computes_right(group: Any, monkeypatch: pytest.MonkeyPatch
     right_in_a_process(list(group), monkeypatch)
 
 
-@pytest.mark.parametrize(
-    "name", ["brax/hopper", *(f"brax/inverted_pendulum {x}" for x in BACKENDS[1:]), "playground/CartpoleBalance"]
-)
+@pytest.mark.parametrize("name", ["brax/hopper", "playground/CartpoleBalance"])
 def test_environments_step_right_however_they_are_compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right_in_a_process([name], monkeypatch)
 
