@@ -582,7 +582,7 @@ def correctness(runs: list[dict[str, Any]]) -> str:
     header = ["jaxlib", "suite", "environments", "right", "one step", "nudged", "ten steps", "nudged", "not right"]
     return f"""## Do environments step the same with and without XLA's fused kernels?
 
-100 steps of random actions, as plain `jax.jit` compiles them and as rpo_jax does, against a program without XLA's library
+100 steps of random actions, as plain `jax.jit` and as rpo_jax compile them, against a program without XLA's library
 of fused kernels, each from the states that the latter reached every ten steps. Differences are relative to 1 + |value|:
 of each environment the median over ten segments, and of these the greatest. Contacts make much of little, so beside
 each stands what the latter program makes of its own states when they are nudged by a millionth; ten times that, and

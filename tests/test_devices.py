@@ -20,6 +20,7 @@ from rpo_jax.rollout import collect_rollout
 from rpo_jax.sharing import AXIS, Share
 
 SCRIPT = Path(__file__).parent / "on_eight_devices.py"
+pytestmark = pytest.mark.timeout(900)  # the first waits for that script, which compiles for minutes on few cores
 
 
 @pytest.fixture(scope="module")
