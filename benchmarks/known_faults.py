@@ -194,7 +194,7 @@ def main(
             python = sys.executable if release == version("jax") else _environment(Path(folder), release)
             for name in names or FAULTS:
                 row = {"fault": name, "jax": release, "outcome": _outcome(python, FAULTS[name])}
-                row |= {"command": command(), "machine": machine()}
+                row |= {"command": command(), "machine": machine(release)}
                 Console(stderr=True).print(row["jax"], name, row["outcome"])
                 rows = json.loads(path.read_text())["runs"] if path.exists() else []
                 others = [known for known in rows if (known["fault"], known["jax"]) != (name, release)]

@@ -76,14 +76,14 @@ EXPERIMENTS = {"ppo-vs-rpo": ppo_vs_rpo}
 def main(
     experiments: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(EXPERIMENTS),
     *,
-    next: Annotated[bool, tyro.conf.arg(help="do only the next part")] = False,
+    only_next: Annotated[bool, tyro.conf.arg(name="next", help="do only the next part")] = False,
 ) -> None:
     """Does the parts of these experiments that `results/paper-*.json` do not hold yet."""
     for experiment in experiments:
         for part in EXPERIMENTS[experiment]():
             if part.label not in {run["label"] for run in _recorded(experiment)}:
                 do(part)
-                if next:
+                if only_next:
                     return
 
 

@@ -92,10 +92,10 @@ def command() -> str:
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
-def machine() -> str:
-    """What it ran on."""
+def machine(release: str = jax.__version__) -> str:
+    """What it ran on, with that version of JAX."""
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    versions = f"Python {platform.python_version()}, jax {jax.__version__}"
+    versions = f"Python {platform.python_version()}, jax {release}"
     used = "" if num_cores() == os.cpu_count() else f"{num_cores()} of "
     return f"{used}{os.cpu_count()} cores of {platform.machine()}, devices {devices}, {versions}"
 

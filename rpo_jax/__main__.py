@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 def main() -> int:
     """Sets up a process that is the command's own, and runs it."""
-    # Up to 0.10.1 jaxlib prints kilobytes for each program that it finds in its cache (jax issue 38445). Read when JAX
-    # is imported, as the command does.
+    # Up to 0.10.1 jaxlib prints kilobytes for each program that it finds in its cache, as errors (jax issue 38445);
+    # other errors of XLA are raised too. JAX reads this when it is imported.
     if version("jaxlib") in ("0.10.0", "0.10.1"):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from rpo_jax.cli import main as run
