@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 
 from rpo_jax.envs import SUITES, brax_suite
-from study import RESULTS, command, machine, users_environment, write
+from study import command, machine, records, users_environment, write
 
 NUM_STEPS = 100
 TIME_OUT = 1200.0  # seconds
@@ -41,19 +41,14 @@ def main(
     backends: Annotated[tuple[str, ...], tyro.conf.arg(help="of Brax")] = brax_suite.BACKENDS,
 ) -> None:
     """Writes `results/correctness.json`."""
-    path = RESULTS / "correctness.json"
     for size in num_envs:
         for env, backend in _environments(suites, backends):
             place = {"env": env, "backend": backend, "num_envs": size, "jaxlib": version("jaxlib")}
-            if any(place.items() <= row.items() for row in _rows(path)):
+            if any(place.items() <= row.items() for row in records("correctness")):
                 continue
             row = {**place, **_measured(env, backend, size), "command": command(), "machine": machine()}
             Console(stderr=True).print(row)
-            write(path.stem, [*_rows(path), row])
-
-
-def _rows(path: Any) -> list[dict[str, Any]]:
-    return json.loads(path.read_text())["runs"] if path.exists() else []
+            write("correctness", [*records("correctness"), row])
 
 
 def _environments(suites: tuple[str, ...], backends: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ Each program is a fault in small, written after the report that is named; it pri
 runs in a process of its own. Faults of GPUs run here on a CPU, which says nothing about a GPU: run it there too.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from rich.console import Console
 
-from study import RESULTS, command, machine, users_environment, write
+from study import command, machine, records, users_environment, write
 
 TIME_OUT = 120.0  # seconds
 
@@ -188,7 +187,6 @@ def main(
     jax: Annotated[tuple[str, ...], tyro.conf.arg(help="versions; the installed one if not given")] = (),
 ) -> None:
     """Writes `results/known_faults.json`."""
-    path = RESULTS / "known_faults.json"
     for release in jax or (version("jax"),):
         with tempfile.TemporaryDirectory() as folder:
             python = sys.executable if release == version("jax") else _environment(Path(folder), release)
@@ -196,9 +194,9 @@ def main(
                 row = {"fault": name, "jax": release, "outcome": _outcome(python, FAULTS[name])}
                 row |= {"command": command(), "machine": machine(release)}
                 Console(stderr=True).print(row["jax"], name, row["outcome"])
-                rows = json.loads(path.read_text())["runs"] if path.exists() else []
-                others = [known for known in rows if (known["fault"], known["jax"]) != (name, release)]
-                write(path.stem, [*others, row])
+                place = name, release
+                others = [known for known in records("known_faults") if (known["fault"], known["jax"]) != place]
+                write("known_faults", [*others, row])
 
 
 def _environment(folder: Path, release: str) -> str:

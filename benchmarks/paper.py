@@ -4,7 +4,6 @@
 holds of it. Ctrl-C or SIGTERM stops it within seconds; the same command goes on.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from rpo_jax import Checkpoints, fit, seeds
 from rpo_jax.runs.folder import told
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.spec import make_spec
-from study import RESULTS, command, machine, record, write
+from study import command, machine, record, records, write
 
 CHECKPOINTS = Path(__file__).parent.parent / "runs" / "paper"
 ALPHAS = [0.0, 0.5]  # PPO is RPO with alpha 0
@@ -81,7 +80,7 @@ def main(
     """Does the parts of these experiments that `results/paper-*.json` do not hold yet."""
     for experiment in experiments:
         for part in EXPERIMENTS[experiment]():
-            if part.label not in {run["label"] for run in _recorded(experiment)}:
+            if part.label not in {run["label"] for run in records(f"paper-{experiment}")}:
                 do(part)
                 if only_next:
                     return
@@ -100,12 +99,8 @@ def do(part: Part) -> None:
     if result.interrupted:
         sys.exit("interrupted; the same command goes on")
     row = {"command": command(), "machine": machine(), **record(part.label, spec, result)}
-    write(f"paper-{part.experiment}", [*_recorded(part.experiment), row])
-
-
-def _recorded(experiment: str) -> list[dict[str, Any]]:
-    path = RESULTS / f"paper-{experiment}.json"
-    return json.loads(path.read_text())["runs"] if path.exists() else []
+    name = f"paper-{part.experiment}"
+    write(name, [*records(name), row])
 
 
 if __name__ == "__main__":

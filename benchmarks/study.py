@@ -35,7 +35,7 @@ def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
         One record per run: label, summary, and curves of every setting and seed.
     """
     path = RESULTS / f"{name}.json"
-    done = {record["label"] for record in _records(path) if _is_of(record, specs.get(record["label"]))}
+    done = {record["label"] for record in records(name) if _is_of(record, specs.get(record["label"]))}
     for label, spec in specs.items():
         if label in done:
             continue
@@ -45,12 +45,14 @@ def run_study(name: str, specs: Mapping[str, RunSpec]) -> list[dict[str, Any]]:
             sys.exit(f"an environment failed: {told(spec, result.failure)}")
         if result.interrupted:
             sys.exit(f"interrupted; what was done is in {path}, and the same command goes on from there")
-        others = [record for record in _records(path) if record["label"] != label]  # of another process among them
+        others = [record for record in records(name) if record["label"] != label]  # of another process among them
         write(name, [*others, {"command": command(), "machine": machine(), **record(label, spec, result)}])
-    return [record for record in _records(path) if record["label"] in specs]
+    return [record for record in records(name) if record["label"] in specs]
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def records(name: str) -> list[dict[str, Any]]:
+    """What `results/NAME.json` holds, each with its command and machine."""
+    path = RESULTS / f"{name}.json"
     if not path.exists():
         return []
     content = json.loads(path.read_text())
