@@ -60,8 +60,8 @@ WORKS = {
 }
 GPU_WORKS = {
     f"{env.partition('/')[2]}-{seeds}-seeds": Work(env, seeds, 4096, steps, 4, 8, updates)
-    for env, steps, updates in ((PENDULUM, 32, 100), ("brax/hopper", 16, 50), ("brax/ant", 16, 50))
-    for seeds in (1, 16, 256)
+    for seeds, updates in ((1, 50), (16, 20), (256, 4))
+    for env, steps in ((PENDULUM, 32), ("brax/hopper", 16), ("brax/ant", 16))
 }
 
 
@@ -136,7 +136,7 @@ class Options:
 class Worker:
     """A process that trains when told to."""
 
-    def __init__(self, python: str, program: str, work: Work, errors: Path, gpu: bool):
+    def __init__(self, python: str, program: str, work: Work, errors: Path, environment: dict[str, str]):
         self._work, self._errors = work, errors
         self._seconds: list[float] = []
         began = time.perf_counter()
@@ -147,7 +147,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env=_environment(gpu),
+                env=environment,
             )
         self._trainings = self._read()["trainings"]
         self._first = time.perf_counter() - began
@@ -260,7 +260,7 @@ def measure(
     def start(library: str) -> Worker:
         console.print(f"{name}: {library} compiles")
         known, errors = LIBRARIES[library], Path(folder) / f"{library}.txt"
-        return Worker(pythons[library], known.worker, known.part(work), errors, options.gpu)
+        return Worker(pythons[library], known.worker, known.part(work), errors, _environment(options.gpu))
 
     def train(library: str) -> None:
         console.print(f"{name}: {library}: {workers[library].train():,.0f} steps/s")
