@@ -32,6 +32,7 @@ FLAGS = {
     "loops, small graphs": f"{LOOPS} {SMALL}",
     "loops, small graphs, unrolled": f"{LOOPS} {SMALL} --xla_gpu_command_buffer_unroll_loops=true",
     "no command buffers": "--xla_gpu_enable_command_buffer=",
+    "no Triton products": "--xla_gpu_enable_triton_gemm=false",
 }
 SAME = """
 import json, sys, time
@@ -75,7 +76,8 @@ for plane in data.planes:
         if not line.name.startswith("Stream"):
             continue
         for event in line.events:
-            kinds[event.name].append(event.duration_ns)
+            size = next((str(value) for key, value in event.stats if key == "memcpy_details"), "")
+            kinds[f"{event.name} {size}".strip()].append(event.duration_ns)
             spans.append((event.start_ns, event.start_ns + event.duration_ns))
 rows = sorted(((sum(x), len(x), name) for name, x in kinds.items()), reverse=True)
 begin, end = min(a for a, _ in spans), max(b for _, b in spans)
