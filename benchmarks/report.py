@@ -151,7 +151,7 @@ Pendulum-v1, preset `fast`, each row one compiled call.
 """
 
 
-def throughput(runs: list[dict[str, Any]]) -> str:
+def throughput(runs: list[dict[str, Any]], where: str = "", more: str = "") -> str:
     """Speed of whole training beside other libraries."""
     rows, notes = [], {}
     for run in runs:
@@ -172,7 +172,7 @@ def throughput(runs: list[dict[str, Any]]) -> str:
                     f"{ours / result['steps_per_second']:.2f}",
                     _seconds(result["first_call_seconds"]),
                     _seconds(result["compile_seconds"]),
-                    f"{result['peak_bytes'] / 2**30:.1f} GiB",
+                    f"{result.get('peak_device_bytes', result['peak_bytes']) / 2**30:.1f} GiB",
                 ]
             )
     header = [
@@ -187,17 +187,49 @@ def throughput(runs: list[dict[str, Any]]) -> str:
         "peak memory",
     ]
     differences = "\n".join(f"- {note}." for note in notes.values())
-    return f"""## How fast beside other libraries?
+    return f"""## How fast beside other libraries{where}?
 
 Whole training, 64-64 tanh networks, observation and reward normalisation; the median of {_calls(runs)} calls, libraries
 taking turns. The first call runs from the start of the process, imports included, to the end of its first training;
 less a median call, that is start and compilation. rpo_jax shuffles whole environments, except in the paper's work; Brax
-works run on backend `spring`. What was run, and where its work is not the same:
+works run on backend `spring`. {more}What was run, and where its work is not the same:
 
 {differences}
 
 {_table(header, rows)}
 {_sources(runs)}"""
+
+
+def gpu_flags(runs: list[dict[str, Any]]) -> str:
+    """What XLA's options for command buffers change."""
+    rows = [[run["work"], f"`{run['flags'] or 'none'}`", f"{run['steps_per_second']:,.0f}"] for run in runs]
+    return f"""## Which of XLA's options make a GPU faster?
+
+A loop's kernels are started one by one by the host, or all at once where XLA records them in a command buffer, which it
+does by itself. Processes took turns.
+
+{_table(["work", "options", "steps/s"], rows)}
+"""
+
+
+def gpu_kernels(runs: list[dict[str, Any]]) -> str:
+    """What training launches."""
+    rows = [
+        [
+            run["work"],
+            f"{run['launches'] / run['rounds']:,.0f}",
+            f"{1e3 * run['busy_seconds'] / run['rounds']:.1f} ms",
+            f"{1e3 * run['seconds'] / run['rounds']:.1f} ms",
+        ]
+        for run in runs
+    ]
+    return f"""## What does a round of training launch on a GPU?
+
+By JAX's profiler, under which XLA records no command buffers: the gaps between kernels are wider, and copies slower,
+than they are otherwise. `results/gpu_kernels.json` names the longest kernels.
+
+{_table(["work", "kernels a round", "the GPU is busy", "of"], rows)}
+"""
 
 
 def _calls(runs: list[dict[str, Any]]) -> str:
@@ -709,6 +741,13 @@ SECTIONS = {
     "brax_fast": brax_fast,
     "sweep_speed": sweep_speed,
     "throughput": throughput,
+    "throughput_gpu": partial(
+        throughput,
+        where=" on a GPU",
+        more="Processes compiled side by side, which makes first calls longer; memory is the GPU's. ",
+    ),
+    "gpu_flags": gpu_flags,
+    "gpu_kernels": gpu_kernels,
     "scaling": scaling,
     "scaling_gpu": partial(scaling, picture="scaling_gpu.png", where=" on a GPU"),
     "roofline": roofline,

@@ -92,7 +92,7 @@ LIBRARIES = {
         ("rejax==0.1.3", "gymnax==0.0.9", "brax==0.14.2", "jax==0.10.2"),
         differs="resets every environment at every step, to use it where an episode ends; takes a time limit for the "
         "end of the task; shuffles single samples; updates its moments at every step; has an optimiser each for policy "
-        "and value; clips each element of the gradient; is one CPU device, whose operations use both cores",
+        "and value; clips each element of the gradient; on a CPU it is one device, whose operations use both cores",
     ),
     "Brax PPO": Library(
         "brax_ppo.py",
