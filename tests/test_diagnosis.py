@@ -173,6 +173,18 @@ def test_the_check_of_an_update_sees_one_that_is_off(name: str, monkeypatch: pyt
     assert finding.remedy
 
 
+def test_an_update_that_gives_other_bits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, calls = checks._repeated, []
+
+    def other(first: Any, second: Any) -> Finding:
+        calls.append(own(first, jax.tree.map(lambda x: np.nextafter(x, np.inf), second)))
+        return calls[0]
+
+    monkeypatch.setattr(checks, "_repeated", other)
+    assert not checks.update().ok
+    assert "other bits" in calls[0].text
+
+
 # Environments
 
 
@@ -268,8 +280,8 @@ def test_this_machine_computes_right(group: Any, monkeypatch: pytest.MonkeyPatch
     right_in_a_process(list(group), monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["brax/hopper", "playground/CartpoleBalance"])
-def test_environments_step_right_however_they_are_compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["training", "brax/hopper", "playground/CartpoleBalance"])
+def test_long_checks_pass_here(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right_in_a_process([name], monkeypatch)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from rpo_jax.agent import Agent, flatten, make_agent, make_optimizer
 from rpo_jax.compiling import jit
 from rpo_jax.config import Hyperparams, TrainConfig
 from rpo_jax.diagnosis import numpy_update
-from rpo_jax.diagnosis.stepping import compare
+from rpo_jax.diagnosis.stepping import COMPILERS, compare
 from rpo_jax.envs import SUITES, Dynamics, Environment, Successor, make_env, vectorize
 from rpo_jax.envs.brax_suite import BACKENDS
 from rpo_jax.probe import BROKEN, failed_probes, remedy
@@ -74,7 +74,7 @@ def crashes() -> Finding:
 
 
 def update() -> Finding:
-    """Advantages, and one update of RPO, by XLA and by NumPy."""
+    """Advantages, and one update of RPO, by XLA and by NumPy; and the same update once more."""
     # With a large epsilon a step of Adam is nearly proportional to the gradient, so that its size is tested too.
     agent, hyperparams = _small_agent(), Hyperparams(adam_epsilon=1.0, learning_rate=1.0, entropy_coefficient=0.01)
     state = jit(partial(init, agent))(hyperparams, jax.random.key(0))
@@ -82,26 +82,23 @@ def update() -> Finding:
     params = jax.tree.map(lambda x: x + jnp.asarray(0.1 * random.normal(size=x.shape), x.dtype), state.params)
     state = state.replace(params=params, opt_state=make_optimizer(hyperparams).init(flatten(params)[0]))
     batch, key = _random_batch(agent, random), jax.random.key(1)
-    found = jit(partial(update_policy, agent))(state, batch, key, hyperparams)[0].params
+    program = jit(partial(update_policy, agent))
+    found, again = (program(state, batch, key, hyperparams)[0].params for _ in range(2))
     minibatches = jax.tree.map(np.asarray, jit(partial(_minibatches, agent))(batch, key, hyperparams))
     expected = numpy_update.update(params, minibatches, hyperparams)
     moved = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (params, expected)), strict=True))
     apart = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (found, expected)), strict=True)) / moved
     of_advantages = _advantages_apart(random)
     text = f"an update differs from NumPy's by {apart:.0e} of the largest change, advantages by {of_advantages:.0e}"
-    return _finding(apart < 1e-3 and of_advantages < 1e-4, text)
+    repeated = _repeated(found, again)
+    return _finding(apart < 1e-3 and of_advantages < 1e-4 and repeated.ok, f"{text}; {repeated.text}")
 
 
-def repetition() -> Finding:
-    """The same program twice."""
+def training() -> Finding:
+    """A whole training, twice."""
     agent = _small_agent()
     run = jit(partial(train, agent, Hyperparams()))
-    first, second = (jax.tree.leaves(_without_keys(run(jax.random.key(0)))) for _ in range(2))
-    same = all(np.array_equal(x, y, equal_nan=True) for x, y in zip(first, second, strict=True))
-    text = f"a program run twice gives {'the same' if same else 'other'} bits"
-    if same or jax.default_backend() == "cpu":
-        return _finding(same, text)
-    return Finding(True, f"{text}; to try: XLA_FLAGS=--xla_gpu_deterministic_ops=true")
+    return _repeated(*(_without_keys(run(jax.random.key(0))) for _ in range(2)))
 
 
 def products() -> Finding:
@@ -116,17 +113,16 @@ def products() -> Finding:
     return _finding(errors["highest"] < 1e-5 and errors["default"] < 0.05, text)
 
 
-def environment(name: str, **options: str) -> Finding:
-    """Resets and steps of an environment, as users and as rpo_jax compile it, against one without fused kernels."""
-    found = compare(make_env(name, **options), NUM_ENVS, NUM_STEPS)
+def environment(name: str, ways: Sequence[str] = tuple(COMPILERS), **options: str) -> Finding:
+    """Resets and steps of an environment, compiled in several ways, against one without fused kernels."""
+    found = compare(make_env(name, **options), NUM_ENVS, NUM_STEPS, {way: COMPILERS[way] for way in ways})
     wrong = [f"{way}: {', '.join(differences.wrong)}" for way, differences in found.items() if differences.wrong]
     apart = max(differences.steps.first for differences in found.values())
     return _finding(not wrong, "; ".join(wrong) or f"steps are those without fused kernels, to {apart:.0e}")
 
 
-# Each group has a process of its own; what may crash has one to itself.
-GENERAL = (devices, known_faults, update, repetition, products)
-SHORT = ("gymnax/Pendulum-v1", "brax/inverted_pendulum")
+GENERAL = (devices, known_faults, update, products)
+SHORT = {"ways": ("by jax.jit",)}  # as users compile; `known_faults` and `update` look at how rpo_jax does
 LONG = (
     *("brax/halfcheetah", "brax/hopper", "brax/pusher", "brax/walker2d", "playground/CartpoleBalance"),
     *(f"brax/inverted_pendulum {backend}" for backend in BACKENDS[1:]),
@@ -134,16 +130,37 @@ LONG = (
 
 
 def checks_of(*, long: bool) -> list[dict[str, Callable[[], Finding]]]:
-    """The checks by name, in groups that share a process; those of suites that are installed."""
-    names = (*SHORT, *LONG) if long else SHORT
-    environments = [
-        {name: partial(environment, task, **({"backend": backend} if backend else {}))}
-        for name in names
-        for task, _, backend in [name.partition(" ")]
-        if find_spec(SUITES[task.partition("/")[0]].module)
-    ]
-    general = {check.__name__.replace("_", " "): check for check in GENERAL}
-    return [general, {"crashes": crashes}, *environments]
+    """The checks by name, in groups that share a process; those of suites that are installed.
+
+    What ends its process is the only one or the last of its group.
+    """
+    quick = {
+        **{check.__name__.replace("_", " "): check for check in GENERAL},
+        "gymnax/Pendulum-v1": partial(environment, "gymnax/Pendulum-v1", **SHORT),
+        "crashes": crashes,
+    }
+    groups = [quick, {"brax/inverted_pendulum": partial(environment, "brax/inverted_pendulum", **SHORT)}]
+    if long:
+        groups += [{"training": training}, *({name: _named(name)} for name in LONG if _is_installed(name))]
+    return groups
+
+
+def _named(name: str) -> Callable[[], Finding]:
+    task, _, backend = name.partition(" ")
+    return partial(environment, task, **({"backend": backend} if backend else {}))
+
+
+def _is_installed(name: str) -> bool:
+    return bool(find_spec(SUITES[name.partition("/")[0]].module))
+
+
+def _repeated(first: Any, second: Any) -> Finding:
+    pairs = zip(*map(jax.tree.leaves, (first, second)), strict=True)
+    same = all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
+    text = f"run twice it gives {'the same' if same else 'other'} bits"
+    if same or jax.default_backend() == "cpu":
+        return _finding(same, text)
+    return Finding(True, f"{text}; to try: XLA_FLAGS=--xla_gpu_deterministic_ops=true")
 
 
 def _finding(ok: Any, text: str) -> Finding:
