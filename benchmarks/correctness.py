@@ -13,6 +13,7 @@ import time
 from importlib.metadata import version
 from typing import Annotated, Any
 
+import jax
 import tyro
 from rich.console import Console
 
@@ -41,9 +42,10 @@ def main(
     backends: Annotated[tuple[str, ...], tyro.conf.arg(help="of Brax")] = brax_suite.BACKENDS,
 ) -> None:
     """Writes `results/correctness.json`."""
+    device = jax.devices()[0].device_kind
     for size in num_envs:
         for env, backend in _environments(suites, backends):
-            place = {"env": env, "backend": backend, "num_envs": size, "jaxlib": version("jaxlib")}
+            place = {"env": env, "backend": backend, "num_envs": size, "jaxlib": version("jaxlib"), "device": device}
             if any(place.items() <= row.items() for row in records("correctness")):
                 continue
             row = {**place, **_measured(env, backend, size), "command": command(), "machine": machine()}

@@ -92,13 +92,17 @@ def warn_of_faults(platform: str) -> None:
 
 def _remembered(platform: str) -> list[str]:
     """The probes that fail, made once for a machine; none where they cannot be made."""
-    memory = _memory(platform)
+    try:
+        device = jax.local_devices(backend=platform)[0]
+    except RuntimeError:  # what is compiled is for another machine
+        return []
+    memory = _memory(device)
     try:
         return [str(name) for name in json.loads(memory.read_text())["failed"]]
     except (OSError, ValueError, KeyError, TypeError):
         pass
     try:
-        with jax.default_device(jax.local_devices(backend=platform)[0]):
+        with jax.default_device(device):
             failed = failed_probes()
     except jax.errors.JaxRuntimeError:  # such as a device whose memory is full: what the user does will tell
         return []
@@ -108,9 +112,8 @@ def _remembered(platform: str) -> list[str]:
     return failed
 
 
-def _memory(platform: str) -> Path:
+def _memory(device: Any) -> Path:
     """The file that remembers what was found with this machine, jaxlib, device and flags."""
-    device = jax.local_devices(backend=platform)[0]
     known = [processor(), version("jax"), version("jaxlib"), device.device_kind, device.client.platform_version]
     words = [*known, os.environ.get("XLA_FLAGS", ""), *PROBES]
     name = hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ import oracles
 import pytest
 import toys
 
-from rpo_jax import Hyperparams, probe
+from rpo_jax import Hyperparams, make_env, probe
 from rpo_jax.cli import main
 from rpo_jax.diagnosis import checks, numpy_update, processes
 from rpo_jax.diagnosis.checks import Finding
@@ -111,12 +111,17 @@ def test_a_probe_that_cannot_be_made_is_not_remembered(memory: Path, monkeypatch
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"failed": 3}'])
 def test_a_damaged_memory_is_made_anew(content: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "PROBES", {"jax issue 1": broken})
-    file = probe._memory("cpu")
+    file = probe._memory(jax.devices("cpu")[0])
     file.parent.mkdir(parents=True)
     file.write_text(content)
     with toys.told("jax issue 1"):
         probe.warn_of_faults("cpu")
     assert json.loads(file.read_text()) == {"failed": ["jax issue 1"]}
+
+
+def test_a_machine_that_is_not_here_is_not_probed(memory: Path) -> None:
+    probe.warn_of_faults("tpu")
+    assert not memory.exists()
 
 
 def test_where_nothing_can_be_kept_the_probe_is_made_again(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,13 +132,13 @@ def test_where_nothing_can_be_kept_the_probe_is_made_again(memory: Path, monkeyp
 
 
 def test_another_jaxlib_or_other_flags_are_probed_anew(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = probe._memory("cpu")
-    assert probe._memory("cpu") == before
+    before = probe._memory(jax.devices("cpu")[0])
+    assert probe._memory(jax.devices("cpu")[0]) == before
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")
-    assert probe._memory("cpu") != before
+    assert probe._memory(jax.devices("cpu")[0]) != before
     monkeypatch.undo()
     monkeypatch.setattr(probe, "version", lambda package: "9.9.9")
-    assert probe._memory("cpu") != before
+    assert probe._memory(jax.devices("cpu")[0]) != before
 
 
 # The update in NumPy
@@ -230,9 +235,31 @@ def test_an_environment_that_is_wrong_is_found(change: Any, wrong: str) -> None:
 
 
 def test_what_is_allowed_is_bounded_however_chaotic_an_environment() -> None:
-    chaotic = Apart(9.0, 9.0, 0)
-    assert Differences(0.0, Apart(0.09, 0.09, 0), chaotic).wrong == []
-    assert len(Differences(0.0, Apart(0.2, 0.2, 1), chaotic).wrong) == 3
+    chaotic = Apart(9.0, 9.0, 0, 0.1, 9.0)
+    assert Differences(0.0, Apart(0.09, 0.09, 0, 0.2, 80.0), chaotic).wrong == []
+    assert len(Differences(0.0, Apart(0.2, 0.2, 1, 0.4, 100.0), chaotic).wrong) == 5
+
+
+@pytest.mark.parametrize("value", [1e33, np.inf, 0.3])
+def test_what_is_wrong_now_and_then_is_found(value: float) -> None:
+    random = np.random.default_rng(0)
+
+    def compile(function: Any) -> Any:
+        program = jax.jit(function)
+
+        def run(*args: Any) -> Any:
+            state, obs = program(*args)
+            return state, jnp.where(random.uniform(size=(*obs.shape[:-1], 1)) < 0.05, obs + value, obs)
+
+        return run
+
+    found = compare(make_env("gymnax/Pendulum-v1"), 128, 50, {"now and then": compile})["now and then"]
+    assert any("of all rows" in told for told in found.wrong), found
+
+
+def test_a_single_value_far_off_is_found() -> None:
+    change = changed(lambda x: x.at[4, 3].set(1e33) if x.ndim == 3 else x)
+    assert any("a row off" in told for told in compare(toys.reaching_env(), 16, 20, change)["changed"].wrong)
 
 
 # Processes

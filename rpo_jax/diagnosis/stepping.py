@@ -17,23 +17,31 @@ SEGMENT = 10  # steps that are compared from one common state on; by then roundi
 NUDGES = {"cpu": 1e-6}  # relative, of a state: some roundings of float32
 NUDGE = 1e-3  # elsewhere, where products may round to TF32 or bfloat16
 LEAST, TIMES, MOST = 1e-4, 10.0, 0.1  # what is allowed: that many times what a nudge makes, within these bounds
+SHARE = 2e-3  # of rows that may be off by more than `MOST`, beside `MORE` times those that a nudge throws off
+MORE = 2.0
+FAR = 10.0  # further off a row may be nowhere, but for `TIMES` what a nudge makes
 
 
 class Apart(NamedTuple):
     """How far two programs of one environment are apart: |x - y| / (1 + |y|), infinite where one alone is finite.
 
-    Contacts make much of little, but seldom twice: of each environment the median over segments counts, and of these
-    the greatest. So one environment that is always wrong is seen, and one that rounding throws over is not.
+    Contacts make much of little, but seldom twice: for `first` and `last` the median over segments counts of each
+    environment, and of these the greatest. So one environment that is always wrong is seen, and one that rounding
+    throws over is not. What is wrong now and then is seen by `share` and `worst`.
 
     Attributes:
         first: of one step from a common state.
         last: of `SEGMENT` steps from a common state.
         broken: environments of which one program alone is finite, at any step.
+        share: of all rows, of one environment at one step, those that are further apart than `MOST`.
+        worst: the greatest of all rows.
     """
 
     first: float
     last: float
     broken: int
+    share: float
+    worst: float
 
 
 class Differences(NamedTuple):
@@ -55,8 +63,13 @@ class Differences(NamedTuple):
         allowed = [min(MOST, LEAST + TIMES * nudged) for nudged in (0.0, *self.nudged[:2])]
         found = zip(("reset", "one step", "ten steps"), (self.reset, *self.steps[:2]), allowed, strict=True)
         wrong = [f"{name} off by {apart:.0e}, {most:.0e} allowed" for name, apart, most in found if apart > most]
-        extra = self.steps.broken - self.nudged.broken
-        return [*wrong, f"{extra} environments not finite"] if extra > 0 else wrong
+        if (extra := self.steps.broken - self.nudged.broken) > 0:
+            wrong.append(f"{extra} environments not finite")
+        if self.steps.share > (most := SHARE + MORE * self.nudged.share):
+            wrong.append(f"{self.steps.share:.1%} of all rows off, {most:.1%} allowed")
+        if self.steps.worst > (most := max(FAR, TIMES * self.nudged.worst)):
+            wrong.append(f"a row off by {self.steps.worst:.0e}, {most:.0e} allowed")
+        return wrong
 
 
 def compare(
@@ -142,4 +155,5 @@ def _apart(found: Any, expected: Any) -> np.ndarray:
 def _summary(apart: np.ndarray) -> Apart:
     """Of [segments, SEGMENT, N]."""
     first, last = (np.quantile(apart[:, step], 0.5, axis=0, method="higher").max() for step in (0, -1))
-    return Apart(float(first), float(last), int(np.isinf(apart).any((0, 1)).sum()))
+    broken = int(np.isinf(apart).any((0, 1)).sum())
+    return Apart(float(first), float(last), broken, float((apart > MOST).mean()), float(apart.max()))
