@@ -13,12 +13,11 @@ import time
 from importlib.metadata import version
 from typing import Annotated, Any
 
-import jax
 import tyro
 from rich.console import Console
 
 from rpo_jax.envs import SUITES, brax_suite
-from study import command, machine, records, users_environment, write
+from study import command, device_kind, machine, records, users_environment, write
 
 NUM_STEPS = 100
 TIME_OUT = 1200.0  # seconds
@@ -42,10 +41,15 @@ def main(
     backends: Annotated[tuple[str, ...], tyro.conf.arg(help="of Brax")] = brax_suite.BACKENDS,
 ) -> None:
     """Writes `results/correctness.json`."""
-    device = jax.devices()[0].device_kind
     for size in num_envs:
         for env, backend in _environments(suites, backends):
-            place = {"env": env, "backend": backend, "num_envs": size, "jaxlib": version("jaxlib"), "device": device}
+            place = {
+                "env": env,
+                "backend": backend,
+                "num_envs": size,
+                "jaxlib": version("jaxlib"),
+                "device": device_kind(),
+            }
             if any(place.items() <= row.items() for row in records("correctness")):
                 continue
             row = {**place, **_measured(env, backend, size), "command": command(), "machine": machine()}

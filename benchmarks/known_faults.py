@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from rich.console import Console
 
-from study import command, machine, records, users_environment, write
+from study import command, device_kind, machine, records, users_environment, write
 
 TIME_OUT = 120.0  # seconds
 
@@ -86,14 +86,14 @@ print(np.array_equal(jax.jit(lambda x: (x + 1).at[1:].set((x + 1)[:-1])[None])(x
     "xla 48717": Fault(
         "CPU",
         "a constant index of unsigned type with its top bit set reads element 0",
-        "indices in rpo_jax are int32",
+        "indices in rpo_jax are int32; suites were not searched",
         """
 x = np.arange(300, dtype=np.int32); print(int(jax.jit(lambda x: x[jnp.uint8(200)])(x)) == 200)""",
     ),
     "jax 40849": Fault(
         "CPU, GPU",
         "of two nested slices that begin out of range the second is not clamped",
-        "no slice in rpo_jax begins out of range",
+        "no slice in rpo_jax begins out of range; suites were not searched",
         """
 b = np.arange(10.0, dtype=np.float32); s = jax.lax.dynamic_slice
 print(float(jax.jit(lambda i, j: s(s(b, (i,), (4,)), (j,), (1,))[0])(0, 5)) == 3.0)""",
@@ -101,7 +101,7 @@ print(float(jax.jit(lambda i, j: s(s(b, (i,), (4,)), (j,), (1,))[0])(0, 5)) == 3
     "xla 48454": Fault(
         "CPU, GPU",
         "a `while_loop` with constant bounds and a step of 2 or more runs too often or too seldom",
-        "loops in rpo_jax count by 1",
+        "loops in rpo_jax count by 1; suites were not searched",
         """
 run = jax.jit(lambda: jax.lax.while_loop(lambda c: c[0] < 1, lambda c: (c[0] + 2, c[1] + 1), (0, 0)))
 print(int(run()[1]) == 1)""",
@@ -191,11 +191,11 @@ def main(
         with tempfile.TemporaryDirectory() as folder:
             python = sys.executable if release == version("jax") else _environment(Path(folder), release)
             for name in names or FAULTS:
-                row = {"fault": name, "jax": release, "outcome": _outcome(python, FAULTS[name])}
+                place = {"fault": name, "jax": release, "device": device_kind()}
+                row = {**place, "outcome": _outcome(python, FAULTS[name])}
                 row |= {"command": command(), "machine": machine(release)}
                 Console(stderr=True).print(row["jax"], name, row["outcome"])
-                place = name, release
-                others = [known for known in records("known_faults") if (known["fault"], known["jax"]) != place]
+                others = [known for known in records("known_faults") if not place.items() <= known.items()]
                 write("known_faults", [*others, row])
 
 

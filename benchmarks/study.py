@@ -94,6 +94,11 @@ def command() -> str:
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
+def device_kind() -> str:
+    """Of the devices that this process computes on, such as "cpu"."""
+    return jax.devices()[0].device_kind
+
+
 def machine(release: str = jax.__version__) -> str:
     """What it ran on, with that version of JAX."""
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))

@@ -89,7 +89,7 @@ LIBRARIES = {
     "rpo_jax": Library("ours.py", None),
     "Rejax": Library(
         "rejax_ppo.py",
-        ("rejax==0.1.3", "gymnax==0.0.9", "brax==0.14.2", "jax==0.10.2"),
+        ("rejax==0.1.3", "gymnax==0.0.9", "brax==0.14.2", "jax==0.10.1"),
         differs="resets every environment at every step, to use it where an episode ends; takes a time limit for the "
         "end of the task; shuffles single samples; updates its moments at every step; has an optimiser each for policy "
         "and value; clips each element of the gradient; on a CPU it is one device, whose operations use both cores",
@@ -106,7 +106,7 @@ LIBRARIES = {
     ),
     "SBX": Library(
         "sbx_ppo.py",
-        ("sbx-rl==0.28.0", "stable-baselines3==2.9.2", "gymnasium==1.4.0", "jax==0.10.2", "torch==2.13.0"),
+        ("sbx-rl==0.28.0", "stable-baselines3==2.9.2", "gymnasium==1.4.0", "jax==0.10.1", "torch==2.13.0"),
         suites=("gymnax",),
         most_seeds=10,
         updates_share=1 / 30,

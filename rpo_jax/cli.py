@@ -418,7 +418,7 @@ def _check(options: Check) -> int:
             status.update(f"{left} checks to go")
             remedies += [] if finding.ok or finding.remedy in remedies else [finding.remedy]
     if remedies:
-        print("this machine does not compute right; what to do:", *remedies, sep="\n  ")
+        print("not all is right here; what to do:", *remedies, sep="\n  ")
     return 1 if remedies else 0
 
 

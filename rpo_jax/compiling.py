@@ -1,4 +1,4 @@
-"""The one door to the compiler: every program of the library is compiled here, with the options its platform needs.
+"""The one door to the compiler: what the library jits is compiled here, with the options its platform needs.
 
 Options are given to XLA per program, by `jit` and `compile_traced`, so that importing rpo_jax changes nothing global. A
 process that is ours alone, such as the command, also sets them for everything that is compiled in it, by
@@ -6,6 +6,7 @@ process that is ours alone, such as the command, also sets them for everything t
 """
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,8 @@ from jax.extend.core import get_opaque_trace_state
 
 from rpo_jax.probe import warn_of_faults
 
-# By platform. XLA's CPU library of small kernels, YNNPACK, is fast at products. Its fusions of sums are slow, and in
-# jaxlib 0.10.2 and 0.11.0 wrong (jax issues 39103, 39257, 40412).
+# By platform. XLA's CPU library of small kernels, YNNPACK, is fast at products. Its fusions of sums are slow; with
+# jaxlib 0.10.2 they are wrong and crash, with 0.11.0 they crash (jax issues 39103, 39257, 40412).
 OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 }
@@ -30,7 +31,7 @@ FLAGS_FOR = ("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2")
 Result = TypeVar("Result")
 
 
-class Program(Generic[Result]):
+class Jitted(Generic[Result]):
     """What `jit` makes of a function."""
 
     __name__: str
@@ -46,19 +47,23 @@ class Program(Generic[Result]):
             return self._inner(*args, **kwargs)
         return self._outer(_platform_of((args, kwargs)))(*args, **kwargs)
 
+    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
+        """Lowers a call, as `jax.jit` does."""
+        return self._inner.lower(*args, **kwargs)
+
     def trace(self, *args: Any, **kwargs: Any) -> jax.stages.Traced:
         """Traces a call, for `compile_traced`."""
         return self._inner.trace(*args, **kwargs)
 
 
-def jit(function: Callable[..., Result], **how: Any) -> Program[Result]:
+def jit(function: Callable[..., Result], **how: Any) -> Jitted[Result]:
     """`jax.jit`, but compiled with the platform's options; under `vmap` and `grad` it is `jax.jit`.
 
     Args:
         function: what to compile.
         **how: `static_argnums`, `static_argnames` and `donate_argnums`, as of `jax.jit`.
     """
-    return Program(function, **how)
+    return Jitted(function, **how)
 
 
 def compile_traced(traced: jax.stages.Traced, platform: str) -> jax.stages.Compiled:
@@ -76,12 +81,20 @@ def known_options(platform: str) -> dict[str, Any]:
 def set_process_options() -> None:
     """Sets the options of the CPU for all programs of this process and its children, by XLA_FLAGS.
 
-    Before JAX starts, with a jaxlib that this was tried with; what XLA_FLAGS says already stands.
+    Before JAX starts, with a jaxlib that this was tried with (another is told of); what XLA_FLAGS says already stands,
+    and so does a file of flags that it names.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
+    flags, release = os.environ.get("XLA_FLAGS", "").strip(), version("jaxlib")
     new = [f"--{name}={value}" for name, value in OPTIONS["cpu"].items() if name not in flags]
-    if new and version("jaxlib") in FLAGS_FOR:
-        os.environ["XLA_FLAGS"] = " ".join([flags, *new]).strip()
+    if not new or (flags and not flags.startswith("-")):
+        return
+    if release not in FLAGS_FOR:
+        logging.getLogger("rpo_jax").warning(
+            f"XLA_FLAGS is left as it is, since jaxlib {release} was not tried with rpo_jax: environments may be "
+            "slower; `rpo-jax check` tells whether they are right"
+        )
+        return
+    os.environ["XLA_FLAGS"] = " ".join([flags, *new]).strip()
 
 
 @dataclasses.dataclass(frozen=True)

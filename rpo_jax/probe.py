@@ -23,18 +23,23 @@ import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
-# Versions that pyproject.toml shuts out, and the reports on why.
+# By platform, versions of jaxlib that must not be used, and the reports on why: pyproject.toml shuts out those of the
+# CPU, and its extras for GPUs those of the GPU.
+SCANS = "scans of vmapped functions may be wrong, jax issue 36958"
 BROKEN = {
-    "0.10.2": "sums are wrong and crash on CPUs, jax issues 39103, 39257 and 40412",
-    "0.11.0": "sums crash on CPUs, jax issue 39257",
-    "0.11.1": "long loops take quadratic time on CPUs, jax issue 40101",
+    "cpu": {
+        "0.10.2": "sums are wrong and crash, jax issues 39103, 39257 and 40412",
+        "0.11.0": "sums crash, jax issue 39257",
+        "0.11.1": "long loops take quadratic time, jax issue 40101",
+    },
+    "gpu": dict.fromkeys(("0.10.0", "0.10.1", "0.10.2", "0.11.0"), SCANS),
 }
 
 
 def sums_of_products(compile: Callable[..., Any]) -> bool:
     """Jax issue 39103: on a CPU the last rows of a batch of small products, squared and summed."""
     rows = np.zeros((33_000, 3), np.float32)
-    rows[:, 0] = np.arange(len(rows)) % 1000
+    rows[:, 0] = np.arange(len(rows)) % 256  # exact in bfloat16 too, which a TPU computes with
     eye = np.eye(3, dtype=np.float32)
     squares = compile(jax.vmap(lambda row: jnp.square(eye @ row).sum()))(rows)
     return np.allclose(squares, rows[:, 0] ** 2)
@@ -66,27 +71,33 @@ PROBES = {"jax issue 39103": sums_of_products, "jax issue 36958": scan_of_vmap, 
 
 def failed_probes(compile: Callable[..., Any] = jax.jit) -> list[str]:
     """What this process computes wrong, by the name of the report; `compile` makes programs."""
-    with jax.disable_jit(False), jax.enable_x64(False), jax.transfer_guard("allow"):
+    settings = jax.disable_jit(False), jax.enable_x64(False), jax.transfer_guard("allow")
+    with contextlib.ExitStack() as stack:
+        for setting in (*settings, jax.default_matmul_precision(None)):
+            stack.enter_context(setting)
         return [name for name, probe in PROBES.items() if not probe(compile)]
 
 
 def remedy() -> str:
     """What to do where this machine computes wrong."""
-    if version("jaxlib") not in BROKEN:
-        return "please report this, with all that `rpo-jax check` prints; another version of jax may compute right"
+    release = version("jaxlib")
     extra = next((extra for extra in ("cuda12", "cuda13") if find_spec(f"jax_{extra}_plugin")), "")
-    package = f"jax[{extra}]" if extra else "jax"
-    return f"python -m pip install '{package}{''.join(f'!={release},' for release in BROKEN)}<0.12'"
+    if extra and release in BROKEN["gpu"] | BROKEN["cpu"]:
+        return f"on Python 3.12 or newer: python -m pip install 'jax[{extra}]>=0.11.2,<0.12'"
+    if release in BROKEN["cpu"]:
+        return f"python -m pip install 'jax{''.join(f'!={broken},' for broken in BROKEN['cpu'])}<0.12'"
+    return "please report this, with all that `rpo-jax check` prints; another version of jax may compute right"
 
 
 @lru_cache
 def warn_of_faults(platform: str) -> None:
     """Warns in one line if a probe fails here; the answer is remembered from process to process."""
     release = version("jaxlib")
-    failed = [BROKEN[release]] if release in BROKEN else _remembered(platform)
-    if failed:
+    known = BROKEN.get(platform, {}).get(release)
+    if failed := [known] if known else _remembered(platform):
         logging.getLogger("rpo_jax").warning(
-            f"jaxlib {release} computes wrong here ({', '.join(failed)}): {remedy()}; `rpo-jax check` tells more"
+            f"jaxlib {release} computes wrong on this {platform} ({', '.join(failed)}): {remedy()}; `rpo-jax check` "
+            "tells more"
         )
 
 
@@ -104,7 +115,7 @@ def _remembered(platform: str) -> list[str]:
     try:
         with jax.default_device(device):
             failed = failed_probes()
-    except jax.errors.JaxRuntimeError:  # such as a device whose memory is full: what the user does will tell
+    except (jax.errors.JaxRuntimeError, ValueError):  # such as a full memory: what the user does will tell
         return []
     with contextlib.suppress(OSError):  # it is found again
         memory.parent.mkdir(parents=True, exist_ok=True)

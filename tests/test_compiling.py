@@ -73,16 +73,35 @@ def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch: pytest.Mo
         compiling.known_options.cache_clear()
 
 
+OTHER = ("re.compile", "spread.compile")  # which compile nothing themselves
+
+
 def test_nothing_in_the_library_compiles_by_another_door() -> None:
     """But for `jax.export`, which is given a jitted function and compiles nothing, and what looks for faults."""
     own = {PACKAGE / "compiling.py", PACKAGE / "probe.py", *(PACKAGE / "diagnosis").glob("*.py")}
     for path in set(PACKAGE.rglob("*.py")) - own:
         tree = ast.parse(path.read_text())
         exported = [x for call in ast.walk(tree) if _is_of(call, "jax.export.export") for x in ast.walk(call)]
-        doors = [
-            x for x in ast.walk(tree) if isinstance(x, ast.Attribute) and ast.unparse(x) in ("jax.jit", "jax.pmap")
-        ]
-        assert [ast.unparse(x) for x in doors if x not in exported] == [], path
+        doors = [x for x in ast.walk(tree) if _is_door(x) and x not in exported]
+        assert [ast.unparse(x) for x in doors] == [], path
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["jax.jit(f)", "partial(jax.pmap, f)", "from jax import jit", "import jax as j", "traced.lower().compile()"],
+)
+def test_other_doors_are_seen(text: str) -> None:
+    assert any(map(_is_door, ast.walk(ast.parse(text))))
+
+
+def _is_door(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        return ast.unparse(node) in ("jax.jit", "jax.pmap") or (
+            node.attr == "compile" and ast.unparse(node) not in OTHER
+        )
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "jax" and any(name.name in ("jit", "pmap") for name in node.names)
+    return isinstance(node, ast.Import) and any(name.name == "jax" and name.asname for name in node.names)
 
 
 def _is_of(node: ast.AST, function: str) -> bool:
@@ -98,6 +117,7 @@ FLAG = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_INDIVIDUAL_DO
         ("", "0.10.1", FLAG),
         ("--xla_dump_to=", "0.11.2", f"--xla_dump_to= {FLAG}"),
         ("--xla_cpu_experimental_ynn_fusion_type=", "0.11.2", "--xla_cpu_experimental_ynn_fusion_type="),
+        ("flags.txt", "0.11.2", "flags.txt"),
         ("", "0.99.0", ""),  # XLA ends a process whose flags it does not know
     ],
 )  # fmt: skip

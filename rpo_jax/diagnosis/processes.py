@@ -15,8 +15,6 @@ from rpo_jax.probe import remedy
 
 TIME_OUT = 600.0  # seconds, of a process
 MOST = 4  # processes at once: each takes about a gigabyte
-# Programs are compiled anew, and processes share a GPU.
-ENVIRONMENT = {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def run_checks(groups: Sequence[Sequence[str]]) -> Iterator[tuple[str, Finding]]:
@@ -37,7 +35,7 @@ def run_group(names: Sequence[str], time_out: float = TIME_OUT) -> list[Finding]
     command = [sys.executable, "-m", "rpo_jax.diagnosis", *names]
     try:
         done = subprocess.run(
-            command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=time_out, check=False
+            command, env=_environment(), capture_output=True, text=True, timeout=time_out, check=False
         )
         lines, end = done.stdout.splitlines(), _told(done)
     except subprocess.TimeoutExpired as stopped:
@@ -46,6 +44,14 @@ def run_group(names: Sequence[str], time_out: float = TIME_OUT) -> list[Finding]
     findings = [Finding(**json.loads(line)) for line in lines if line.startswith("{")]
     missing = len(names) - len(findings)
     return [*findings, *[end] * min(missing, 1), *[Finding(False, "not reached", end.remedy)] * (missing - 1)]
+
+
+def _environment() -> dict[str, str]:
+    """Programs are compiled anew, processes share a GPU, and there is a CPU to compare with."""
+    own = {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        own["JAX_PLATFORMS"] = platforms if "cpu" in platforms.split(",") else f"{platforms},cpu"
+    return os.environ | own
 
 
 def _told(done: subprocess.CompletedProcess[str]) -> Finding:
