@@ -408,7 +408,7 @@ def _check(options: Check) -> int:
     from rpo_jax.diagnosis.machine import describe_machine
     from rpo_jax.diagnosis.processes import run_checks
 
-    print(*describe_machine(), sep="\n")
+    print(*describe_machine(), sep="\n", flush=True)
     groups, remedies = [list(group) for group in checks_of(long=options.long)], []
     left = sum(map(len, groups))
     with Console(stderr=True).status(f"{left} checks") as status:
@@ -457,11 +457,11 @@ def _prepare(options: RunOptions | Resume, console: Any) -> None:
 
 def _keep_programs(options: RunOptions | Resume | Evaluate, console: Any) -> None:
     import jax
-    import platformdirs
 
-    if options.compilation_cache:
-        cache = platformdirs.user_cache_dir("rpo_jax", appauthor=False)
-        jax.config.update("jax_compilation_cache_dir", cache)
+    from rpo_jax.probe import cache_folder
+
+    if options.compilation_cache and (cache := cache_folder()):
+        jax.config.update("jax_compilation_cache_dir", str(cache))
         console.print(f"compiled programs are kept in {cache} (--no-compilation-cache: not)", style="dim")
 
 

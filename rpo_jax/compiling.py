@@ -85,7 +85,8 @@ def set_process_options() -> None:
     and so does a file of flags that it names.
     """
     flags, release = os.environ.get("XLA_FLAGS", "").strip(), version("jaxlib")
-    new = [f"--{name}={value}" for name, value in OPTIONS["cpu"].items() if name not in flags]
+    own = {flag.partition("=")[0] for flag in flags.split()}
+    new = [f"--{name}={value}" for name, value in OPTIONS["cpu"].items() if f"--{name}" not in own]
     if not new or (flags and not flags.startswith("-")):
         return
     if release not in FLAGS_FOR:

@@ -39,10 +39,12 @@ def use_cpu_cores(count: int | None = None) -> None:
         count: devices; the cores that this process may use if None.
 
     Raises:
-        SettingsError: if JAX has started already.
+        SettingsError: if JAX has started already, or the count cannot be used.
     """
     cores = num_cores()
-    count = count or cores
+    count = cores if count is None else count
+    if type(count) is not int or count < 1:
+        raise SettingsError(f"count={count!r} is out of range: it must be a whole number, 1 or more")
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:

@@ -86,7 +86,14 @@ def remedy() -> str:
         return f"on Python 3.12 or newer: python -m pip install 'jax[{extra}]>=0.11.2,<0.12'"
     if release in BROKEN["cpu"]:
         return f"python -m pip install 'jax{''.join(f'!={broken},' for broken in BROKEN['cpu'])}<0.12'"
-    return "please report this, with all that `rpo-jax check` prints; another version of jax may compute right"
+    return f"{report_it()}; another version of jax may compute right"
+
+
+def report_it() -> str:
+    """What to do where nothing else is known."""
+    report = "please report this, with all that `rpo-jax check` prints"
+    own = sorted(name for name in os.environ if name.startswith(("JAX_", "XLA_")))
+    return f"try again without {', '.join(own)}; if it stays, {report}" if own else report
 
 
 @lru_cache
@@ -108,27 +115,44 @@ def _remembered(platform: str) -> list[str]:
     except RuntimeError:  # what is compiled is for another machine
         return []
     memory = _memory(device)
-    try:
-        return [str(name) for name in json.loads(memory.read_text())["failed"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if memory and (known := _read(memory)) is not None:
+        return known
     try:
         with jax.default_device(device):
             failed = failed_probes()
     except (jax.errors.JaxRuntimeError, ValueError):  # such as a full memory: what the user does will tell
         return []
-    with contextlib.suppress(OSError):  # it is found again
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"failed": failed}))
+    if memory:
+        with contextlib.suppress(OSError):  # it is found again
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps({"failed": failed}))
     return failed
 
 
-def _memory(device: Any) -> Path:
-    """The file that remembers what was found with this machine, jaxlib, device and flags."""
+def _read(memory: Path) -> list[str] | None:
+    """What is remembered; None if nothing is, or it is damaged."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        failed = json.loads(memory.read_text())["failed"]
+        if isinstance(failed, list) and all(isinstance(name, str) for name in failed):
+            return failed
+    return None
+
+
+def _memory(device: Any) -> Path | None:
+    """The file that remembers what was found with this machine, jaxlib, device and flags; None without a home."""
     known = [processor(), version("jax"), version("jaxlib"), device.device_kind, device.client.platform_version]
     words = [*known, os.environ.get("XLA_FLAGS", ""), *PROBES]
     name = hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
-    return Path(platformdirs.user_cache_dir("rpo_jax", appauthor=False)) / "probes" / f"{name}.json"
+    folder = cache_folder()
+    return folder and folder / "probes" / f"{name}.json"
+
+
+def cache_folder() -> Path | None:
+    """The user's folder for what can be made again; None where the system knows of no home, as in some containers."""
+    try:
+        return Path(platformdirs.user_cache_dir("rpo_jax", appauthor=False))
+    except RuntimeError:
+        return None
 
 
 def processor() -> str:

@@ -108,3 +108,9 @@ def test_cores_cannot_be_asked_for_once_jax_has_started():
     assert jax.device_count() >= 1
     with pytest.raises(SettingsError, match="before anything is computed"):
         rpo_jax.use_cpu_cores(jax.device_count() + 1)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "2", True])
+def test_a_number_of_cores_that_is_none_is_refused(count):
+    with pytest.raises(SettingsError, match="1 or more"):
+        rpo_jax.use_cpu_cores(count)

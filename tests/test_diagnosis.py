@@ -1,7 +1,10 @@
 """What looks for faults of the machine finds them, and finds none where there are none."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -108,10 +111,23 @@ def test_a_probe_that_cannot_be_made_is_not_remembered(memory: Path, monkeypatch
     assert not memory.exists()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"failed": 3}'])
+def test_without_a_home_the_probe_is_made_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(*args: Any, **kwargs: Any) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(probe.platformdirs, "user_cache_dir", no_home)
+    monkeypatch.setattr(probe, "PROBES", {"jax issue 1": broken})
+    probe.warn_of_faults.cache_clear()
+    with toys.told("jax issue 1"):
+        probe.warn_of_faults("cpu")
+    probe.warn_of_faults.cache_clear()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"failed": 3}', '{"failed": "abc"}'])
 def test_a_damaged_memory_is_made_anew(content: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "PROBES", {"jax issue 1": broken})
     file = probe._memory(jax.devices("cpu")[0])
+    assert file
     file.parent.mkdir(parents=True)
     file.write_text(content)
     with toys.told("jax issue 1"):
@@ -293,11 +309,54 @@ def test_a_check_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mon
     assert "no answer" in finding.text
 
 
+def test_an_error_in_a_check_hides_none_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+    first, second = processes.run_group(["update", "devices"])
+    assert "TypePromotionError" in first.text
+    assert "JAX_NUMPY_DTYPE_PROMOTION" in first.remedy
+    assert second.ok
+
+
+def test_what_xla_says_of_a_flag_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
+    (finding,) = processes.run_group(["devices"])
+    assert "xla_no_such_flag" in finding.text
+    assert "XLA_FLAGS" in finding.remedy
+
+
+def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gymnax.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    (finding,) = processes.run_group(["gymnax/Pendulum-v1"])
+    assert finding.ok, finding
+
+
+def test_processes_end_where_the_caller_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = (
+        "import os, sys, time\nif 'products' in sys.orig_argv: open({!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    )
+    sitecustomize(hangs.format(str(tmp_path / "pid")), tmp_path, monkeypatch)
+    monkeypatch.setattr(processes, "num_cores", lambda: 2)
+    findings = processes.run_checks([["products"], ["devices"]])
+    assert next(findings)[0] == "devices"
+    findings.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_processes_end_with_the_one_that_started_them() -> None:
+    command = [sys.executable, "-m", "rpo_jax.diagnosis", "crashes", "brax/inverted_pendulum"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin
+    process.stdin.close()
+    assert process.wait(60) == 1
+
+
 def test_a_check_that_fails_is_a_finding_and_those_before_it_are_kept() -> None:
     first, second = processes.run_group(["devices", "no such check"])
     assert first.ok
     assert not second.ok
-    assert "KeyError" in second.text
+    assert "no such check" in second.text
     assert "report" in second.remedy
 
 

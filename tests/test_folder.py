@@ -45,7 +45,9 @@ def untrained() -> tuple[RunSpec, Fit]:
     )
     runs = as_runs(spec.hyperparams, seeds(7, S))
     state = by_setting_and_seed(jax.jit(jax.vmap(functools.partial(init, spec.agent())))(*runs), S)
-    metrics: dict[str, np.ndarray] = {name: np.full((H, S, U), index + 0.5, np.float32) for index, name in enumerate(METRICS)}
+    metrics: dict[str, np.ndarray] = {
+        name: np.full((H, S, U), index + 0.5, np.float32) for index, name in enumerate(METRICS)
+    }
     metrics["entropy"] = np.arange(H * S * U, dtype=np.float32).reshape(H, S, U)
     metrics["episode_return"] = np.full((H, S, U), np.nan, np.float32)
     metrics["episode_return"][0, 1, 1] = -1234.5678
