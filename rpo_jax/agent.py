@@ -15,7 +15,6 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.heads import HEADS, Head, squash_to_bounds
 from rpo_jax.networks import ActorCritic
 from rpo_jax.normalization import Moments, normalize
-from rpo_jax.perturbation import no_perturbation
 from rpo_jax.sharing import WHOLE, Share
 from rpo_jax.types import Params
 from rpo_jax.variants import RPO, Variant
@@ -66,10 +65,20 @@ class Agent:
         """Half the width of the action bounds [A]."""
         return 0.5 * (jnp.asarray(self.env.high) - jnp.asarray(self.env.low))
 
-    @property
-    def rollout_perturbation(self):
-        """The variant's perturbation where it applies in the rollout too."""
-        return self.variant.perturb if self.config.perturb_rollout else no_perturbation
+    def perturb(
+        self, loc: jax.Array, log_scale: jax.Array, noise: jax.Array | None, hyperparams: Hyperparams
+    ) -> jax.Array:
+        """The location [..., A], shifted by the variant's width times noise [..., A]; as it is without noise."""
+        if noise is None or self.variant.width is None:
+            return loc
+        return loc + self.variant.width(hyperparams, jnp.exp(log_scale), self.half_range) * noise
+
+    def constrain(self, params: Params, hyperparams: Hyperparams) -> Params:
+        """Parameters that keep the variant's constraint on the log-scale."""
+        if self.variant.constrain is None:
+            return params
+        own = params["params"]
+        return {"params": {**own, "log_scale": self.variant.constrain(hyperparams, own["log_scale"])}}
 
 
 def make_agent(
@@ -87,7 +96,7 @@ def make_agent(
         head: the family of action distributions.
 
     Raises:
-        SettingsError: if the configuration or the head does not fit the environment.
+        SettingsError: if the configuration, the head or the variant does not fit the environment.
     """
     config = config or TrainConfig()
     if head.to_env is squash_to_bounds and not np.isfinite([env.low, env.high]).all():
@@ -106,7 +115,9 @@ def make_agent(
         *scales.values(),
         precision=config.matmul_precision,
     )
-    return Agent(record_episodes(env), network, head, variant, config)
+    agent = Agent(record_episodes(env), network, head, variant, config)
+    variant.check(agent)
+    return agent
 
 
 def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 from rpo_jax.options import given_settings, make_settings_options
 
 DEFAULT_ENV = "gymnax/Pendulum-v1"
+METHODS = "rpo, ppo, rpo-range, rpo-sigma, rad, drac, drac-kl, ppo-constant-std, ppo-min-std"
 
 
 def _help(text: str, metavar: str | None = None) -> Any:
@@ -70,14 +71,14 @@ class RunOptions:
 class Train(RunOptions):
     """Train one variant; several values for a hyperparameter make a sweep, trained in one call."""
 
-    variant: Annotated[str, _help("rpo or ppo", "NAME")] = "rpo"
+    variant: Annotated[str, _help(f"the method: {METHODS}", "NAME")] = "rpo"
 
 
 @dataclasses.dataclass
 class Compare(RunOptions):
     """Train several variants on the same seeds, and draw them in one picture."""
 
-    variants: Annotated[tuple[str, ...], _help("which", "NAME ...")] = ("rpo", "ppo")
+    variants: Annotated[tuple[str, ...], _help(f"which, of {METHODS}", "NAME ...")] = ("rpo", "ppo")
 
 
 @dataclasses.dataclass
@@ -274,12 +275,13 @@ def _compare(options: Compare) -> int:
 
     from rpo_jax.runs.launch import check_free, compare_to_folder
     from rpo_jax.runs.spec import setting_labels
+    from rpo_jax.variants import others_hyperparams
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
         raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
     _set_up_jax()
     specs = [
-        _spec(options, variant, ignored=("rpo_alpha",) if variant == "ppo" else ()) for variant in options.variants
+        _spec(options, variant, ignored=others_hyperparams(variant, options.variants)) for variant in options.variants
     ]
     path = options.out or _default_folder(options.env, "compare")
     check_free(specs, path)
@@ -434,7 +436,7 @@ COMMANDS: dict[type, Any] = {
 }
 
 
-def _spec(options: RunOptions, variant: str, ignored: tuple[str, ...] = ()) -> Any:
+def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> Any:
     """The run that the options describe; a variant that has no use for a setting ignores it."""
     from rpo_jax.runs.spec import make_spec
 

@@ -122,6 +122,9 @@ class Hyperparams:
         0.5, "global gradient norm is scaled down to this; inf: never", above=0, finite=False
     )
     rpo_alpha: Scalar = _setting(0.5, "half-width of the uniform perturbation of the mean, in raw action units", low=0)
+    rpo_alpha_end: Scalar | None = _setting(
+        None, "where rpo_alpha ends, on a line over the run; where it began if not given", low=0
+    )
     target_kl: Scalar = _setting(
         math.inf,
         "end a round's epochs once the KL, perturbation included, exceeds this; inf: never",
@@ -131,6 +134,13 @@ class Hyperparams:
     adam_epsilon: Scalar = _setting(1e-5, "Adam's epsilon", above=0)
     observation_clip: Scalar = _setting(10.0, "normalised observations are clipped to +- this", above=0, finite=False)
     reward_clip: Scalar = _setting(10.0, "normalised rewards are clipped to +- this", above=0, finite=False)
+    augmentation_low: Scalar = _setting(
+        0.6, "variants rad, drac, drac-kl: least factor of a normalised observation", low=0
+    )
+    augmentation_high: Scalar = _setting(1.2, "variants rad, drac, drac-kl: greatest factor of the same", low=0)
+    drac_coefficient: Scalar = _setting(0.1, "variants drac, drac-kl: weight of their terms in the loss", low=0)
+    log_std: Scalar = _setting(0.0, "variant ppo-constant-std: logarithm of the standard deviation of actions")
+    min_log_std: Scalar = _setting(-0.5, "variant ppo-min-std: least logarithm of the standard deviation of actions")
 
     def __post_init__(self) -> None:
         check_hyperparams(self)

@@ -75,6 +75,24 @@ class Head(NamedTuple):
             entropy += _log_det_squash(x, half_range[..., None]) @ weights
         return jnp.sum(entropy, axis=-1)
 
+    def kl(self, loc: jax.Array, log_scale: jax.Array, other_loc: jax.Array, other_log_scale: jax.Array) -> jax.Array:
+        """`KL(p, q)`, summed over action dimensions; squashing both changes nothing.
+
+        Args:
+            loc: location of p [..., A].
+            log_scale: of p [A].
+            other_loc: location of q [..., A].
+            other_log_scale: of q [A].
+
+        Returns:
+            [...] nats.
+
+        Raises:
+            NotImplementedError: if the family has no closed form.
+        """
+        p, q = self.family(loc, jnp.exp(log_scale)), self.family(other_loc, jnp.exp(other_log_scale))
+        return jnp.sum(p.kl_divergence(q), axis=-1)
+
     def mean(self, loc: jax.Array, log_scale: jax.Array) -> jax.Array:
         """Mean of the stored action [..., A]; the mean action is `to_env` of it."""
         return jnp.broadcast_to(self.family(loc, jnp.exp(log_scale)).mean(), loc.shape)

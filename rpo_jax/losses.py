@@ -1,5 +1,7 @@
 """The loss: clipped surrogate, value loss and entropy bonus."""
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -39,39 +41,58 @@ def standardize(x: jax.Array, share: Share = WHOLE, axis: int | None = None) -> 
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
-def rpo_loss(
-    params: Params, agent: Agent, batch: Batch, offsets: jax.Array, hyperparams: Hyperparams
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The RPO loss of a minibatch (Rahman & Xue 2022, Algorithm 1); PPO's where the offsets are 0.
+class LossNoise(NamedTuple):
+    """What a minibatch's loss draws, before it is scaled; None where the variant has no use for it.
 
-    The probability ratio compares the plain policy that acted with the perturbed one, `mu + z`. Value, entropy and
-    clipping are PPO's.
+    Attributes:
+        location: of the perturbation [B, A].
+        obs: of the augmentation, `U(-1, 1)` [B, O].
+    """
+
+    location: jax.Array | None = None
+    obs: jax.Array | None = None
+
+
+def minibatch_loss(
+    params: Params, agent: Agent, batch: Batch, noise: LossNoise, hyperparams: Hyperparams
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a minibatch: PPO's (arXiv 1707.06347) but for what the variant says.
+
+    The probability ratio compares the plain policy that acted with the perturbed one, `mu + z` (Rahman & Xue 2022,
+    Algorithm 1). Value, entropy and clipping are PPO's.
 
     Args:
         params: of the actor-critic.
         agent: the static part.
         batch: [B, ...].
-        offsets: the perturbation z [B, A].
-        hyperparams: clip_epsilon, value_coefficient and entropy_coefficient are used.
+        noise: from `update.draw_noise`.
+        hyperparams: clip_epsilon, value_coefficient, entropy_coefficient and the variant's own are used.
 
     Returns:
         The loss [], and metrics [] by name.
     """
-    chex.assert_equal_shape([offsets, batch.action])
-    loc, log_scale = agent.act(params, batch.obs)
-    log_prob = agent.head.log_prob(loc + offsets, log_scale, batch.action, agent.half_range)
+    variant, half_range = agent.variant, agent.half_range
+    seen = augmented = batch.obs
+    if variant.augment and noise.obs is not None:
+        augmented = variant.augment(hyperparams, batch.obs, noise.obs)
+        seen = batch.obs if variant.term else augmented
+    loc, log_scale = agent.act(params, seen)
+    perturbed = agent.perturb(loc, log_scale, noise.location, hyperparams)
+    log_prob = agent.head.log_prob(perturbed, log_scale, batch.action, half_range)
     log_ratio = log_prob - batch.log_prob
     ratio = jnp.exp(jnp.minimum(log_ratio, MAX_LOG_RATIO))
     policy_loss = clipped_surrogate(ratio, batch.advantage, hyperparams.clip_epsilon)
 
-    value = agent.value(params, batch.obs)
+    value = agent.value(params, seen)
     if agent.config.clip_value_loss:
         value_loss = clipped_squared_error(value, batch.value, batch.target, hyperparams.clip_epsilon)
     else:
         value_loss = squared_error(value, batch.target)
 
-    entropy = agent.head.entropy(loc, log_scale, agent.half_range).mean()
+    entropy = agent.head.entropy(loc, log_scale, half_range).mean()
     loss = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
+    if variant.term:
+        loss += variant.term(params, agent, batch, augmented, hyperparams)
     metrics = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,

@@ -1,31 +1,58 @@
-"""The idea of RPO: the location of the action distribution is shifted by uniform noise.
+"""The idea of RPO: in the update the location of the action distribution is shifted by noise.
 
 Robust Policy Optimization (Rahman & Xue 2022, arXiv 2212.07536), Algorithm 1, lines 8-9:
 `z ~ U(-alpha, alpha)`, `mu' = mu + z`, one draw per sample and per action dimension, afresh for each minibatch.
 
-A perturbation is a function `(key, shape, alpha) -> offsets` of the given shape, in raw action units; under vmap, for
-the samples [T, A] of one environment when it acts, or those [n, A] of a part of a minibatch when it learns. Offsets are
-added to the location: `no_perturbation` makes PPO of RPO, and so does `alpha = 0`.
+Here `z = width * noise`: a *noise* function draws numbers without a unit, before the minibatches; a *width* function
+scales them in the loss, so that it may depend on the policy's present scale.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rpo_jax.config import Scalar
+from rpo_jax.config import Hyperparams, Scalar
 
-Perturbation = Callable[[jax.Array, tuple[int, ...], Scalar], jax.Array]
+# (key, shape) -> noise of that shape; under vmap, [T, A] of one environment, or [n, A] of a part of a minibatch.
+Noise = Callable[[jax.Array, tuple[int, ...]], jax.Array]
+# (hyperparams, scale [..., A] of the policy, half of the action range [A]) -> width [], [A] or [..., A], action units.
+Width = Callable[[Hyperparams, jax.Array, jax.Array], Scalar]
 
 
-def uniform_perturbation(key: jax.Array, shape: tuple[int, ...], alpha: Scalar) -> jax.Array:
-    """Offsets `z ~ U(-alpha, alpha)`; drawn as `alpha * U(-1, 1)`, so that `alpha = 0` gives exact zeros."""
+def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """`U(-1, 1)` (arXiv 2212.07536, Algorithm 1, line 8, for alpha 1)."""
     # As a vector, for which XLA makes less code.
-    z = jax.random.uniform(key, (math.prod(shape),), minval=-1.0, maxval=1.0)
-    return jnp.multiply(alpha, z).reshape(shape)
+    return jax.random.uniform(key, (math.prod(shape),), minval=-1.0, maxval=1.0).reshape(shape)
 
 
-def no_perturbation(key: jax.Array, shape: tuple[int, ...], alpha: Scalar) -> jax.Array:
-    """No offsets: PPO."""
-    return jnp.zeros(shape)
+def alpha(hyperparams: Hyperparams, scale: jax.Array, half_range: jax.Array) -> Scalar:
+    """`rpo_alpha`, in raw action units: the paper's."""
+    return hyperparams.rpo_alpha
+
+
+def alpha_of_range(hyperparams: Hyperparams, scale: jax.Array, half_range: jax.Array) -> jax.Array:
+    """`rpo_alpha` times half of the action range: the same number means the same for actions in +-0.4 and +-2."""
+    return jnp.multiply(hyperparams.rpo_alpha, half_range)
+
+
+def alpha_of_scale(hyperparams: Hyperparams, scale: jax.Array, half_range: jax.Array) -> jax.Array:
+    """`rpo_alpha` times the policy's present scale, through which no gradient goes."""
+    return jnp.multiply(hyperparams.rpo_alpha, jax.lax.stop_gradient(scale))
+
+
+def anneal(hyperparams: Hyperparams, progress: Scalar) -> Hyperparams:
+    """With the `rpo_alpha` of a run of which that part [0, 1] is done: on a line to `rpo_alpha_end`, if it is given."""
+    end = hyperparams.rpo_alpha_end
+    if end is None:
+        return hyperparams
+    start = hyperparams.rpo_alpha
+    return dataclasses.replace(hyperparams, rpo_alpha=start + (end - start) * jnp.minimum(progress, 1.0))
+
+
+def is_bounded(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether an action range [A] has a half."""
+    return bool(np.isfinite([low, high]).all())

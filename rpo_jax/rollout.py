@@ -35,19 +35,18 @@ def collect_rollout(
         The state with environments moved on, and transitions [T, N, ...].
     """
     head = agent.head
-    key_noise, key_offsets, *keys = jax.random.split(key, 4)
+    key_noise, key_perturbation, *keys = jax.random.split(key, 4)
     shape = (agent.config.num_steps, agent.env.action_size)  # of one environment
     noise = jax.vmap(lambda key: head.noise(key, shape), out_axes=1)(agent.keys(key_noise))  # [T, N, A]
 
-    def perturb(key: jax.Array) -> jax.Array:
-        return agent.rollout_perturbation(key, shape, hyperparams.rpo_alpha)
-
-    offsets = jax.vmap(perturb, out_axes=1)(agent.keys(key_offsets))
+    perturbation = None
+    if agent.config.perturb_rollout and agent.variant.width:
+        perturbation = jax.vmap(lambda key: agent.variant.noise(key, shape), out_axes=1)(agent.keys(key_perturbation))
 
     play = partial(_play, agent, state, hyperparams, keys)
     start = (state.env_state, state.obs)
     num_blocks = 1 if agent.env.on_host else agent.share.num_blocks(state.env_state)
-    end, (obs, action, loc, timestep) = _in_blocks(play, num_blocks, start, (noise, offsets))
+    end, (obs, action, loc, timestep) = _in_blocks(play, num_blocks, start, (noise, perturbation))
     _, log_scale = agent.act(state.params, obs[0])
     transition = Transition(
         obs=obs,
@@ -101,10 +100,10 @@ def _play(
 
         def step(carry, inputs):
             env_state, obs = carry
-            index, key_step, noise, offset = inputs
+            index, key_step, noise, perturbation = inputs
             seen = agent.normalize(state.obs_moments, obs, hyperparams.observation_clip)
             loc, log_scale = agent.act(state.params, seen)
-            loc = loc + offset
+            loc = agent.perturb(loc, log_scale, perturbation, hyperparams)
             action = loc + jnp.exp(log_scale) * noise
             # An environment that draws nothing leaves its keys unused, and XLA drops the split.
             env_state, timestep = env.step(own_keys(key_step), env_state, agent.to_env(action), following(index))
@@ -114,7 +113,8 @@ def _play(
 
     key_resets, key_steps = keys
     steps = [
-        x.reshape((num_windows, window_length, *x.shape[1:])) for x in (jax.random.split(key_steps, num_steps), *noises)
+        jax.tree.map(lambda x: x.reshape((num_windows, window_length, *x.shape[1:])), x)
+        for x in (jax.random.split(key_steps, num_steps), *noises)
     ]
     begins = jnp.zeros(num_windows, bool).at[0].set(_begins(agent, state))
     end, outputs = jax.lax.scan(window, start, (jax.random.split(key_resets, num_windows), begins, *steps))

@@ -15,6 +15,7 @@ from rpo_jax.faults import quarantine
 from rpo_jax.losses import standardize
 from rpo_jax.metrics import Metrics, rollout_metrics
 from rpo_jax.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
+from rpo_jax.perturbation import anneal
 from rpo_jax.rollout import collect_rollout
 from rpo_jax.sparsity import where_any
 from rpo_jax.types import Batch, TrainingState, Transition
@@ -53,7 +54,7 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
         return jnp.zeros(x.shape, x.dtype)
 
     env_state, obs = episodes() if agent.env.on_host else jax.tree.map(blank, jax.eval_shape(episodes))
-    params = agent.network.init(key_params, obs)
+    params = agent.constrain(agent.network.init(key_params, obs), hyperparams)
     return TrainingState(
         params=params,
         opt_state=make_optimizer(hyperparams).init(flatten(params)[0]),
@@ -70,6 +71,7 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
 
 def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
     """One round of RPO: act, estimate advantages, improve the perturbed policy."""
+    hyperparams = anneal(hyperparams, state.update / agent.config.num_updates)
     key, key_act, key_learn = jax.random.split(state.key, 3)
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
     informed, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]

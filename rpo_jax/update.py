@@ -11,8 +11,9 @@ import optax
 from rpo_jax.agent import Agent, flatten, make_optimizer
 from rpo_jax.config import Hyperparams, TrainConfig
 from rpo_jax.faults import first_fault
-from rpo_jax.losses import rpo_loss, standardize
+from rpo_jax.losses import LossNoise, minibatch_loss, standardize
 from rpo_jax.metrics import LOSS_METRICS, Metrics
+from rpo_jax.perturbation import Noise, uniform
 from rpo_jax.sharing import WHOLE, Share
 from rpo_jax.types import Batch, Params, TrainingState
 
@@ -38,8 +39,13 @@ def update_policy(
     rates = _learning_rates(config, state, hyperparams)
     optimizer = make_optimizer(hyperparams)
 
-    def loss(weights, batch, offsets):
-        return rpo_loss(as_params(weights), agent, batch, offsets, hyperparams)
+    def loss(weights, batch, noise):
+        return minibatch_loss(as_params(weights), agent, batch, noise, hyperparams)
+
+    def constrain(weights):
+        if agent.variant.constrain is None:
+            return weights
+        return flatten(agent.constrain(as_params(weights), hyperparams))[0]
 
     def minibatch(carry, inputs):
         weights, opt_state = carry
@@ -47,7 +53,7 @@ def update_policy(
         metrics["grad_norm"] = optax.tree.norm(grads)
         direction: Any
         direction, opt_state = optimizer.update(grads, opt_state)
-        weights = weights - rates * direction
+        weights = constrain(weights - rates * direction)
         finite = {
             "loss": jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
             "gradient": jnp.isfinite(metrics["grad_norm"]),
@@ -57,12 +63,12 @@ def update_policy(
 
     def epoch(carry):
         index, learner, sums, _, fault = carry
-        key_shuffle, key_offsets = jax.random.split(jax.random.fold_in(key, index))
+        key_shuffle, key_noise = jax.random.split(jax.random.fold_in(key, index))
         minibatches = shuffle(key_shuffle, batch, config, share)
         if config.normalize_advantages == "minibatch":
             minibatches = minibatches._replace(advantage=standardize(minibatches.advantage, share, axis=-1))
-        offsets = draw_offsets(agent, key_offsets, hyperparams)
-        learner, (metrics, finite) = jax.lax.scan(minibatch, learner, (minibatches, offsets))
+        noise = draw_noise(agent, key_noise)
+        learner, (metrics, finite) = jax.lax.scan(minibatch, learner, (minibatches, noise))
         means = {name: values.mean() for name, values in metrics.items()}
         sums = {name: sums[name] + value for name, value in means.items()}
         fault = jnp.where(fault > 0, fault, first_fault(**finite))
@@ -112,16 +118,26 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
     return jax.lax.sort_key_val(jax.random.bits(key, (size,)), jnp.arange(size))[1]
 
 
-def draw_offsets(agent: Agent, key: jax.Array, hyperparams: Hyperparams) -> jax.Array:
-    """Offsets [M, B, A] of an epoch's samples; groups of samples have keys of their own, and stay on one device."""
-    config, size = agent.config, agent.env.action_size
+def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
+    """Noise of an epoch's minibatches, leaves [M, B, ...]."""
+    variant, env = agent.variant, agent.env
+    of_obs = jax.random.fold_in(key, 1)
+    return LossNoise(
+        location=_draw(agent, variant.noise, key, env.action_size) if variant.width else None,
+        obs=_draw(agent, uniform, of_obs, env.observation_size) if variant.augment else None,
+    )
+
+
+def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
+    """Noise [M, B, size]; groups of samples have keys of their own, and stay on one device."""
+    config = agent.config
     samples = config.round_timesteps // config.num_minibatches
     by_environments = config.shuffle == "environments"
     groups = config.num_envs // config.num_minibatches if by_environments else math.gcd(config.num_envs, samples)
     keys = agent.share.part(jax.random.split(key, (config.num_minibatches, groups)), axis=1)
 
     def draw(key: jax.Array) -> jax.Array:
-        return agent.variant.perturb(key, (samples // groups, size), hyperparams.rpo_alpha)
+        return noise(key, (samples // groups, size))
 
     of_minibatch = jax.vmap(draw, out_axes=1 if by_environments else 0)  # as `shuffle` leaves the samples
     return jax.vmap(of_minibatch)(keys).reshape((config.num_minibatches, -1, size))

@@ -31,10 +31,16 @@ RANGES = {
     "entropy_coefficient": {"low": 0},
     "max_grad_norm": {"above": 0, "infinite": True},
     "rpo_alpha": {"low": 0},
+    "rpo_alpha_end": {"low": 0},
     "target_kl": {"above": 0, "infinite": True},
     "adam_epsilon": {"above": 0},
     "observation_clip": {"above": 0, "infinite": True},
     "reward_clip": {"above": 0, "infinite": True},
+    "augmentation_low": {"low": 0},
+    "augmentation_high": {"low": 0},
+    "drac_coefficient": {"low": 0},
+    "log_std": {},
+    "min_log_std": {},
 }
 INFINITE = sorted(name for name, allowed in RANGES.items() if "infinite" in allowed)
 names = st.sampled_from(sorted(RANGES))
@@ -219,7 +225,7 @@ def test_infinity_is_accepted_just_where_documented(name):
     assert INFINITE == ["max_grad_norm", "observation_clip", "reward_clip", "target_kl"]
     assert is_refused(lambda: Hyperparams(**{name: math.inf})) == (name not in INFINITE)
     assert is_refused(lambda: grid(**{name: [math.inf]})) == (name not in INFINITE)
-    for value in (-math.inf, math.nan, -1e-3):
+    for value in (-math.inf, math.nan, *([-1e-3] if RANGES[name] else [])):
         assert is_refused(lambda value=value: Hyperparams(**{name: value}))
         assert is_refused(lambda value=value: grid(**{name: [0.5, value]}))
 
@@ -227,7 +233,7 @@ def test_infinity_is_accepted_just_where_documented(name):
 @pytest.mark.parametrize("value", ["0.5", "", True, False, [0.5], (0.5,), None, 1j, b"1", {}], ids=repr)
 def test_a_hyperparameter_that_is_no_number_is_refused_before_training(value):
     accepted = [name for name in RANGES if not is_refused(lambda name=name: grid(Hyperparams(**{name: value})))]
-    assert accepted == (["value_learning_rate"] if value is None else [])
+    assert accepted == (["value_learning_rate", "rpo_alpha_end"] if value is None else [])
 
 
 def test_the_complaint_shows_the_number_as_it_was_given():
@@ -239,14 +245,14 @@ def test_the_complaint_shows_the_number_as_it_was_given():
 
 def test_defaults_are_the_papers():
     assert Hyperparams() == Hyperparams(
-        3e-4, None, 0.99, 0.95, 0.2, 0.5, 0.0, 0.5, 0.5, math.inf, 1e-5, observation_clip=10.0, reward_clip=10.0
+        3e-4, None, 0.99, 0.95, 0.2, 0.5, 0.0, 0.5, 0.5, None, math.inf, 1e-5, observation_clip=10.0, reward_clip=10.0
     )
 
 
 def test_hyperparams_pass_through_jit_vmap_and_tree_map():
-    base = dataclasses.replace(Hyperparams(), value_learning_rate=1e-3)
+    base = dataclasses.replace(Hyperparams(), value_learning_rate=1e-3, rpo_alpha_end=0.1)
     assert len(jax.tree.leaves(base)) == len(RANGES)
-    assert len(jax.tree.leaves(Hyperparams())) == len(RANGES) - 1
+    assert len(jax.tree.leaves(Hyperparams())) == len(RANGES) - 2
 
     def double_alpha(hyperparams):
         return dataclasses.replace(hyperparams, rpo_alpha=2 * hyperparams.rpo_alpha)

@@ -218,6 +218,27 @@ def test_what_was_changed_by_hand_is_told(path):
     assert "changed after it was written" in refusal(path)
 
 
+@pytest.mark.parametrize("name", ["rpo_alpha_end", "drac_coefficient", "log_std"])
+def test_a_number_that_an_older_version_did_not_know_has_its_default(path, name):
+    spec, _ = untrained()
+    described = strict_json(path / folder.SETTINGS)
+    for row in described["hyperparams"]:
+        del row[name]
+    folder.write_json(path / folder.SETTINGS, described | {folder.DIGEST: folder._digest(described)})
+    assert folder.plain(settings_list(folder.load_spec(path).hyperparams)) == folder.plain(
+        settings_list(spec.hyperparams)
+    )
+
+
+def test_a_number_that_this_version_does_not_know_is_refused(path):
+    described = strict_json(path / folder.SETTINGS)
+    for row in described["hyperparams"]:
+        row["mystery"] = 1.0
+    folder.write_json(path / folder.SETTINGS, described | {folder.DIGEST: folder._digest(described)})
+    with pytest.raises(SettingsError, match="that this version knows"):
+        folder.load_spec(path)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"[1, 2]", b'"text"', b"1", b"null", b"{}", b"\xff\xfe\x00", b'{"format": 3}', b"[" * 100_000],

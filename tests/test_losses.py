@@ -10,15 +10,28 @@ import oracles
 import pytest
 import toys
 
-from rpo_jax import Hyperparams
-from rpo_jax.losses import clipped_squared_error, clipped_surrogate, rpo_loss, squared_error, standardize
+from rpo_jax import RPO, Hyperparams
+from rpo_jax.losses import (
+    LossNoise,
+    clipped_squared_error,
+    clipped_surrogate,
+    minibatch_loss,
+    squared_error,
+    standardize,
+)
 
-HYPERPARAMS = Hyperparams(clip_epsilon=0.15, value_coefficient=0.7, entropy_coefficient=0.03)
+HYPERPARAMS = Hyperparams(rpo_alpha=1.0, clip_epsilon=0.15, value_coefficient=0.7, entropy_coefficient=0.03)
+
+
+def rpo_loss(params: Any, agent: Any, batch: Any, offsets: jax.Array, hyperparams: Hyperparams) -> Any:
+    return minibatch_loss(params, agent, batch, LossNoise(offsets), hyperparams)
 
 
 def case(clip: bool = True, perturbed: bool = True) -> tuple[Any, ...]:
     """Agent, parameters, a batch [B, ...] and offsets [B, A] for which every branch of the loss has samples."""
-    agent = toys.tiny_agent(env=toys.counting_env(action_size=3), normalize_advantages="none", clip_value_loss=clip)
+    agent = toys.tiny_agent(
+        RPO, env=toys.counting_env(action_size=3), normalize_advantages="none", clip_value_loss=clip
+    )
     batch = toys.random_batch((64,), action_size=3)
     offsets = jnp.asarray(np.random.default_rng(2).uniform(-0.5, 0.5, (64, 3)) * perturbed, jnp.float32)
     params = toys.random_params(agent, scale=0.3)
@@ -80,7 +93,7 @@ def test_no_gradient_flows_into_the_policy_where_every_ratio_is_clipped() -> Non
     agent, params, batch, offsets = case()
     # The ratio is far above 1 and the advantage positive.
     batch = batch._replace(log_prob=batch.log_prob - 30.0, advantage=jnp.ones_like(batch.advantage))
-    grads = jax.grad(rpo_loss, has_aux=True)(params, agent, batch, offsets, Hyperparams())[0]["params"]
+    grads = jax.grad(rpo_loss, has_aux=True)(params, agent, batch, offsets, Hyperparams(rpo_alpha=1.0))[0]["params"]
     assert all((g == 0).all() for g in jax.tree.leaves((grads["policy"], grads["log_scale"])))
     assert all((g != 0).any() for g in jax.tree.leaves(grads["value"]))
 

@@ -20,6 +20,7 @@ from rpo_jax import (
     Hyperparams,
     TrainConfig,
     evaluate,
+    get_variant,
     grid,
     init,
     make_agent,
@@ -199,7 +200,9 @@ def test_reset_every_round_draws_other_episodes_and_forgets_the_discounted_retur
 
 # --- Runs side by side ---
 
-BASE = Hyperparams(learning_rate=3e-3, value_learning_rate=2e-3, entropy_coefficient=0.01, target_kl=1e3)
+BASE = Hyperparams(
+    learning_rate=3e-3, value_learning_rate=2e-3, entropy_coefficient=0.01, target_kl=1e3, rpo_alpha_end=0.2
+)
 TWO_VALUES = {
     "learning_rate": (1e-3, 1e-2),
     "value_learning_rate": (1e-3, 1e-2),
@@ -214,12 +217,20 @@ TWO_VALUES = {
     "adam_epsilon": (1e-8, 1e-2),
     "observation_clip": (0.1, 10.0),
     "reward_clip": (0.1, np.inf),
+    "rpo_alpha_end": (0.0, 0.5),
+    "augmentation_low": (0.5, 0.9),
+    "augmentation_high": (1.1, 2.0),
+    "drac_coefficient": (0.0, 1.0),
+    "log_std": (-0.5, 0.5),
+    "min_log_std": (0.1, 0.5),
 }
+OWNERS = {"drac_coefficient": "drac", "log_std": "ppo-constant-std", "min_log_std": "ppo-min-std"}
+OWNERS |= dict.fromkeys(("augmentation_low", "augmentation_high"), "rad")  # of the others it is RPO
 traces = []
 
 
 @cache
-def shared_agent() -> Agent:
+def shared_agent(variant: str = "rpo") -> Agent:
     """An agent whose environment notes each trace of its reset."""
     env = toys.reaching_env()
 
@@ -227,16 +238,16 @@ def shared_agent() -> Agent:
         traces.append(len(keys))
         return env.reset(keys)
 
-    return toys.tiny_agent(RPO, env._replace(reset=reset), updates=3)
+    return toys.tiny_agent(get_variant(variant), env._replace(reset=reset), updates=3)
 
 
 @cache
-def train_alone() -> Callable[[Hyperparams, jax.Array], Any]:
+def train_alone(variant: str = "rpo") -> Callable[[Hyperparams, jax.Array], Any]:
     """One run by itself, compiled once for all of these tests."""
 
     @chex.assert_max_traces(n=1)
     def run(hyperparams: Hyperparams, key: jax.Array) -> Any:
-        return train(shared_agent(), hyperparams, key)
+        return train(shared_agent(variant), hyperparams, key)
 
     chex.clear_trace_counter()
     return jax.jit(run)
@@ -277,10 +288,10 @@ def test_metrics_have_one_row_per_update() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Hyperparams)])
 def test_every_hyperparameter_can_be_swept(name: str) -> None:
-    settings = grid(BASE, **{name: TWO_VALUES[name]})
-    runs = sweep(shared_agent(), settings, seeds(0, 2))
+    settings, variant = grid(BASE, **{name: TWO_VALUES[name]}), OWNERS.get(name, "rpo")
+    runs = sweep(shared_agent(variant), settings, seeds(0, 2))
     for h in range(2):
-        alone = train_alone()(setting(settings, h), jax.random.key(0))
+        alone = train_alone(variant)(setting(settings, h), jax.random.key(0))
         assert_same_run(jax.tree.map(lambda x, h=h: x[h, 0], runs), alone)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(runs[0].params))
     assert any((leaf[0] != leaf[1]).any() for leaf in jax.tree.leaves(runs[0].params))

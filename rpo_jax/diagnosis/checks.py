@@ -23,7 +23,7 @@ from rpo_jax.envs.brax_suite import BACKENDS
 from rpo_jax.probe import BROKEN, failed_probes, remedy
 from rpo_jax.rpo import init, train
 from rpo_jax.types import Batch, TrainingState
-from rpo_jax.update import draw_offsets, shuffle, update_policy
+from rpo_jax.update import draw_noise, shuffle, update_policy
 
 NUM_ENVS, NUM_STEPS = 128, 50
 
@@ -218,8 +218,10 @@ def _minibatches(agent: Agent, batch: Batch, key: jax.Array, hyperparams: Hyperp
     """What an update learns from, in its order: minibatches before normalisation, and perturbations."""
     found = []
     for epoch in range(agent.config.num_epochs):
-        key_shuffle, key_offsets = jax.random.split(jax.random.fold_in(key, epoch))
-        pairs = shuffle(key_shuffle, batch, agent.config), draw_offsets(agent, key_offsets, hyperparams)
+        key_shuffle, key_noise = jax.random.split(jax.random.fold_in(key, epoch))
+        noise = draw_noise(agent, key_noise).location
+        assert noise is not None  # the variant is RPO
+        pairs = shuffle(key_shuffle, batch, agent.config), hyperparams.rpo_alpha * noise
         count = agent.config.num_minibatches
         found += [jax.tree.map(lambda x, index=index: x[index], pairs) for index in range(count)]
     return found

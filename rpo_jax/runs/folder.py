@@ -29,7 +29,7 @@ import numpy as np
 from flax import traverse_util
 
 from rpo_jax.agent import Agent
-from rpo_jax.config import Hyperparams, TrainConfig, field_names
+from rpo_jax.config import Hyperparams, TrainConfig
 from rpo_jax.errors import SettingsError
 from rpo_jax.metrics import METRICS
 from rpo_jax.normalization import Moments
@@ -393,12 +393,14 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
 
 
 def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
-    names = field_names(Hyperparams)
-    if not settings or any(set(row) != set(names) for row in settings):
+    """Settings with leaves [H]; a number that an older version did not know has its default."""
+    defaults = plain(dataclasses.asdict(Hyperparams()))
+    if not settings or any(set(row) != set(settings[0]) or not set(row) <= set(defaults) for row in settings):
         raise SettingsError("its hyperparams are not rows of the numbers that this version knows")
+    rows = [defaults | row for row in settings]
     columns: dict[str, Any] = {
-        name: None if settings[0][name] is None else np.asarray([float(row[name]) for row in settings], np.float32)
-        for name in names
+        name: None if rows[0][name] is None else np.asarray([float(row[name]) for row in rows], np.float32)
+        for name in defaults
     }
     return Hyperparams(**columns)
 

@@ -8,10 +8,9 @@ from rpo_jax.config import Hyperparams, TrainConfig, field_names
 from rpo_jax.envs import make_env
 from rpo_jax.errors import SettingsError
 from rpo_jax.heads import get_head
-from rpo_jax.perturbation import no_perturbation
 from rpo_jax.presets import get_preset, override
 from rpo_jax.sweep import check_seeds, grid, settings_list
-from rpo_jax.variants import get_variant
+from rpo_jax.variants import foreign_hyperparams, get_variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +96,9 @@ def make_spec(
         SettingsError: if anything about it cannot be used; nothing has been compiled then.
     """
     numbers = {name: settings.pop(name) for name in field_names(Hyperparams) if name in settings}
-    if get_variant(variant).perturb is no_perturbation:
-        if "rpo_alpha" in numbers:
-            raise SettingsError(f"rpo_alpha has no effect on variant {variant}, which perturbs nothing; leave it out")
+    for name in sorted(foreign_hyperparams(get_variant(variant)) & set(numbers)):
+        raise SettingsError(f"{name} has no effect on variant {variant}; leave it out")
+    if get_variant(variant).width is None:
         numbers["rpo_alpha"] = 0.0
     base = override(get_preset(preset, env), settings)
     check_seeds(first_seed, num_seeds)
