@@ -6,22 +6,32 @@
 - same: does a seed give the same run twice, alone and among others, and what does it cost to make it so?
 """
 
-import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+import throughput
 from study import machine, records, write
-from throughput import GPU_WORKS, LIBRARIES, Failure, Work, Worker, check_known, command_without, console, python_of
+from throughput import (
+    GPU_WORKS,
+    LIBRARIES,
+    Job,
+    Work,
+    check_known,
+    command_without,
+    console,
+    environment,
+    given,
+    measure,
+    python_of,
+)
 
 Part = Literal["speed", "flags", "kernels", "same"]
 LOOPS = "--xla_gpu_enable_command_buffer=+WHILE"
@@ -89,24 +99,14 @@ print(json.dumps({
 
 
 @dataclasses.dataclass
-class Options:
-    """What to measure, and how long at most."""
+class Options(throughput.Options):
+    """What to measure."""
 
     parts: Annotated[tuple[Part, ...], tyro.conf.Positional] = get_args(Part)
-    works: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ("rpo_jax", "Rejax")
     flags: tuple[str, ...] = tuple(FLAGS)
     runs: int = 3
-    python: Annotated[tuple[str, ...], tyro.conf.arg(help="LIBRARY=PATH of a Python that has it installed")] = ()
-    tiny: Annotated[bool, tyro.conf.arg(help="small works, any device; writes nothing")] = False
-
-
-class Job(NamedTuple):
-    """A work of one library with flags for XLA."""
-
-    work: str
-    library: str
-    flags: str = ""
+    gpu: Annotated[bool, tyro.conf.arg(help="or small works on a CPU, of which nothing is kept")] = True
 
 
 def main(options: Options) -> None:
@@ -114,7 +114,7 @@ def main(options: Options) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # this process asks for the GPU's name
     check_known("work", options.works, GPU_WORKS)
     names = options.works or tuple(GPU_WORKS)
-    works = {name: _tiny(GPU_WORKS[name]) if options.tiny else GPU_WORKS[name] for name in names}
+    works = {name: GPU_WORKS[name] if options.gpu else _tiny(GPU_WORKS[name]) for name in names}
     for part in options.parts:
         {"speed": speed, "flags": flags, "kernels": kernels, "same": same}[part](works, options)
 
@@ -128,7 +128,7 @@ def speed(works: dict[str, Work], options: Options) -> None:
     for seeds in dict.fromkeys(work.seeds for work in works.values()):
         group = {name: work for name, work in works.items() if work.seeds == seeds}
         jobs = [Job(name, lib) for name, work in group.items() for lib in options.libraries if LIBRARIES[lib].can(work)]
-        found = measure(jobs, group, options)
+        found = measure(jobs, group, pythons_of(jobs, options), options, [], at_once=len(jobs))
         for name, work in group.items():
             libraries = {job.library: result for job, result in found.items() if job.work == name}
             row = {"work": name, **dataclasses.asdict(work), "libraries": libraries}
@@ -138,7 +138,8 @@ def speed(works: dict[str, Work], options: Options) -> None:
 def flags(works: dict[str, Work], options: Options) -> None:
     """Ours with each set of flags in turns, one work after another."""
     for name, work in works.items():
-        found = measure([Job(name, "rpo_jax", FLAGS[key]) for key in options.flags], {name: work}, options)
+        jobs = [Job(name, "rpo_jax", FLAGS[key]) for key in options.flags]
+        found = measure(jobs, {name: work}, pythons_of(jobs, options), options, [], at_once=len(jobs))
         rows = [{"work": name, "flags": job.flags, **result} for job, result in found.items()]
         keep("gpu_flags", rows, ("work", "flags"), options)
 
@@ -159,63 +160,26 @@ def same(works: dict[str, Work], options: Options) -> None:
             keep("gpu_same", [{"work": name, "flags": flag, **found}], ("work", "flags"), options)
 
 
-def measure(jobs: list[Job], works: dict[str, Work], options: Options) -> dict[Job, dict[str, Any]]:
-    """Starts all at once, since compiling takes longest, then times them in turns; those that fail are told."""
-
-    def attempt(job: Job, do: Any) -> Any:
-        try:
-            return do(job)
-        except (Failure, OSError) as failure:
-            console.print(f"{job}: {failure}", markup=False)
-            return None
-
-    def start(job: Job) -> Worker:
-        errors = Path(folder) / f"{jobs.index(job)}.txt"
-        environment = gpu_environment(job.flags, options.tiny)
-        return Worker(pythons[job.library], LIBRARIES[job.library].worker, works[job.work], errors, environment)
-
-    given = {library: path for library, _, path in (item.partition("=") for item in options.python)}
-    pythons = {library: python_of(library, given) for library in {job.library for job in jobs}}
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            started = dict(zip(jobs, pool.map(lambda job: attempt(job, start), jobs), strict=True))
-        workers = {job: worker for job, worker in started.items() if worker}
-        for worker in workers.values():
-            stack.callback(worker.kill)
-        for _ in range(options.runs):
-            for job in list(workers):
-                rate = attempt(job, lambda job: workers[job].train())
-                if rate is None:
-                    del workers[job]
-                else:
-                    console.print(f"{job.work}: {job.library} {job.flags}: {rate:,.0f} steps/s", markup=False)
-        results = {job: attempt(job, lambda job: workers[job].close()) for job in workers}
-    return {job: result for job, result in results.items() if result}
+def pythons_of(jobs: Iterable[Job], options: Options) -> dict[str, str]:
+    """The Pythons of the libraries that are measured."""
+    return {library: python_of(library, given(options)) for library in {job.library for job in jobs}}
 
 
 def run_program(program: str, work: Work, flags: str = "") -> dict[str, Any]:
     """What a program of its own prints of a work, or how it failed."""
     arguments = [sys.executable, "-c", program, json.dumps(dataclasses.asdict(work))]
-    done = subprocess.run(arguments, env=gpu_environment(flags, False), capture_output=True, text=True)
+    done = subprocess.run(arguments, env=environment(True, flags), capture_output=True, text=True)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1][:300]}
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def gpu_environment(flags: str, any_device: bool) -> dict[str, str]:
-    """The environment of a process that shares the GPU; where its JAX cannot use it, it fails."""
-    own = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
-    own |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_FLAGS": f"{own.get('XLA_FLAGS', '')} {flags}".strip()}
-    return own if any_device else own | {"JAX_PLATFORMS": "cuda"}
-
-
 def keep(name: str, rows: Iterable[dict[str, Any]], key: tuple[str, ...], options: Options) -> None:
     """Adds rows to `results/NAME.json`, in place of those of the same key."""
-    paths = [path for _, _, path in (item.partition("=") for item in options.python)]
     for row in rows:
         console.print({field: value for field, value in row.items() if field != "kernels"})
-        if not options.tiny:
-            new = {**row, "command": command_without(paths), "machine": machine()}
+        if options.gpu:
+            new = {**row, "command": command_without(given(options).values()), "machine": machine()}
             others = [old for old in records(name) if any(old.get(part) != row[part] for part in key)]
             write(name, [*others, new])
 

@@ -16,9 +16,11 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
 from rich.console import Console
@@ -27,6 +29,7 @@ from rpo_jax.errors import unknown_name
 from study import RESULTS, command, machine, write
 
 HERE = Path(__file__).parent
+Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -117,6 +120,17 @@ LIBRARIES = {
 }
 
 
+class Job(NamedTuple):
+    """A work of one library, with flags for XLA."""
+
+    work: str
+    library: str
+    flags: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.work}: {' '.join(filter(None, self[1:]))}"
+
+
 class Failure(Exception):
     """What a library could not do, for a person to read."""
 
@@ -191,11 +205,18 @@ def _last_lines(text: str) -> str:
     return "\n".join(text.splitlines()[-12:])
 
 
-def _environment(gpu: bool) -> dict[str, str]:
-    if gpu:  # shared by the libraries; one whose JAX cannot use it fails, and is not timed on the CPU
+def environment(gpu: bool, flags: str = "") -> dict[str, str]:
+    """Of a worker. A GPU is shared by the libraries; one whose JAX cannot use it fails, and is not timed on the CPU."""
+    more = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()} if flags else {}
+    if gpu:
         own = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
-        return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **own, "JAX_PLATFORMS": "cuda"}
-    return {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
+        return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **own, **more, "JAX_PLATFORMS": "cuda"}
+    return {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin", **more}
+
+
+def given(options: Options) -> dict[str, str]:
+    """The Pythons that were given, by library."""
+    return {library: path for library, _, path in (item.partition("=") for item in options.python)}
 
 
 def main(options: Options) -> None:
@@ -209,20 +230,20 @@ def main(options: Options) -> None:
     check_known("work", options.works, works)
     check_known("library", options.libraries, LIBRARIES)
     path = RESULTS / f"throughput{'_gpu' if options.gpu else ''}.json"
-    given = {library: path for library, _, path in (item.partition("=") for item in options.python)}
-    check_known("library", given, LIBRARIES)
+    check_known("library", given(options), LIBRARIES)
     failures: list[str] = []
-    pythons = attempt("set up", options.libraries, lambda library: python_of(library, given), failures)
+    pythons = attempt(options.libraries, partial(python_of, given=given(options)), failures)
     known = json.loads(path.read_text())["runs"] if path.exists() and not options.updates else []
     runs = {run["work"]: run for run in known}
     for name in options.works or works:
         work = works[name] if options.updates is None else dataclasses.replace(works[name], updates=options.updates)
-        found = measure(name, work, pythons, options, failures)
+        jobs = [Job(name, library) for library in options.libraries if LIBRARIES[library].can(work)]
+        found = {job.library: result for job, result in measure(jobs, {name: work}, pythons, options, failures).items()}
         sizes = dataclasses.asdict(work)
         run = {
             "work": name,
             **sizes,
-            "command": command_without(given.values()),
+            "command": command_without(given(options).values()),
             "machine": machine(),
             "libraries": found,
         }
@@ -240,39 +261,48 @@ def check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
         sys.exit(str(unknown_name(kind, name, known)))
 
 
-def attempt(what: str, names: Iterable[str], do: Callable[[str], Result], failures: list[str]) -> dict[str, Result]:
+def attempt(names: Iterable[Name], do: Callable[[Name], Result], failures: list[str]) -> dict[Name, Result]:
     """`do` for each library that manages; what keeps another from it is told, and added to `failures`."""
     done = {}
     for name in names:
         try:
             done[name] = do(name)
         except (Failure, OSError) as failure:
-            failures.append(f"{what}: {name} {failure}")
+            failures.append(f"{name} {failure}")
             console.print(failures[-1], markup=False)
     return done
 
 
 def measure(
-    name: str, work: Work, pythons: dict[str, str], options: Options, failures: list[str]
-) -> dict[str, dict[str, Any]]:
-    """The same work by every library that can do it, in turns."""
+    jobs: Sequence[Job],
+    works: dict[str, Work],
+    pythons: dict[str, str],
+    options: Options,
+    failures: list[str],
+    at_once: int = 1,
+) -> dict[Job, dict[str, Any]]:
+    """Starts so many jobs at once, then times all in turns."""
 
-    def start(library: str) -> Worker:
-        console.print(f"{name}: {library} compiles")
-        known, errors = LIBRARIES[library], Path(folder) / f"{library}.txt"
-        return Worker(pythons[library], known.worker, known.part(work), errors, _environment(options.gpu))
+    def start(job: Job) -> Worker:
+        console.print(f"{job} compiles")
+        known, errors = LIBRARIES[job.library], Path(folder) / f"{jobs.index(job)}.txt"
+        work = known.part(works[job.work])
+        return Worker(pythons[job.library], known.worker, work, errors, environment(options.gpu, job.flags))
 
-    def train(library: str) -> None:
-        console.print(f"{name}: {library}: {workers[library].train():,.0f} steps/s")
+    def train(job: Job) -> None:
+        console.print(f"{job}: {workers[job].train():,.0f} steps/s")
 
-    able = [library for library in pythons if LIBRARIES[library].can(work)]
+    able = [job for job in jobs if job.library in pythons]
+    workers: dict[Job, Worker] = {}
     with tempfile.TemporaryDirectory() as folder:
-        workers = attempt(name, able, start, failures)
         try:
+            with ThreadPoolExecutor(at_once) as pool:
+                for started in pool.map(lambda job: attempt([job], start, failures), able):
+                    workers |= started
             well = list(workers)
             for _ in range(options.runs):
-                well = list(attempt(name, well, train, failures))
-            return attempt(name, well, lambda library: workers[library].close(), failures)
+                well = list(attempt(well, train, failures))
+            return attempt(well, lambda job: workers[job].close(), failures)
         finally:
             for worker in workers.values():
                 worker.kill()

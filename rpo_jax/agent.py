@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
@@ -99,7 +98,7 @@ def make_agent(
         SettingsError: if the configuration, the head or the variant does not fit the environment.
     """
     config = config or TrainConfig()
-    if head.to_env is squash_to_bounds and not np.isfinite([env.low, env.high]).all():
+    if head.to_env is squash_to_bounds and not env.has_finite_actions:
         raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
     scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
     for name, scale in scales.items():

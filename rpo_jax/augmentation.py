@@ -21,7 +21,7 @@ Augment = Callable[[Hyperparams, jax.Array, jax.Array], jax.Array]
 
 
 def scale_amplitude(hyperparams: Hyperparams, obs: jax.Array, noise: jax.Array) -> jax.Array:
-    """Each number times `U(augmentation_low, augmentation_high)`: `ras` of arXiv 2004.14990, section 4.2."""
+    """Each number times `U(augmentation_low, augmentation_high)`: RAD's random amplitude scale (arXiv 2004.14990)."""
     low, high = hyperparams.augmentation_low, hyperparams.augmentation_high
     return jnp.multiply(obs, low + 0.5 * (high - low) * (noise + 1.0))
 
@@ -29,7 +29,7 @@ def scale_amplitude(hyperparams: Hyperparams, obs: jax.Array, noise: jax.Array) 
 def drac(params: Params, agent: "Agent", batch: Batch, augmented: jax.Array, hyperparams: Hyperparams) -> jax.Array:
     """`c (-mean log pi(a | f(s)) + 1/2 mean (V(s) - V(f(s)))^2)`, V(s) constant: as RPO's authors ran DrAC with PPO.
 
-    DrAC's own program has this term too. Its paper has a KL instead: `drac_kl`.
+    DrAC's paper has a KL in place of the first term: `drac_kl`.
 
     Args:
         params: of the actor-critic.
@@ -48,7 +48,7 @@ def drac(params: Params, agent: "Agent", batch: Batch, augmented: jax.Array, hyp
 def drac_kl(params: Params, agent: "Agent", batch: Batch, augmented: jax.Array, hyperparams: Hyperparams) -> jax.Array:
     """`c (mean KL(pi(. | s), pi(. | f(s))) + 1/2 mean (V(s) - V(f(s)))^2)`, pi(. | s) and V(s) constant.
 
-    Arguments and result as of `drac` (arXiv 2006.12862, equations 2 to 4).
+    DrAC as its paper has it (arXiv 2006.12862); arguments and result as of `drac`.
     """
     loc, log_scale = jax.lax.stop_gradient(agent.act(params, batch.obs))
     kl = agent.head.kl(loc, log_scale, *agent.act(params, augmented))

@@ -275,14 +275,13 @@ def _compare(options: Compare) -> int:
 
     from rpo_jax.runs.launch import check_free, compare_to_folder
     from rpo_jax.runs.spec import setting_labels
-    from rpo_jax.variants import others_hyperparams
+    from rpo_jax.variants import foreign_hyperparams, get_variant
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
         raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
     _set_up_jax()
-    specs = [
-        _spec(options, variant, ignored=others_hyperparams(variant, options.variants)) for variant in options.variants
-    ]
+    variants = [get_variant(name) for name in options.variants]
+    specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
     path = options.out or _default_folder(options.env, "compare")
     check_free(specs, path)
     console = Console(stderr=True)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rpo_jax.config import Hyperparams, Scalar
 
@@ -51,8 +50,3 @@ def anneal(hyperparams: Hyperparams, progress: Scalar) -> Hyperparams:
         return hyperparams
     start = hyperparams.rpo_alpha
     return dataclasses.replace(hyperparams, rpo_alpha=start + (end - start) * jnp.minimum(progress, 1.0))
-
-
-def is_bounded(low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether an action range [A] has a half."""
-    return bool(np.isfinite([low, high]).all())

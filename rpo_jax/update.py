@@ -121,10 +121,9 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
 def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
     """Noise of an epoch's minibatches, leaves [M, B, ...]."""
     variant, env = agent.variant, agent.env
-    of_obs = jax.random.fold_in(key, 1)
     return LossNoise(
         location=_draw(agent, variant.noise, key, env.action_size) if variant.width else None,
-        obs=_draw(agent, uniform, of_obs, env.observation_size) if variant.augment else None,
+        obs=_draw(agent, uniform, jax.random.fold_in(key, 1), env.observation_size) if variant.augment else None,
     )
 
 

@@ -4,7 +4,7 @@ A new method is a `Variant`, of these functions or of one's own.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from rpo_jax.augmentation import Augment, drac, drac_kl, scale_amplitude
 from rpo_jax.config import Hyperparams
 from rpo_jax.errors import SettingsError, unknown_name
-from rpo_jax.perturbation import Noise, Width, alpha, alpha_of_range, alpha_of_scale, is_bounded, uniform
+from rpo_jax.perturbation import Noise, Width, alpha, alpha_of_range, alpha_of_scale, uniform
 from rpo_jax.types import Batch, Params
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def keep_above_min_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> ja
 
 
 def _needs_bounds(agent: "Agent") -> None:
-    if not is_bounded(agent.env.low, agent.env.high):
+    if not agent.env.has_finite_actions:
         raise SettingsError(
             f"variant {agent.variant.name} perturbs in parts of the action range, and that of {agent.env.name} is not "
             "finite; take variant rpo, whose rpo_alpha is in action units"
@@ -116,12 +116,6 @@ def get_variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def foreign_hyperparams(variant: Variant) -> set[str]:
-    """Names of the hyperparameters that are other variants' own, and have no effect on this one."""
-    return {name for other in VARIANTS.values() for name in other.hyperparams} - set(variant.hyperparams)
-
-
-def others_hyperparams(name: str, names: Sequence[str]) -> set[str]:
-    """Names of the hyperparameters that some of these variants have for their own, and the one of this name has not."""
-    own = {variant: set(get_variant(variant).hyperparams) for variant in names}
-    return set().union(*own.values()) - own[name]
+def foreign_hyperparams(variant: Variant, variants: Iterable[Variant] = VARIANTS.values()) -> set[str]:
+    """Names of the hyperparameters that some of these variants have for their own, and this one has not."""
+    return {name for other in variants for name in other.hyperparams} - set(variant.hyperparams)

@@ -12,7 +12,7 @@ import pytest
 import toys
 from scipy import stats
 
-from rpo_jax import PPO, RPO, Hyperparams, Variant, init, train
+from rpo_jax import PPO, RPO, Hyperparams, Variant, get_variant, init, train
 from rpo_jax.heads import get_head
 from rpo_jax.perturbation import uniform
 from rpo_jax.rollout import collect_rollout
@@ -61,6 +61,14 @@ def test_each_sample_and_dimension_has_a_draw_of_its_own() -> None:
 def test_other_keys_give_other_noise() -> None:
     a, b = (uniform(jax.random.key(seed), (20,)) for seed in range(2))
     assert (a != b).all()
+
+
+@pytest.mark.parametrize("name", ["rpo", "rpo-range", "rpo-sigma", "ppo"])
+def test_alpha_0_shifts_nothing(name: str) -> None:
+    agent = toys.tiny_agent(get_variant(name))
+    loc, noise = jax.random.normal(jax.random.key(0), (100, 1)), uniform(jax.random.key(1), (100, 1))
+    shifted = agent.perturb(loc, jnp.zeros(1), noise, Hyperparams(rpo_alpha=0.0))
+    np.testing.assert_array_equal(shifted, loc)
 
 
 def test_the_perturbation_costs_alpha_squared_over_6_variances() -> None:

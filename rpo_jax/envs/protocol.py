@@ -127,6 +127,11 @@ class Environment(NamedTuple):
         """A."""
         return len(self.low)
 
+    @property
+    def has_finite_actions(self) -> bool:
+        """Whether no bound of an action is infinite, so that there is a middle and a half of the range."""
+        return bool(np.isfinite([self.low, self.high]).all())
+
 
 def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
     """Makes an Environment of single dynamics: `vmap_last`, and automatic reset to episodes begun beforehand.
