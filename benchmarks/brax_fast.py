@@ -2,7 +2,7 @@
 
 import sys
 
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import run_study
 
 TASKS = sys.argv[1:] or ("inverted_pendulum", "reacher", "hopper", "ant")

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from rpo_jax.envs import SUITES, brax_suite
+from rpo_jax.envs import SUITES
+from rpo_jax.envs.suites import brax
 from study import command, device_kind, machine, records, users_environment, write
 
 NUM_STEPS = 100
@@ -38,7 +39,7 @@ def main(
     suites: Annotated[tuple[str, ...], tyro.conf.Positional] = ("gymnax", "brax", "playground"),
     *,
     num_envs: tuple[int, ...] = (128, 1024),
-    backends: Annotated[tuple[str, ...], tyro.conf.arg(help="of Brax")] = brax_suite.BACKENDS,
+    backends: Annotated[tuple[str, ...], tyro.conf.arg(help="of Brax")] = brax.BACKENDS,
 ) -> None:
     """Writes `results/correctness.json`."""
     for size in num_envs:

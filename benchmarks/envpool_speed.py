@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 import rpo_jax
-from rpo_jax.presets import PAPER, override
+from rpo_jax.settings.presets import PAPER, override
 from study import RESULTS, command, machine, write
 from throughput import check_known
 

@@ -27,9 +27,10 @@ from rich.console import Console
 
 from rpo_jax import RPO, Dynamics, SettingsError, Successor, TrainConfig, fit, grid, make_agent, seeds, vectorize
 from rpo_jax.envs.host import Outcome, host_environment
-from rpo_jax.runs import checkpoints, folder, launch
+from rpo_jax.execution import checkpoints
+from rpo_jax.runs import folder, launch
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.spec import RunSpec, make_spec
+from rpo_jax.settings.spec import RunSpec, make_spec
 from study import RESULTS, command, machine, write
 from throughput import check_known
 

@@ -6,7 +6,7 @@ on the command line.
 
 import sys
 
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import run_study
 
 SPECS = {

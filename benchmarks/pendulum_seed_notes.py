@@ -5,7 +5,7 @@ divide the observations of the policy network by constants, but not those of the
 both.
 """
 
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import run_study
 
 SPECS = {

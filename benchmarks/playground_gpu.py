@@ -5,7 +5,7 @@ Preset `fast`, 5 seeds; PPO is RPO with alpha 0, and both are trained in one cal
 
 import argparse
 
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import run_study
 from throughput import check_known
 

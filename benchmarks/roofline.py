@@ -28,10 +28,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 import rpo_jax
-from rpo_jax.compiling import compile_traced
-from rpo_jax.devices import spread_runs
-from rpo_jax.envs import brax_suite, gymnax_suite
-from rpo_jax.products import product
+from rpo_jax.compiling.jit import compile_traced
+from rpo_jax.compiling.matmul import product
+from rpo_jax.envs.suites import brax, gymnax
+from rpo_jax.execution.devices import spread_runs
 from study import RESULTS, command, machine, write
 from throughput import GPU_WORKS, WORKS, Work, check_known
 
@@ -234,7 +234,7 @@ def stepping(env: rpo_jax.Environment, num_envs: int, num_steps: int, num_blocks
 def stepping_by_vmap(env: rpo_jax.Environment, num_envs: int, num_steps: int) -> tuple[Any, ...]:
     """The same by `jax.vmap` of the suite's own functions, with the environments first."""
     suite, _, name = env.name.partition("/")
-    module = {"brax": brax_suite, "gymnax": gymnax_suite}[suite]
+    module = {"brax": brax, "gymnax": gymnax}[suite]
     with mock.patch.object(module, "vectorize", lambda dynamics, **attributes: dynamics):
         dynamics: Any = module.make(name)
     keys = jax.random.split(jax.random.key(0), num_envs)

@@ -19,12 +19,12 @@ from rich.console import Console
 
 import rpo_jax
 from roofline import agent_of, compiled, seconds_in_turns, stepping
-from rpo_jax.devices import spread_runs
-from rpo_jax.memory import needed_bytes, usable_bytes
-from rpo_jax.rollout import collect_rollout
-from rpo_jax.rpo import estimate_advantages, init, train_iteration
-from rpo_jax.sweep import as_runs, compile_sweep
-from rpo_jax.update import update_policy
+from rpo_jax.algorithm.rollout import collect_rollout
+from rpo_jax.algorithm.rpo import estimate_advantages, init, train_iteration
+from rpo_jax.algorithm.update import update_policy
+from rpo_jax.execution.devices import spread_runs
+from rpo_jax.execution.memory import needed_bytes, usable_bytes
+from rpo_jax.execution.sweep import as_runs, compile_sweep
 from study import RESULTS, command, machine, write
 from throughput import GPU_WORKS, PENDULUM, WORKS, Work
 

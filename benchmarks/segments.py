@@ -13,9 +13,9 @@ import jax
 from rich.console import Console
 
 from rpo_jax import fit, seeds, sweep
-from rpo_jax.runs.checkpoints import Checkpoints
+from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import save
 
 TURNS = 3

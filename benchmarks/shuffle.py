@@ -5,7 +5,7 @@ Preset `fast` with either shuffle, RPO: Pendulum with 8 seeds, and two Brax task
 
 from typing import Any
 
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import run_study
 
 EPISODES = {"total_timesteps": 2016 * 1024}  # two whole ones of each environment, and a round

@@ -16,11 +16,11 @@ import numpy as np
 from rich.console import Console
 
 from rpo_jax import fit, seeds, use_cpu_cores
-from rpo_jax.cores import num_cores
+from rpo_jax.compiling.cores import num_cores
 from rpo_jax.runs.folder import final_values, plain, summarize, told
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.spec import RunSpec, setting_labels
-from rpo_jax.sweep import settings_list
+from rpo_jax.settings.grid import settings_list
+from rpo_jax.settings.spec import RunSpec, setting_labels
 
 use_cpu_cores()  # before a script's environments start JAX
 

@@ -6,7 +6,7 @@ published, and some of them with bootstrapping. PPO is RPO with alpha 0, and bot
 
 import sys
 
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import run_study
 from throughput import check_known
 

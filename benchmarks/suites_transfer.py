@@ -13,9 +13,9 @@ import numpy as np
 from rich.console import Console
 
 from rpo_jax import evaluate, fit, make_agent, make_env, seeds
+from rpo_jax.algorithm.types import Policy
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.spec import RunSpec, make_spec
-from rpo_jax.types import Policy
+from rpo_jax.settings.spec import RunSpec, make_spec
 from study import RESULTS, command, machine, write
 from throughput import check_known
 

@@ -5,7 +5,7 @@ from rich.console import Console
 from rpo_jax import fit, seeds
 from rpo_jax.runs.folder import summarize
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
 from study import save
 
 ALPHAS = [0.0, 0.1, 0.25, 0.5, 1.0]

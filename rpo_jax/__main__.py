@@ -11,7 +11,7 @@ def main() -> int:
     # other errors of XLA are raised too. JAX reads this when it is imported.
     if version("jaxlib") in ("0.10.0", "0.10.1"):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from rpo_jax.cli import main as run
+    from rpo_jax.cli.main import main as run
 
     return run()
 

@@ -23,7 +23,8 @@ def _forget_programs() -> Iterator[None]:
     yield
     import jax
 
-    from rpo_jax import compiling, memory
+    from rpo_jax.compiling import jit as compiling
+    from rpo_jax.execution import memory
 
     compiling._compile.cache_clear()
     memory.needed_bytes.cache_clear()

@@ -8,7 +8,7 @@ import numpy as np
 import toys
 
 import rpo_jax
-from rpo_jax import devices
+from rpo_jax.execution import devices
 
 # By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes, and
 # takes gradients of many chunks.

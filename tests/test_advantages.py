@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpo_jax.advantages import generalized_advantage_estimation
+from rpo_jax.algorithm.advantages import generalized_advantage_estimation
 
 ROUND = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

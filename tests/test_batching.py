@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 from jax.extend.core import primitives
 
-from rpo_jax.envs import batching
-from rpo_jax.envs.batching import RULES, vmap_last
+from rpo_jax.envs import vmap_last as batching
+from rpo_jax.envs.vmap_last import RULES, vmap_last
 
 N = 5
 X = np.random.default_rng(0).normal(size=(3, 4, N)).astype(np.float32)

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 
 import rpo_jax
 from rpo_jax import SettingsError, fit, grid, seeds
-from rpo_jax.runs import checkpoints as module
-from rpo_jax.runs import fit as fit_module
-from rpo_jax.runs.checkpoints import FOLDER, Checkpoints
-from rpo_jax.runs.fit import Fit, Progress, _data_of_keys
+from rpo_jax.execution import checkpoints as module
+from rpo_jax.execution import fit as fit_module
+from rpo_jax.execution.checkpoints import FOLDER, Checkpoints
+from rpo_jax.execution.fit import Fit, Progress, _data_of_keys
 
 SETTINGS, UPDATES = grid(rpo_alpha=[0.1, 0.2]), 9
 

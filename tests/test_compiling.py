@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import rpo_jax
-from rpo_jax import compiling
-from rpo_jax.compiling import compile_traced, jit
+from rpo_jax.compiling import jit as compiling
+from rpo_jax.compiling.jit import compile_traced, jit
 
 PACKAGE = Path(rpo_jax.__file__).parent
 BACKEND = jax.default_backend()
@@ -152,7 +152,7 @@ def test_after_use_cpu_cores_programs_of_ones_own_sum_without_library_fusions() 
 def test_commands_set_the_options_of_their_process(command: str, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     arguments = [command, "gymnax/None" if command in ("train", "compare") else "missing"]
-    program = f"import os; from rpo_jax.cli import main; main({arguments}); print(os.environ['XLA_FLAGS'])"
+    program = f"import os; from rpo_jax.cli.main import main; main({arguments}); print(os.environ['XLA_FLAGS'])"
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 
 from rpo_jax import Hyperparams, SettingsError, TrainConfig, grid, seeds
-from rpo_jax.config import check_hyperparams
-from rpo_jax.sweep import by_setting_and_seed, settings_list
+from rpo_jax.algorithm.config import check_hyperparams
+from rpo_jax.execution.sweep import by_setting_and_seed
+from rpo_jax.settings.grid import settings_list
 
 tried = settings(deadline=None, max_examples=60)
 

@@ -18,8 +18,9 @@ from rich.console import Console
 from test_checkpoints import damage, stopped_after
 
 from rpo_jax import SettingsError, make_spec
-from rpo_jax.runs import checkpoints, folder, launch
-from rpo_jax.runs.chosen import choose
+from rpo_jax.execution import checkpoints
+from rpo_jax.runs import folder, launch
+from rpo_jax.runs.choose import choose
 from rpo_jax.runs.progress import ProgressBar
 
 SILENT = Console(quiet=True)

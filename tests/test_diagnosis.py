@@ -17,8 +17,9 @@ import oracles
 import pytest
 import toys
 
-from rpo_jax import Hyperparams, make_env, probe
-from rpo_jax.cli import main
+from rpo_jax import Hyperparams, make_env
+from rpo_jax.cli.main import main
+from rpo_jax.compiling import probe
 from rpo_jax.diagnosis import checks, numpy_update, processes
 from rpo_jax.diagnosis.checks import Finding
 from rpo_jax.diagnosis.machine import describe_machine

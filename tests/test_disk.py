@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from rpo_jax import SettingsError
-from rpo_jax.runs import checkpoints, disk, launch
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.execution import checkpoints
+from rpo_jax.runs import disk, launch
+from rpo_jax.settings.spec import make_spec
 
 SIZES = {"num_envs": 64, "num_steps": 16, "total_timesteps": 64 * 16 * 40, "hidden_sizes": (32, 32)}
 

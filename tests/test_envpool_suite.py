@@ -10,8 +10,8 @@ import toys
 
 import rpo_jax
 from rpo_jax import SettingsError, make_env, sweep
-from rpo_jax.envs.envpool_suite import EnvPool
-from rpo_jax.rollout import collect_rollout
+from rpo_jax.algorithm.rollout import collect_rollout
+from rpo_jax.envs.suites.envpool import EnvPool
 
 # Three observations in a dictionary, a scalar among them, and matrices; float64 and float32; ends of either kind.
 IDS = (

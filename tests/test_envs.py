@@ -234,7 +234,7 @@ import sys, rpo_jax
 for name in rpo_jax.__all__:
     getattr(rpo_jax, name)
 rpo_jax.TrainConfig(), rpo_jax.Hyperparams(), rpo_jax.environment_names(), rpo_jax.get_preset("paper", "brax/ant")
-import rpo_jax.cli
+import rpo_jax.cli.main
 from jax._src import xla_bridge
 print(list(xla_bridge._backends), {"gymnax", "brax", "mujoco", "matplotlib.pyplot"} & set(sys.modules))
 """

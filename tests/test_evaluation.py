@@ -12,8 +12,8 @@ import toys
 from scipy import stats
 
 from rpo_jax import Dynamics, Environment, Policy, Successor, evaluate, record, vectorize
-from rpo_jax.agent import Agent
-from rpo_jax.normalization import Moments, initial_moments
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.normalization import Moments, initial_moments
 
 MOMENTS = Moments(jnp.asarray([0.3, -1.0]), jnp.asarray([4.0, 0.25]), jnp.asarray(100.0))
 OBS = jnp.asarray([1.5, -0.8])

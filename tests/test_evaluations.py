@@ -10,11 +10,11 @@ import toys
 
 import rpo_jax
 from rpo_jax import SettingsError, SimulatorError, evaluate, fit, grid, seeds
-from rpo_jax.runs import evaluations
-from rpo_jax.runs.checkpoints import Checkpoints
-from rpo_jax.runs.evaluations import Evaluation
-from rpo_jax.runs.fit import Fit, Progress
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.execution import evaluations
+from rpo_jax.execution.checkpoints import Checkpoints
+from rpo_jax.execution.evaluations import Evaluation
+from rpo_jax.execution.fit import Fit, Progress
+from rpo_jax.settings.spec import make_spec
 
 SETTINGS = grid(learning_rate=[1e-3, 3e-2], observation_clip=10.0)
 THREE = Evaluation(count=3, num_episodes=5, key=jax.random.key(77))

@@ -13,15 +13,15 @@ import toys
 from rich.console import Console
 
 from rpo_jax import SettingsError, TrainConfig, make_agent
-from rpo_jax.cli import main
-from rpo_jax.heads import HEADS
-from rpo_jax.normalization import Moments
-from rpo_jax.runs import export
-from rpo_jax.runs.chosen import choose
+from rpo_jax.algorithm.heads import HEADS
+from rpo_jax.algorithm.normalization import Moments
+from rpo_jax.algorithm.types import Policy
+from rpo_jax.cli.main import main
+from rpo_jax.export import policy as export
+from rpo_jax.runs.choose import choose
 from rpo_jax.runs.folder import LoadedRun, load_run
 from rpo_jax.runs.launch import run_to_folder
-from rpo_jax.runs.spec import make_spec
-from rpo_jax.types import Policy
+from rpo_jax.settings.spec import make_spec
 
 PLACE = (1, 2)
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 
 import rpo_jax
 from rpo_jax import Dynamics, Environment, Successor, grid, seeds, sweep, vectorize
+from rpo_jax.algorithm.divergence import first_fault
+from rpo_jax.algorithm.rollout import collect_rollout
+from rpo_jax.algorithm.types import FAULTS
 from rpo_jax.envs.host import Outcome, cut_where_broken
-from rpo_jax.faults import first_fault
-from rpo_jax.rollout import collect_rollout
-from rpo_jax.types import FAULTS
 
 # A diverging run
 

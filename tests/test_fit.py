@@ -8,8 +8,8 @@ import pytest
 import toys
 
 from rpo_jax import fit, grid, seeds, sweep
-from rpo_jax.metrics import METRICS
-from rpo_jax.runs.fit import Progress
+from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.execution.fit import Progress
 
 SETTINGS = grid(rpo_alpha=[0.0, 0.3])
 UPDATES = 7

@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from rpo_jax import SettingsError
-from rpo_jax.metrics import METRICS
-from rpo_jax.rpo import init
+from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.algorithm.rpo import init
+from rpo_jax.execution.fit import Fit
+from rpo_jax.execution.sweep import as_runs, by_setting_and_seed
 from rpo_jax.runs import folder
-from rpo_jax.runs.fit import Fit
-from rpo_jax.runs.spec import RunSpec, make_spec
-from rpo_jax.sweep import as_runs, by_setting_and_seed, seeds, settings_list
+from rpo_jax.settings.grid import seeds, settings_list
+from rpo_jax.settings.spec import RunSpec, make_spec
 
 H, S, U = 2, 3, 4
 

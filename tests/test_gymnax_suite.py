@@ -8,7 +8,8 @@ import pytest
 from gymnax.environments import spaces
 from scipy import stats
 
-from rpo_jax.envs import gymnax_suite, make_env, record_episodes
+from rpo_jax.envs import make_env, record_episodes
+from rpo_jax.envs.suites import gymnax as suite
 
 IDS = ("MountainCarContinuous-v0", "Pendulum-v1", "PointRobot-misc", "Reacher-misc", "Swimmer-misc")
 LIMITS = {IDS[0]: 999, IDS[1]: 200, IDS[2]: 100, IDS[3]: 100, IDS[4]: 500}
@@ -78,7 +79,7 @@ def test_all_continuous_environments_of_gymnax_are_there():
         env, params = gymnax.make(env_id)
         if isinstance(env.action_space(params), spaces.Box):
             continuous.append(env_id)
-    assert sorted(gymnax_suite.TASKS) == sorted(continuous) == sorted(IDS)
+    assert sorted(suite.TASKS) == sorted(continuous) == sorted(IDS)
 
 
 @pytest.mark.parametrize(("env_id", "limit"), list(LIMITS.items()))

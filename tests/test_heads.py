@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from rpo_jax.algorithm.heads import HEADS, get_head
 from rpo_jax.errors import SettingsError
-from rpo_jax.heads import HEADS, get_head
 
 FAMILIES: dict[str, Any] = {
     "normal": stats.norm,

@@ -11,9 +11,9 @@ from toys import CountingPool, host_env
 
 import rpo_jax
 from rpo_jax import SimulatorError, evaluate, fit, grid, record, seeds, sweep
+from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.envs.host import Outcome, Ticket
-from rpo_jax.rollout import collect_rollout
-from rpo_jax.runs.fit import _run_of
+from rpo_jax.execution.fit import _run_of
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ def test_an_interrupt_closes_no_pool_that_is_stepped(monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rpo_jax.runs.fit._rows", interrupted)  # the first thing that waits for a segment
+    monkeypatch.setattr("rpo_jax.execution.fit._rows", interrupted)  # the first thing that waits for a segment
     agent = toys.tiny_agent(env=host_env(SlowPool), num_steps=50)
     with pytest.raises(KeyboardInterrupt):
         fit(agent, grid(), seeds(0, 2))

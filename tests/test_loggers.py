@@ -21,14 +21,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rpo_jax
 from rpo_jax import SettingsError, fit, grid, make_logger, make_spec, seeds
-from rpo_jax.cli import main
+from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.cli.main import main
+from rpo_jax.execution.fit import Progress
 from rpo_jax.loggers import LOGGERS, points
 from rpo_jax.loggers.points import Logger, Point
-from rpo_jax.metrics import METRICS
 from rpo_jax.runs import folder
-from rpo_jax.runs.fit import Progress
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.spec import RunSpec
+from rpo_jax.settings.spec import RunSpec
 
 TINY = shlex.split(
     "gymnax/Pendulum-v1 --preset paper --num-seeds 2 --first-seed 7 --total-timesteps 4096 --num-steps 128 "
@@ -147,7 +147,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     settings = ["--rpo-alpha", *map(str, ALPHAS), "--entropy-coefficient", str(BONUS)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rpo_jax.runs.fit.MAX_SEGMENT", 2)
+        patch.setattr("rpo_jax.execution.fit.MAX_SEGMENT", 2)
         a_point_every(2, patch)
         assert main(["train", *TINY, *settings, "--out", str(folder), "--logger", *LOGGERS]) == 0
     return folder

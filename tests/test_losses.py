@@ -11,7 +11,7 @@ import pytest
 import toys
 
 from rpo_jax import RPO, Hyperparams
-from rpo_jax.losses import (
+from rpo_jax.algorithm.losses import (
     LossNoise,
     clipped_squared_error,
     clipped_surrogate,

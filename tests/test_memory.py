@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import toys
 
-from rpo_jax import SettingsError, devices, fit, grid, memory, seeds, sweep
-from rpo_jax.devices import join_runs, spread_runs
-from rpo_jax.memory import fit_in_memory, needed_bytes, usable_bytes
-from rpo_jax.sweep import as_runs, compile_sweep
+from rpo_jax import SettingsError, fit, grid, seeds, sweep
+from rpo_jax.execution import devices, memory
+from rpo_jax.execution.devices import join_runs, spread_runs
+from rpo_jax.execution.memory import fit_in_memory, needed_bytes, usable_bytes
+from rpo_jax.execution.sweep import as_runs, compile_sweep
 
 SETTINGS = grid(rpo_alpha=[0.0, 0.3])
 RUNS = 10  # of five seeds

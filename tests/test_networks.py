@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpo_jax.networks import ActorCritic, orthogonal
+from rpo_jax.algorithm.networks import ActorCritic, orthogonal
 
 OBS = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
 

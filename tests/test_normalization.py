@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import toys
 
-from rpo_jax import Hyperparams, rpo
-from rpo_jax import rollout as acting
-from rpo_jax.normalization import (
+from rpo_jax import Hyperparams
+from rpo_jax.algorithm import rollout as acting
+from rpo_jax.algorithm import rpo
+from rpo_jax.algorithm.normalization import (
     Moments,
     discounted_returns,
     initial_moments,

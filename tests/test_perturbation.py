@@ -13,10 +13,10 @@ import toys
 from scipy import stats
 
 from rpo_jax import PPO, RPO, Hyperparams, Variant, get_variant, init, train
-from rpo_jax.heads import get_head
-from rpo_jax.perturbation import uniform
-from rpo_jax.rollout import collect_rollout
-from rpo_jax.types import Transition
+from rpo_jax.algorithm.heads import get_head
+from rpo_jax.algorithm.perturbation import uniform
+from rpo_jax.algorithm.rollout import collect_rollout
+from rpo_jax.algorithm.types import Transition
 
 
 @functools.cache

@@ -15,18 +15,18 @@ from PIL import Image, ImageSequence
 from rich.console import Console
 
 from rpo_jax import SettingsError, SimulatorError
-from rpo_jax.cli import main
-from rpo_jax.evaluation import make_actor
-from rpo_jax.runs import movies
-from rpo_jax.runs import play as module
-from rpo_jax.runs.chosen import clip_of, policy_of
-from rpo_jax.runs.drawings import RED, SIZE, mountain_car, pendulum, picture
+from rpo_jax.algorithm.evaluation import make_actor
+from rpo_jax.cli.main import main
+from rpo_jax.runs.choose import clip_of, policy_of
+from rpo_jax.runs.evaluate import evaluation_key
 from rpo_jax.runs.folder import load_run
 from rpo_jax.runs.launch import run_to_folder
-from rpo_jax.runs.movies import Frame, Movie, captioned, write_movie
-from rpo_jax.runs.play import FILMS, Player, play
-from rpo_jax.runs.replay import evaluation_key
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.settings.spec import make_spec
+from rpo_jax.visual import movies
+from rpo_jax.visual import play as module
+from rpo_jax.visual.drawings import RED, SIZE, mountain_car, pendulum, picture
+from rpo_jax.visual.movies import Frame, Movie, captioned, write_movie
+from rpo_jax.visual.play import FILMS, Player, play
 
 TINY = {"num_envs": 8, "num_steps": 8, "num_minibatches": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
 
@@ -180,13 +180,13 @@ class Drawer:
 
 def test_mujocos_pictures_are_made_in_parts_and_the_last_is_held(player, monkeypatch):
     drawer = Drawer()
-    monkeypatch.setattr(module.playground_suite, "single", lambda name: drawer)
+    monkeypatch.setattr(module.playground, "single", lambda name: drawer)
     monkeypatch.setattr(module, "_states", lambda episode: ([index] for index in range(len(episode.reward))))
     frames = list(FILMS["playground/"](player).frames)
     assert drawer.asked == [50] * 4
     assert [np.asarray(x.picture)[0, 0, 0] for x in frames] == [*range(200), 199]
     assert frames[-1].total == pytest.approx(float(np.sum(player.episode().reward)), rel=1e-5)
-    monkeypatch.setattr(module.playground_suite, "single", lambda name: Drawer(broken=True))
+    monkeypatch.setattr(module.playground, "single", lambda name: Drawer(broken=True))
     with pytest.raises(SettingsError, match="MuJoCo cannot render here: no GL; MUJOCO_GL=egl or osmesa may help"):
         list(FILMS["playground/"](player).frames)
 

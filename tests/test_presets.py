@@ -6,9 +6,9 @@ import math
 import pytest
 
 from rpo_jax import Hyperparams, SettingsError, TrainConfig, environment_names, get_preset, make_agent, make_env
-from rpo_jax.heads import HEADS
-from rpo_jax.presets import PRESETS, override
-from rpo_jax.sweep import check_hyperparams
+from rpo_jax.algorithm.heads import HEADS
+from rpo_jax.execution.sweep import check_hyperparams
+from rpo_jax.settings.presets import PRESETS, override
 
 ENVS = [name for names in environment_names().values() for name in names]
 

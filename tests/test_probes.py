@@ -24,7 +24,7 @@ from rpo_jax import (
     train,
     vectorize,
 )
-from rpo_jax.agent import Agent
+from rpo_jax.algorithm.agent import Agent
 
 GAMMA = 0.8
 NEVER = jnp.zeros((), bool)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toys
 
-from rpo_jax.products import product
+from rpo_jax.compiling.matmul import product
 
 RANDOM = np.random.default_rng(0)
 

@@ -39,7 +39,7 @@ def test_its_files_exist() -> None:
 
 
 def test_its_command_lines_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
-    from rpo_jax import cli
+    from rpo_jax.cli import main as cli
 
     lines = [line.split("#")[0].split() for line in README.splitlines() if line.startswith("rpo-jax ")]
     assert len(lines) > 5

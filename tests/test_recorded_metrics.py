@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import rpo_jax
-from rpo_jax.probe import processor
-from rpo_jax.runs.spec import make_spec
+from rpo_jax.compiling.probe import processor
+from rpo_jax.settings.spec import make_spec
 
 RECORD = Path(__file__).parent / "data" / "metrics.json"
 ROUNDS = 3

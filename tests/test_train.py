@@ -30,11 +30,11 @@ from rpo_jax import (
     train,
     vectorize,
 )
-from rpo_jax.agent import Agent
-from rpo_jax.metrics import METRICS, rollout_metrics
-from rpo_jax.normalization import Moments
-from rpo_jax.rollout import collect_rollout
-from rpo_jax.types import Batch, TrainingState, Transition
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.metrics import METRICS, rollout_metrics
+from rpo_jax.algorithm.normalization import Moments
+from rpo_jax.algorithm.rollout import collect_rollout
+from rpo_jax.algorithm.types import Batch, TrainingState, Transition
 
 # --- Acting ---
 

@@ -13,13 +13,14 @@ import pytest
 import toys
 from scipy import stats
 
-from rpo_jax import PPO, RPO, Hyperparams, TrainingState, update
-from rpo_jax.agent import Agent, flatten, make_optimizer
-from rpo_jax.losses import LossNoise
-from rpo_jax.normalization import initial_moments
-from rpo_jax.sharing import Share
-from rpo_jax.types import Batch
-from rpo_jax.update import permutation, shuffle, update_policy
+from rpo_jax import PPO, RPO, Hyperparams, TrainingState
+from rpo_jax.algorithm import update
+from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
+from rpo_jax.algorithm.losses import LossNoise
+from rpo_jax.algorithm.normalization import initial_moments
+from rpo_jax.algorithm.sharing import Share
+from rpo_jax.algorithm.types import Batch
+from rpo_jax.algorithm.update import permutation, shuffle, update_policy
 
 SHUFFLES = ["samples", "environments"]
 

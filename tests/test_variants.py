@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +12,11 @@ import toys
 
 import rpo_jax
 from rpo_jax import RPO, Hyperparams, SettingsError, get_variant, make_agent, make_spec
-from rpo_jax.cli import METHODS
-from rpo_jax.heads import HEADS
-from rpo_jax.losses import LossNoise, minibatch_loss
-from rpo_jax.types import Batch
-from rpo_jax.variants import VARIANTS
+from rpo_jax.algorithm.heads import HEADS
+from rpo_jax.algorithm.losses import LossNoise, minibatch_loss
+from rpo_jax.algorithm.types import Batch
+from rpo_jax.algorithm.variants import VARIANTS
+from rpo_jax.cli.main import METHODS
 
 HYPERPARAMS = Hyperparams(
     rpo_alpha=0.7,
@@ -92,7 +93,7 @@ def test_drac_kl_is_that_of_samples(head: str) -> None:
 
 
 def test_drac_kl_refuses_a_head_without_a_kl() -> None:
-    class Odd(rpo_jax.heads.distrax.Logistic):
+    class Odd(distrax.Logistic):
         pass
 
     with pytest.raises(SettingsError, match="drac-kl needs a head whose KL is known"):

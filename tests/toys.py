@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax import PPO, Dynamics, Environment, Hyperparams, Successor, TrainConfig, Variant, make_agent, vectorize
-from rpo_jax.agent import Agent
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.heads import get_head
+from rpo_jax.algorithm.types import Batch
 from rpo_jax.envs.host import Outcome, host_environment
-from rpo_jax.heads import get_head
-from rpo_jax.types import Batch
 
 TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (8, 8)}
 

@@ -10,8 +10,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from rpo_jax.compiling.probe import report_it
 from rpo_jax.diagnosis.checks import Finding, checks_of
-from rpo_jax.probe import report_it
 
 
 def end_with_input() -> None:

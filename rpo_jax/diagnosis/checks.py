@@ -12,18 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.advantages import generalized_advantage_estimation
-from rpo_jax.agent import Agent, flatten, make_agent, make_optimizer
-from rpo_jax.compiling import jit
-from rpo_jax.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.advantages import generalized_advantage_estimation
+from rpo_jax.algorithm.agent import Agent, flatten, make_agent, make_optimizer
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.rpo import init, train
+from rpo_jax.algorithm.types import Batch, TrainingState
+from rpo_jax.algorithm.update import draw_noise, shuffle, update_policy
+from rpo_jax.compiling.jit import jit
+from rpo_jax.compiling.probe import BROKEN, failed_probes, remedy
 from rpo_jax.diagnosis import numpy_update
 from rpo_jax.diagnosis.stepping import COMPILERS, compare
 from rpo_jax.envs import SUITES, Dynamics, Environment, Successor, make_env, vectorize
-from rpo_jax.envs.brax_suite import BACKENDS
-from rpo_jax.probe import BROKEN, failed_probes, remedy
-from rpo_jax.rpo import init, train
-from rpo_jax.types import Batch, TrainingState
-from rpo_jax.update import draw_noise, shuffle, update_policy
+from rpo_jax.envs.suites.brax import BACKENDS
 
 NUM_ENVS, NUM_STEPS = 128, 50
 

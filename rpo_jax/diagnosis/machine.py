@@ -4,8 +4,8 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from rpo_jax.cores import num_cores
-from rpo_jax.probe import processor
+from rpo_jax.compiling.cores import num_cores
+from rpo_jax.compiling.probe import processor
 
 PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "mujoco-mjx", "playground")
 # By which XLA chooses kernels.

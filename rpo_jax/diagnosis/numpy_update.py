@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from rpo_jax.config import Hyperparams
-from rpo_jax.types import Batch
+from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.types import Batch
 
 
 def update(params: Any, minibatches: Iterable[tuple[Batch, Any]], hyperparams: Hyperparams) -> Any:

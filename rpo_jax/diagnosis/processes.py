@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-from rpo_jax.cores import num_cores
+from rpo_jax.compiling.cores import num_cores
+from rpo_jax.compiling.probe import remedy, report_it
 from rpo_jax.diagnosis.checks import Finding
-from rpo_jax.probe import remedy, report_it
 
 TIME_OUT = 600.0  # seconds, of a process
 MOST = 4  # processes at once: each takes about a gigabyte

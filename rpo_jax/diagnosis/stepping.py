@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.compiling import jit
+from rpo_jax.compiling.jit import jit
 from rpo_jax.envs import Environment
 
 PLAIN = {"xla_cpu_experimental_ynn_fusion_type": ""}  # options of the reference, which is always on a CPU

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rpo_jax.envs import brax_suite, envpool_suite, gymnasium_suite, gymnax_suite, playground_suite
-from rpo_jax.envs.gymnasium_suite import from_gymnasium
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep, vectorize
+from rpo_jax.envs.suites import brax, envpool, gymnasium, gymnax, playground
+from rpo_jax.envs.suites.gymnasium import from_gymnasium
 from rpo_jax.envs.wrappers import record_episodes, terminate_at_time_limit
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -46,11 +46,11 @@ class Suite(NamedTuple):
 
 
 SUITES = {
-    "gymnax": Suite(gymnax_suite.make, lambda: gymnax_suite.TASKS, "gymnax"),
-    "brax": Suite(brax_suite.make, lambda: brax_suite.TASKS, "brax", ("backend",)),
-    "envpool": Suite(envpool_suite.make, envpool_suite.tasks, "envpool", ("num_threads",)),
-    "gymnasium": Suite(gymnasium_suite.make, gymnasium_suite.tasks, "gymnasium", more=gymnasium_suite.PROVIDERS),
-    "playground": Suite(playground_suite.make, playground_suite.tasks, "mujoco_playground"),
+    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax"),
+    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("backend",)),
+    "envpool": Suite(envpool.make, envpool.tasks, "envpool", ("num_threads",)),
+    "gymnasium": Suite(gymnasium.make, gymnasium.tasks, "gymnasium", more=gymnasium.PROVIDERS),
+    "playground": Suite(playground.make, playground.tasks, "mujoco_playground"),
 }
 JAX_SUITES = ("gymnax", "brax")  # what is installed with rpo_jax
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.compiling import jit
-from rpo_jax.envs.batching import vmap_last
+from rpo_jax.compiling.jit import jit
+from rpo_jax.envs.vmap_last import vmap_last
 from rpo_jax.errors import SettingsError, SimulatorError
 
 

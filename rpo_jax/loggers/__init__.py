@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.loggers.points import SECONDS, Logger
-from rpo_jax.runs.spec import RunSpec
+from rpo_jax.settings.spec import RunSpec
 
 __all__ = ["LOGGERS", "Logger", "check_loggers", "make_logger"]
 

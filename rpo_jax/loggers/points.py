@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rpo_jax.runs.fit import Progress
+from rpo_jax.execution.fit import Progress
 
 EVALUATED = "evaluated_return"  # beside the metrics: of an evaluation, the mean over its episodes
 SECONDS = 1.0  # between two points at first

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from rpo_jax.algorithm.metrics import METRICS, ROLLOUT_METRICS
 from rpo_jax.loggers.points import EVALUATED
-from rpo_jax.metrics import METRICS, ROLLOUT_METRICS
-from rpo_jax.runs.spec import RunSpec
+from rpo_jax.settings.spec import RunSpec
 
 GROUPS = {name: f"{'rollout' if name in ROLLOUT_METRICS else 'update'}/{name}" for name in METRICS}
 

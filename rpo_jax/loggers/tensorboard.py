@@ -20,7 +20,7 @@ from tensorboardX.record_writer import masked_crc32c
 
 from rpo_jax.loggers.points import Point, mean_of_known
 from rpo_jax.loggers.tags import tagged
-from rpo_jax.runs.spec import RunSpec, setting_labels
+from rpo_jax.settings.spec import RunSpec, setting_labels
 
 FOLDER = "tensorboard"
 OVER_SEEDS = {"mean": mean_of_known, "min": np.fmin.reduce, "max": np.fmax.reduce}

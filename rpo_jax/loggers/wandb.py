@@ -24,8 +24,8 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.loggers.points import Point
 from rpo_jax.loggers.tags import tagged
 from rpo_jax.runs.folder import plain
-from rpo_jax.runs.spec import RunSpec, setting_labels
-from rpo_jax.sweep import settings_list
+from rpo_jax.settings.grid import settings_list
+from rpo_jax.settings.spec import RunSpec, setting_labels
 
 PROJECT = "rpo_jax"  # unless WANDB_PROJECT says another
 LONGEST = 128  # characters of a name

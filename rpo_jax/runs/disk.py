@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rpo_jax.agent import Agent
-from rpo_jax.config import Hyperparams
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.algorithm.rpo import init
 from rpo_jax.errors import SettingsError
-from rpo_jax.memory import mebibytes
-from rpo_jax.metrics import METRICS
-from rpo_jax.rpo import init
-from rpo_jax.runs import checkpoints
-from rpo_jax.runs.spec import RunSpec
-from rpo_jax.sweep import num_settings
+from rpo_jax.execution import checkpoints
+from rpo_jax.execution.memory import mebibytes
+from rpo_jax.settings.grid import num_settings
+from rpo_jax.settings.spec import RunSpec
 
 CELL = 12  # bytes of a number in a table, about
 

@@ -28,19 +28,19 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from rpo_jax.agent import Agent
-from rpo_jax.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.algorithm.normalization import Moments
+from rpo_jax.algorithm.rpo import init
+from rpo_jax.algorithm.types import FAULTS, Policy, TrainingState
 from rpo_jax.errors import SettingsError
-from rpo_jax.metrics import METRICS
-from rpo_jax.normalization import Moments
-from rpo_jax.rpo import init
-from rpo_jax.runs.checkpoints import FOLDER as CHECKPOINTS
-from rpo_jax.runs.checkpoints import Checkpoints
-from rpo_jax.runs.evaluations import Evaluated
-from rpo_jax.runs.fit import Failure, Fit
-from rpo_jax.runs.spec import RunSpec, setting_labels
-from rpo_jax.sweep import check_seeds, num_settings, settings_list
-from rpo_jax.types import FAULTS, Policy, TrainingState
+from rpo_jax.execution.checkpoints import FOLDER as CHECKPOINTS
+from rpo_jax.execution.checkpoints import Checkpoints
+from rpo_jax.execution.evaluations import Evaluated
+from rpo_jax.execution.fit import Failure, Fit
+from rpo_jax.settings.grid import check_seeds, num_settings, settings_list
+from rpo_jax.settings.spec import RunSpec, setting_labels
 
 FORMAT = 3
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from rpo_jax.analysis.curves import Curves, draw_curves
 from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.execution.fit import Progress, fit
+from rpo_jax.execution.memory import mebibytes
+from rpo_jax.execution.signals import stop_requests
 from rpo_jax.loggers import make_logger
-from rpo_jax.memory import mebibytes
 from rpo_jax.runs import disk, folder
-from rpo_jax.runs.fit import Progress, fit
-from rpo_jax.runs.plots import Curves, draw_curves
+from rpo_jax.runs.evaluate import evaluation_of
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.replay import evaluation_of
-from rpo_jax.runs.signals import stop_requests
-from rpo_jax.runs.spec import RunSpec, setting_labels
-from rpo_jax.sweep import seeds
+from rpo_jax.settings.grid import seeds
+from rpo_jax.settings.spec import RunSpec, setting_labels
 
 PICTURE = "curves.png"
 

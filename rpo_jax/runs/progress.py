@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rpo_jax.runs.fit import Progress as FitProgress
-from rpo_jax.runs.spec import RunSpec
-from rpo_jax.sweep import num_settings
+from rpo_jax.execution.fit import Progress as FitProgress
+from rpo_jax.settings.grid import num_settings
+from rpo_jax.settings.spec import RunSpec
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -1,0 +1,135 @@
+"""The agent: an environment, a network, an action head, a variant and a configuration, put together once."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
+from rpo_jax.algorithm.heads import HEADS, Head, squash_to_bounds
+from rpo_jax.algorithm.networks import ActorCritic
+from rpo_jax.algorithm.normalization import Moments, normalize
+from rpo_jax.algorithm.sharing import WHOLE, Share
+from rpo_jax.algorithm.types import Params
+from rpo_jax.algorithm.variants import RPO, Variant
+from rpo_jax.envs import Environment, record_episodes
+from rpo_jax.errors import SettingsError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Agent:
+    """What is static about a run. Made by `make_agent`; compared and hashed by identity.
+
+    Attributes:
+        env: with episode statistics.
+        network: the actor-critic.
+        head: the family of action distributions.
+        variant: the method.
+        config: static settings; sizes are those of whole runs.
+        share: what this device has of a run's environments: all of them, unless several devices share a run.
+    """
+
+    env: Environment
+    network: ActorCritic
+    head: Head
+    variant: Variant
+    config: TrainConfig
+    share: Share = WHOLE
+
+    def normalize(self, moments: Moments, obs: jax.Array, clip: Scalar) -> jax.Array:
+        """The observation [..., O] that the network sees."""
+        return normalize(moments, obs, clip) if self.config.normalize_observations else obs
+
+    def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Location [..., A] and log-scale [A] for normalised observations [..., O]."""
+        return self.network.apply(params, obs, method="act")  # pyright: ignore[reportReturnType]
+
+    def value(self, params: Params, obs: jax.Array) -> jax.Array:
+        """Value [...] of normalised observations [..., O]."""
+        return self.network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
+
+    def to_env(self, action: jax.Array) -> jax.Array:
+        """What the environment gets for a stored action [..., A]."""
+        return self.head.to_env(action, jnp.asarray(self.env.low), jnp.asarray(self.env.high))
+
+    def keys(self, key: jax.Array, more: int = 0) -> jax.Array:
+        """A key for each environment that this device has [N], and for `more` after them."""
+        return self.share.part(jax.random.split(key, self.config.num_envs + more), overlap=more)
+
+    @property
+    def half_range(self) -> jax.Array:
+        """Half the width of the action bounds [A]."""
+        return 0.5 * (jnp.asarray(self.env.high) - jnp.asarray(self.env.low))
+
+    def perturb(
+        self, loc: jax.Array, log_scale: jax.Array, noise: jax.Array | None, hyperparams: Hyperparams
+    ) -> jax.Array:
+        """The location [..., A], shifted by the variant's width times noise [..., A]; as it is without noise."""
+        if noise is None or self.variant.width is None:
+            return loc
+        return loc + self.variant.width(hyperparams, jnp.exp(log_scale), self.half_range) * noise
+
+    def constrain(self, params: Params, hyperparams: Hyperparams) -> Params:
+        """Parameters that keep the variant's constraint on the log-scale."""
+        if self.variant.constrain is None:
+            return params
+        own = params["params"]
+        return {"params": {**own, "log_scale": self.variant.constrain(hyperparams, own["log_scale"])}}
+
+
+def make_agent(
+    env: Environment,
+    variant: Variant = RPO,
+    config: TrainConfig | None = None,
+    head: Head = HEADS["normal"],
+) -> Agent:
+    """Puts an agent together.
+
+    Args:
+        env: from `make_env`, or a user's own.
+        variant: the method, such as `RPO` or `PPO`.
+        config: static settings; the default `TrainConfig()` if None.
+        head: the family of action distributions.
+
+    Raises:
+        SettingsError: if the configuration, the head or the variant does not fit the environment.
+    """
+    config = config or TrainConfig()
+    if head.to_env is squash_to_bounds and not env.has_finite_actions:
+        raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
+    scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
+    for name, scale in scales.items():
+        if len(scale) not in (0, env.observation_size):
+            raise SettingsError(
+                f"{name} has {len(scale)} numbers, but observations of {env.name} have {env.observation_size}"
+            )
+    network = ActorCritic(
+        env.action_size,
+        config.hidden_sizes,
+        config.activation,
+        config.weight_init,
+        *scales.values(),
+        precision=config.matmul_precision,
+    )
+    agent = Agent(record_episodes(env), network, head, variant, config)
+    variant.check(agent)
+    return agent
+
+
+def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:
+    """All parameters as one vector, and the way back: one operation of the optimiser in place of one per array."""
+    return ravel_pytree(params)
+
+
+def make_optimizer(hyperparams: Hyperparams) -> optax.GradientTransformation:
+    """Global norm clipping and Adam, for flattened parameters.
+
+    The learning rate stays outside, so that it can be annealed and vmapped.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(hyperparams.max_grad_norm),
+        optax.scale_by_adam(eps=hyperparams.adam_epsilon),
+    )

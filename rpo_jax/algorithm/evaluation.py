@@ -1,0 +1,184 @@
+"""Whole episodes with a learned policy, its normalisation frozen."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.config import Scalar
+from rpo_jax.algorithm.types import Policy, TrainingState
+from rpo_jax.compiling.jit import jit
+
+MAX_EPISODE_STEPS = 10_000
+
+
+class Trajectory(NamedTuple):
+    """One environment.
+
+    Attributes:
+        obs: observations acted on [T, O].
+        env_action: actions within the bounds [T, A].
+        reward: rewards [T].
+        final_obs: their true successors, before any reset [T, O].
+        ended: whether the episode ended with the step [T] bool.
+        env_state: what the suite carried when it gave the observation, leaves [T, ..., 1].
+    """
+
+    obs: jax.Array
+    env_action: jax.Array
+    reward: jax.Array
+    final_obs: jax.Array
+    ended: jax.Array
+    env_state: Any
+
+
+@partial(jit, static_argnames=("agent", "num_episodes", "sample"))
+def evaluate(
+    agent: Agent,
+    state: TrainingState | Policy,
+    key: jax.Array,
+    num_episodes: int = 128,
+    *,
+    sample: bool = False,
+    observation_clip: Scalar = 10.0,
+) -> jax.Array:
+    """Plays whole episodes, side by side.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        state: of one run; vmap over it for many.
+        key: random key of the episodes; not one that trained.
+        num_episodes: how many.
+        sample: act with a sample of the policy rather than with its mean action.
+        observation_clip: as in training.
+
+    Returns:
+        Undiscounted returns [num_episodes]. An episode that goes on is cut at the environment's time limit, or after
+        10,000 steps where it has none. NaN where the simulator gave what is not finite, which ends an episode, and
+        where an environment on the host failed: `agent.env.check()` raises why.
+    """
+    key_reset, key_noise, key_env = jax.random.split(key, 3)
+    limit = agent.env.time_limit or MAX_EPISODE_STEPS
+    act = make_actor(agent, state, key_noise, sample, observation_clip)
+
+    def goes_on(carry):
+        step, _, _, _, playing = carry
+        return _any(playing) & (step < limit)
+
+    def play(carry):
+        step, env_state, obs, returns, playing = carry
+        keys = jax.random.split(jax.random.fold_in(key_env, step), num_episodes)
+        env_state, timestep = agent.env.step(keys, env_state, act(obs, step), initial)
+        returns = jnp.where(playing, jnp.where(timestep.broken, jnp.nan, timestep.episode_return), returns)
+        return step + 1, env_state, timestep.obs, returns, playing & ~timestep.ended
+
+    keys = jax.random.split(key_reset, num_episodes)
+    initial = env_state, obs = agent.env.reset(keys)  # what follows the episodes is not looked at
+    start = (jnp.zeros((), jnp.int32), env_state, obs, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
+    _, env_state, _, returns, _ = jax.lax.while_loop(goes_on, play, start)
+    agent.env.close(env_state)
+    return returns
+
+
+def evaluate_all(
+    agent: Agent,
+    policies: Policy,
+    key: jax.Array,
+    num_episodes: int = 128,
+    *,
+    sample: bool = False,
+    observation_clip: Scalar,
+) -> np.ndarray:
+    """`evaluate` for every run of a sweep: all play the same episodes.
+
+    Args:
+        agent: the static part.
+        policies: leaves [H, S, ...].
+        key: random key of the episodes.
+        num_episodes: of each policy.
+        sample: act with a sample of the policy rather than with its mean action.
+        observation_clip: of each setting [H].
+
+    Returns:
+        Undiscounted returns [H, S, num_episodes].
+
+    Raises:
+        SimulatorError: if an environment on the host fails.
+    """
+    clips = jnp.asarray(observation_clip)
+    if not agent.env.on_host:
+        return np.asarray(_evaluate_all(agent, policies, key, num_episodes, sample, clips))
+    # One after another: simulators of all at once would be too many.
+    returns = np.empty((*jax.tree.leaves(policies)[0].shape[:2], num_episodes), np.float32)
+    for run in np.ndindex(returns.shape[:2]):
+        policy = jax.tree.map(lambda x, run=run: x[run], policies)
+        returns[run] = evaluate(agent, policy, key, num_episodes, sample=sample, observation_clip=clips[run[0]])
+        agent.env.check()
+    return returns
+
+
+@partial(jit, static_argnums=(0, 3, 4))
+def _evaluate_all(
+    agent: Agent, policies: Policy, key: jax.Array, num_episodes: int, sample: bool, clips: jax.Array
+) -> jax.Array:
+    def play(policy, clip):
+        return evaluate(agent, policy, key, num_episodes, sample=sample, observation_clip=clip)
+
+    return jax.vmap(jax.vmap(play, in_axes=(0, None)))(policies, clips)
+
+
+@jax.custom_batching.custom_vmap
+def _any(playing: jax.Array) -> jax.Array:
+    """Whether any episode goes on; under vmap, any of all that are played together, so that one loop serves them."""
+    return playing.any()
+
+
+@_any.def_vmap
+def _any_of_all(size: int, is_batched: list[bool], playing: jax.Array) -> tuple[jax.Array, bool]:
+    return _any(playing), False
+
+
+@partial(jit, static_argnames=("agent", "num_steps", "sample"))
+def record(
+    agent: Agent,
+    state: TrainingState | Policy,
+    key: jax.Array,
+    num_steps: int,
+    *,
+    sample: bool = False,
+    observation_clip: Scalar = 10.0,
+) -> Trajectory:
+    """Plays `num_steps` steps of one environment, to look at; arguments as of `evaluate`."""
+    key_reset, key_noise, key_env, key_following = jax.random.split(key, 4)
+    act = make_actor(agent, state, key_noise, sample, observation_clip)
+
+    def play(carry, step):
+        env_state, obs = carry
+        initial = None if agent.env.on_host else agent.env.reset(jax.random.fold_in(key_following, step)[None])
+        action = act(obs, step)
+        following, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
+        rest = timestep.reward[0], timestep.final_obs[0], timestep.ended[0], env_state[0]
+        return (following, timestep.obs), Trajectory(obs[0], action[0], *rest)
+
+    (env_state, _), trajectory = jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))
+    agent.env.close(env_state)
+    return trajectory
+
+
+def make_actor(
+    agent: Agent, state: TrainingState | Policy, key: jax.Array, sample: bool, observation_clip: Scalar
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """`(obs [N, O], step) -> actions for the environment [N, A]`."""
+
+    def act(obs: jax.Array, step: jax.Array) -> jax.Array:
+        loc, log_scale = agent.act(state.params, agent.normalize(state.obs_moments, obs, observation_clip))
+        if not sample:
+            return agent.to_env(agent.head.mean(loc, log_scale))
+        noise = agent.head.noise(jax.random.fold_in(key, step), loc.shape)
+        return agent.to_env(loc + jnp.exp(log_scale) * noise)
+
+    return act

@@ -1,0 +1,103 @@
+"""The loss: clipped surrogate, value loss and entropy bonus."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.config import Hyperparams, Scalar
+from rpo_jax.algorithm.sharing import WHOLE, Share
+from rpo_jax.algorithm.types import Batch, Params
+
+# Beyond it the ratio is far outside any clipping interval, and its gradient would overflow.
+MAX_LOG_RATIO = 30.0
+
+
+def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -> jax.Array:
+    """`-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7); ratio, advantage: [B]."""
+    chex.assert_equal_shape([ratio, advantage])
+    clipped = jnp.clip(ratio, 1.0 - clip_epsilon, 1.0 + clip_epsilon)
+    return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+
+
+def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
+    """`1/2 mean((V - target)^2)`; value, target: [B]."""
+    chex.assert_equal_shape([value, target])
+    return 0.5 * jnp.square(value - target).mean()
+
+
+def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, clip_epsilon: Scalar) -> jax.Array:
+    """`1/2 mean(max((V - target)^2, (V_old + clip(V - V_old, +-eps) - target)^2))`, as PPO's own code; all: [B]."""
+    chex.assert_equal_shape([value, old, target])
+    clipped = old + jnp.clip(value - old, -clip_epsilon, clip_epsilon)
+    return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)).mean()
+
+
+def standardize(x: jax.Array, share: Share = WHOLE, axis: int | None = None) -> jax.Array:
+    """Zero mean and unit deviation over all entries, or along an axis; those of other devices included."""
+    mean, variance = share.mean_and_variance(x, axis)
+    return (x - mean) / (jnp.sqrt(variance) + 1e-8)
+
+
+class LossNoise(NamedTuple):
+    """What a minibatch's loss draws, before it is scaled; None where the variant has no use for it.
+
+    Attributes:
+        location: of the perturbation [B, A].
+        obs: of the augmentation, `U(-1, 1)` [B, O].
+    """
+
+    location: jax.Array | None = None
+    obs: jax.Array | None = None
+
+
+def minibatch_loss(
+    params: Params, agent: Agent, batch: Batch, noise: LossNoise, hyperparams: Hyperparams
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a minibatch: PPO's (arXiv 1707.06347) but for what the variant says.
+
+    The probability ratio compares the plain policy that acted with the perturbed one, `mu + z` (Rahman & Xue 2022,
+    Algorithm 1). Value, entropy and clipping are PPO's.
+
+    Args:
+        params: of the actor-critic.
+        agent: the static part.
+        batch: [B, ...].
+        noise: from `update.draw_noise`.
+        hyperparams: clip_epsilon, value_coefficient, entropy_coefficient and the variant's own are used.
+
+    Returns:
+        The loss [], and metrics [] by name.
+    """
+    variant, half_range = agent.variant, agent.half_range
+    seen = augmented = batch.obs
+    if variant.augment and noise.obs is not None:
+        augmented = variant.augment(hyperparams, batch.obs, noise.obs)
+        seen = batch.obs if variant.term else augmented
+    loc, log_scale = agent.act(params, seen)
+    perturbed = agent.perturb(loc, log_scale, noise.location, hyperparams)
+    log_prob = agent.head.log_prob(perturbed, log_scale, batch.action, half_range)
+    log_ratio = log_prob - batch.log_prob
+    ratio = jnp.exp(jnp.minimum(log_ratio, MAX_LOG_RATIO))
+    policy_loss = clipped_surrogate(ratio, batch.advantage, hyperparams.clip_epsilon)
+
+    value = agent.value(params, seen)
+    if agent.config.clip_value_loss:
+        value_loss = clipped_squared_error(value, batch.value, batch.target, hyperparams.clip_epsilon)
+    else:
+        value_loss = squared_error(value, batch.target)
+
+    entropy = agent.head.entropy(loc, log_scale, half_range).mean()
+    loss = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
+    if variant.term:
+        loss += variant.term(params, agent, batch, augmented, hyperparams)
+    metrics = {
+        "policy_loss": policy_loss,
+        "value_loss": value_loss,
+        "entropy": entropy,
+        "approx_kl": (ratio - 1.0 - log_ratio).mean(),
+        "clip_fraction": (jnp.abs(ratio - 1.0) > hyperparams.clip_epsilon).mean(),
+    }
+    return loss, metrics

@@ -1,0 +1,54 @@
+"""What a round reports, as sums inside jit: one row per update."""
+
+import jax
+import jax.numpy as jnp
+
+from rpo_jax.algorithm.sharing import WHOLE, Share
+from rpo_jax.algorithm.types import Batch, Transition
+
+Metrics = dict[str, jax.Array]
+
+ROLLOUT_METRICS = {
+    "episodes": "episodes that ended in the round",
+    "episode_return": "their mean return, undiscounted, but for broken ones; NaN if none ended",
+    "episode_length": "their mean length in steps, but for broken ones; NaN if none ended",
+    "broken_episodes": "of them, those cut because the simulator gave what is not finite",
+    "round_reward": "sum of an environment's rewards over the T steps, mean over environments",
+    "explained_variance": "1 - Var(target - V) / Var(target), before the update",
+}
+LOSS_METRICS = {
+    "policy_loss": "clipped surrogate",
+    "value_loss": "1/2 mean squared error of the value, clipped or plain",
+    "entropy": "entropy of the unperturbed policy, in nats",
+    "approx_kl": "mean of r - 1 - log r, an estimate of KL(acting policy, perturbed policy)",
+    "clip_fraction": "share of samples whose ratio left the clipping interval",
+    "grad_norm": "global norm of the gradient, before clipping",
+}
+METRICS = {**ROLLOUT_METRICS, **LOSS_METRICS, "epochs": "epochs done before the target KL stopped them"}
+
+
+def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> Metrics:
+    """`ROLLOUT_METRICS` [] of a round's acting."""
+    ended = rollout.ended
+    whole = ended & ~rollout.broken
+    rows = (
+        ended,
+        jnp.where(whole, rollout.episode_return, 0.0),
+        jnp.where(whole, rollout.episode_length, 0),
+        rollout.broken,
+        rollout.reward,
+        batch.target,
+        batch.target - batch.value,
+    )
+    mean, variance = (x[:, 0, 0] for x in share.mean_and_variance(jnp.stack(rows, dtype=jnp.float32), (1, 2)))
+    share_ended, returns, lengths, share_broken, reward, *_ = mean
+    steps = ended.size * share.count
+    *_, of_target, of_error = variance
+    return {
+        "episodes": jnp.round(share_ended * steps),
+        "episode_return": returns / (share_ended - share_broken),
+        "episode_length": lengths / (share_ended - share_broken),
+        "broken_episodes": jnp.round(share_broken * steps),
+        "round_reward": reward * len(ended),
+        "explained_variance": 1.0 - of_error / of_target,
+    }

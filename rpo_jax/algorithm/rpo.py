@@ -1,0 +1,131 @@
+"""Robust Policy Optimization (Rahman & Xue 2022, arXiv 2212.07536).
+
+PPO whose action mean is perturbed by uniform noise when it learns.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rpo_jax.algorithm.advantages import generalized_advantage_estimation
+from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
+from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.divergence import quarantine
+from rpo_jax.algorithm.losses import standardize
+from rpo_jax.algorithm.metrics import Metrics, rollout_metrics
+from rpo_jax.algorithm.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
+from rpo_jax.algorithm.perturbation import anneal
+from rpo_jax.algorithm.rollout import collect_rollout
+from rpo_jax.algorithm.types import Batch, TrainingState, Transition
+from rpo_jax.algorithm.update import update_policy
+from rpo_jax.compiling.lazy_cond import where_any
+
+
+def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[TrainingState, Metrics]:
+    """A whole run: pure, so it can be jitted, and vmapped over hyperparameters and keys.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        hyperparams: numbers [].
+        key: random key of the run, such as `jax.random.key(seed)`.
+
+    Returns:
+        The last state, and metrics {name: [U]}, one row per update. Of environments on the host, `agent.env.check()`
+        raises what failed, and `agent.env.close(state.env_state)` frees them.
+    """
+
+    def body(state, _):
+        return train_iteration(agent, hyperparams, state)
+
+    return jax.lax.scan(body, init(agent, hyperparams, key), length=agent.config.num_updates)
+
+
+def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
+    """The state before the first round. Its environments are blank, and the round begins their episodes; not on the
+    host, where they have begun.
+    """
+    key, key_params = jax.random.split(key)
+
+    def episodes() -> tuple[Any, jax.Array]:
+        return agent.env.reset(agent.keys(jax.random.fold_in(key_params, 0)))
+
+    def blank(x: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.zeros(x.shape, x.dtype)
+
+    env_state, obs = episodes() if agent.env.on_host else jax.tree.map(blank, jax.eval_shape(episodes))
+    params = agent.constrain(agent.network.init(key_params, obs), hyperparams)
+    return TrainingState(
+        params=params,
+        opt_state=make_optimizer(hyperparams).init(flatten(params)[0]),
+        obs_moments=initial_moments(obs.shape[1:]),
+        return_moments=initial_moments(),
+        discounted_return=jnp.zeros(len(obs)),
+        env_state=env_state,
+        obs=obs,
+        update=jnp.zeros((), jnp.int32),
+        fault=jnp.zeros((), jnp.int32),
+        key=key,
+    )
+
+
+def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
+    """One round of RPO: act, estimate advantages, improve the perturbed policy."""
+    hyperparams = anneal(hyperparams, state.update / agent.config.num_updates)
+    key, key_act, key_learn = jax.random.split(state.key, 3)
+    state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
+    informed, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]
+    learned, metrics = update_policy(agent, informed, batch, key_learn, hyperparams)
+    state, metrics = quarantine(state, learned, metrics | rollout_metrics(rollout, batch, agent.share))
+    return state.replace(key=key), metrics
+
+
+def estimate_advantages(
+    agent: Agent, state: TrainingState, rollout: Transition, hyperparams: Hyperparams
+) -> tuple[TrainingState, Batch]:
+    """What the update learns from, [T, N, ...], and the state with running moments brought up to date.
+
+    Observations are normalised by the moments the policy acted with, rewards by moments that include this round.
+    """
+    obs = agent.normalize(state.obs_moments, rollout.obs, hyperparams.observation_clip)
+    state, rewards = _normalized_rewards(agent, state, rollout, hyperparams)
+    values = agent.value(state.params, obs)
+    advantages, targets = generalized_advantage_estimation(
+        rewards,
+        values,
+        next_values=_successor_values(agent, state, rollout, values, hyperparams),
+        terminated=rollout.terminated,
+        ended=rollout.ended,
+        gamma=hyperparams.gamma,
+        gae_lambda=hyperparams.gae_lambda,
+    )
+    if agent.config.normalize_advantages == "round":
+        advantages = standardize(advantages, agent.share)
+    if agent.config.normalize_observations:
+        state = state.replace(obs_moments=update_moments(state.obs_moments, rollout.obs, agent.share))
+    return state, Batch(obs, rollout.action, rollout.log_prob, advantages, targets, values)
+
+
+def _successor_values(
+    agent: Agent, state: TrainingState, rollout: Transition, values: jax.Array, hyperparams: Hyperparams
+) -> jax.Array:
+    """V of the true successors [T, N]: mostly that of the next observation; of the last one where time cut it short."""
+
+    def value(params, moments, clip, obs):
+        return agent.value(params, agent.normalize(moments, obs, clip))
+
+    seen_by = (state.params, state.obs_moments, hyperparams.observation_clip)
+    next_values = jnp.concatenate([values[1:], value(*seen_by, state.obs)[None]])
+    at_the_cut = where_any(value, rollout.truncated, *seen_by, rollout.final_obs)
+    return jnp.where(rollout.truncated, at_the_cut, next_values)
+
+
+def _normalized_rewards(
+    agent: Agent, state: TrainingState, rollout: Transition, hyperparams: Hyperparams
+) -> tuple[TrainingState, jax.Array]:
+    if not agent.config.normalize_rewards:
+        return state, rollout.reward
+    carry, returns = discounted_returns(state.discounted_return, rollout.reward, rollout.ended, hyperparams.gamma)
+    moments = update_moments(state.return_moments, returns, agent.share)
+    state = state.replace(discounted_return=carry, return_moments=moments)
+    return state, scale_rewards(moments, rollout.reward, hyperparams.reward_clip)

@@ -1,0 +1,157 @@
+"""Learning: epochs of minibatches over one round's batch."""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.divergence import first_fault
+from rpo_jax.algorithm.losses import LossNoise, minibatch_loss, standardize
+from rpo_jax.algorithm.metrics import LOSS_METRICS, Metrics
+from rpo_jax.algorithm.perturbation import Noise, uniform
+from rpo_jax.algorithm.sharing import WHOLE, Share
+from rpo_jax.algorithm.types import Batch, Params, TrainingState
+
+
+def update_policy(
+    agent: Agent, state: TrainingState, batch: Batch, key: jax.Array, hyperparams: Hyperparams
+) -> tuple[TrainingState, Metrics]:
+    """Improves policy and value for up to `num_epochs` epochs; none follows one whose mean KL exceeds `target_kl`.
+
+    Args:
+        agent: the static part.
+        state: parameters and optimiser state are used.
+        batch: [T, N, ...].
+        key: of the shuffles and the perturbations.
+        hyperparams: numbers.
+
+    Returns:
+        The state with new parameters, and the fault of the update; metrics [], each a mean over the minibatches done.
+    """
+    config, share = agent.config, agent.share
+    batch = share.whole(batch, axis=1)
+    weights, as_params = flatten(state.params)
+    rates = _learning_rates(config, state, hyperparams)
+    optimizer = make_optimizer(hyperparams)
+
+    def loss(weights, batch, noise):
+        return minibatch_loss(as_params(weights), agent, batch, noise, hyperparams)
+
+    def constrain(weights):
+        if agent.variant.constrain is None:
+            return weights
+        return flatten(agent.constrain(as_params(weights), hyperparams))[0]
+
+    def minibatch(carry, inputs):
+        weights, opt_state = carry
+        grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), inputs)
+        metrics["grad_norm"] = optax.tree.norm(grads)
+        direction: Any
+        direction, opt_state = optimizer.update(grads, opt_state)
+        weights = constrain(weights - rates * direction)
+        finite = {
+            "loss": jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
+            "gradient": jnp.isfinite(metrics["grad_norm"]),
+            "parameters": jnp.isfinite(weights).all(),
+        }
+        return (weights, opt_state), (metrics, finite)
+
+    def epoch(carry):
+        index, learner, sums, _, fault = carry
+        key_shuffle, key_noise = jax.random.split(jax.random.fold_in(key, index))
+        minibatches = shuffle(key_shuffle, batch, config, share)
+        if config.normalize_advantages == "minibatch":
+            minibatches = minibatches._replace(advantage=standardize(minibatches.advantage, share, axis=-1))
+        noise = draw_noise(agent, key_noise)
+        learner, (metrics, finite) = jax.lax.scan(minibatch, learner, (minibatches, noise))
+        means = {name: values.mean() for name, values in metrics.items()}
+        sums = {name: sums[name] + value for name, value in means.items()}
+        fault = jnp.where(fault > 0, fault, first_fault(**finite))
+        return index + 1, learner, sums, means["approx_kl"], fault
+
+    def goes_on(carry):
+        index, _, _, kl, _ = carry
+        return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
+
+    zeros = {name: jnp.zeros(()) for name in LOSS_METRICS}
+    start = (
+        jnp.zeros((), jnp.int32),
+        (weights, state.opt_state),
+        zeros,
+        jnp.full((), -jnp.inf),
+        jnp.zeros((), jnp.int32),
+    )
+    epochs, (weights, opt_state), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
+    metrics = {name: value / epochs for name, value in sums.items()}
+    metrics["epochs"] = epochs.astype(jnp.float32)
+    learned = {"params": as_params(weights), "opt_state": opt_state, "update": state.update + 1, "fault": fault}
+    return state.replace(**learned), metrics
+
+
+def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WHOLE) -> Batch:
+    """Cuts a round [T, N, ...] into shuffled minibatches [M, B, ...]; of each, this device's share.
+
+    "samples" permutes all T*N samples. "environments" permutes the N environments, and a minibatch holds all T steps
+    of N/M of them: whole columns move, which is faster, and samples of one minibatch are more alike.
+    """
+
+    def by_samples(x):
+        return x.reshape((-1, *x.shape[2:]))[order]
+
+    def by_environments(x):
+        columns = jnp.moveaxis(x[:, order], 0, 1)  # [M, T, N/M, ...]
+        return columns.reshape((config.num_minibatches, -1, *x.shape[2:]))
+
+    by = by_environments if config.shuffle == "environments" else by_samples
+    size = config.num_envs if config.shuffle == "environments" else config.round_timesteps
+    order = share.part(permutation(key, size).reshape((config.num_minibatches, -1)), axis=1)
+    return jax.tree.map(by, batch)
+
+
+def permutation(key: jax.Array, size: int) -> jax.Array:
+    """A random order of `0 ... size - 1`, by one sort of 32-bit keys (`jax.random.permutation` sorts twice)."""
+    return jax.lax.sort_key_val(jax.random.bits(key, (size,)), jnp.arange(size))[1]
+
+
+def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
+    """Noise of an epoch's minibatches, leaves [M, B, ...]."""
+    variant, env = agent.variant, agent.env
+    return LossNoise(
+        location=_draw(agent, variant.noise, key, env.action_size) if variant.width else None,
+        obs=_draw(agent, uniform, jax.random.fold_in(key, 1), env.observation_size) if variant.augment else None,
+    )
+
+
+def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
+    """Noise [M, B, size]; groups of samples have keys of their own, and stay on one device."""
+    config = agent.config
+    samples = config.round_timesteps // config.num_minibatches
+    by_environments = config.shuffle == "environments"
+    groups = config.num_envs // config.num_minibatches if by_environments else math.gcd(config.num_envs, samples)
+    keys = agent.share.part(jax.random.split(key, (config.num_minibatches, groups)), axis=1)
+
+    def draw(key: jax.Array) -> jax.Array:
+        return noise(key, (samples // groups, size))
+
+    of_minibatch = jax.vmap(draw, out_axes=1 if by_environments else 0)  # as `shuffle` leaves the samples
+    return jax.vmap(of_minibatch)(keys).reshape((config.num_minibatches, -1, size))
+
+
+def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> jax.Array:
+    """The rate of each parameter in this round, in the order of the flattened parameters."""
+    left = (
+        jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
+    )
+    own = hyperparams.value_learning_rate
+    rates = {"value": hyperparams.learning_rate if own is None else own}
+
+    def rate(path: Any, leaf: jax.Array) -> jax.Array:
+        return jnp.full(leaf.shape, left * rates.get(path[1].key, hyperparams.learning_rate))
+
+    params: Params = jax.tree_util.tree_map_with_path(rate, state.params)
+    return flatten(params)[0]

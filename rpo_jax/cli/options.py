@@ -1,0 +1,75 @@
+"""Options of the command, made from the settings themselves: every field has one, by its own name."""
+
+import dataclasses
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, get_args, get_origin
+
+import tyro
+
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.errors import SettingsError
+
+NOT_GIVEN = "the preset's"
+
+# The type of each setting, and what the help says of it; every hyperparameter takes several values.
+_KINDS: dict[str, tuple[Any, str]] = {
+    field.name: (field.type, field.metadata["doc"]) for field in dataclasses.fields(TrainConfig)
+} | {
+    field.name: (tuple[float, ...], f"{field.metadata['doc']}; several values make a sweep")
+    for field in dataclasses.fields(Hyperparams)
+}
+
+
+def make_settings_options() -> type:
+    """A record of one option for each setting. They are texts, so that a wrong one gets an error of our own."""
+    fields = []
+    for name, (kind, doc) in _KINDS.items():
+        several = get_origin(kind) is tuple
+        argument = tyro.conf.arg(help=doc, metavar=_metavar(kind), help_behavior_hint="")
+        text = Annotated[tuple[str, ...] if several else str, argument]
+        fields.append((name, text, dataclasses.field(default=(NOT_GIVEN,) if several else NOT_GIVEN)))
+    return dataclasses.make_dataclass("Settings", fields)
+
+
+def given_settings(options: Any) -> dict[str, Any]:
+    """The settings that were given, as values by name; ranges are not checked yet.
+
+    Raises:
+        SettingsError: if a text is not of the setting's type.
+    """
+    texts = {name: text for name, text in vars(options).items() if text not in (NOT_GIVEN, (NOT_GIVEN,))}
+    return {name: _parse(name, _KINDS[name][0], text) for name, text in texts.items()}
+
+
+def _metavar(kind: Any) -> str | None:
+    if get_origin(kind) is tuple:
+        return f"{_metavar(get_args(kind)[0])} ..."
+    names = {int: "INT", float: "NUMBER", bool: "True|False"}
+    return names.get(kind) or "|".join(map(str, get_args(kind)))
+
+
+def _parse(name: str, kind: Any, text: Any) -> Any:
+    if get_origin(kind) is tuple:
+        return tuple(_parse(name, get_args(kind)[0], item) for item in text)
+    if kind not in _PARSERS:
+        return text
+    parse, expected = _PARSERS[kind]
+    try:
+        return parse(text)
+    except (ValueError, KeyError, InvalidOperation):
+        raise SettingsError(f"{name}={text!r} is not {expected}") from None
+
+
+def _whole_number(text: str) -> int:
+    """Also of "1e6"."""
+    number = Decimal(text)
+    if not number.is_finite() or number.adjusted() > 30 or number != number.to_integral_value():
+        raise ValueError(text)
+    return int(number)
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+_PARSERS = {int: (_whole_number, "a whole number"), float: (float, "a number"), bool: (_truth, "True or False")}

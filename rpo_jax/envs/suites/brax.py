@@ -1,0 +1,95 @@
+"""Brax: rigid-body physics in JAX, on four backends."""
+
+import importlib
+import types
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.compiling.jit import jit
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.quiet import quiet
+from rpo_jax.errors import SettingsError, unknown_name
+
+# With the sizes of observation and action.
+TASKS = {
+    "ant": (27, 8),
+    "fast": (2, 1),
+    "halfcheetah": (17, 6),
+    "hopper": (11, 3),
+    "humanoid": (244, 17),
+    "humanoidstandup": (244, 17),
+    "inverted_double_pendulum": (8, 1),
+    "inverted_pendulum": (4, 1),
+    "pusher": (23, 7),
+    "reacher": (11, 2),
+    "swimmer": (8, 2),
+    "walker2d": (17, 6),
+}
+BACKENDS = ("spring", "positional", "generalized", "mjx")
+EPISODE_LENGTH = 1000
+
+
+def make(name: str, backend: str | None = None) -> Environment:
+    """The Brax environment of that name; episodes are cut after 1000 steps, as in Brax's own training.
+
+    Args:
+        name: one of `TASKS`.
+        backend: one of `BACKENDS`; "spring" if None, except that the swimmer only has "generalized".
+
+    Raises:
+        SettingsError: if there is no such environment, or it does not run on that backend.
+    """
+    if name not in TASKS:
+        raise unknown_name("environment", f"brax/{name}", [f"brax/{known}" for known in TASKS])
+    if backend is not None and backend not in BACKENDS:
+        raise unknown_name("Brax backend", backend, BACKENDS)
+    if name == "swimmer" and backend not in (None, "generalized"):
+        raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
+    with quiet():
+        env = single(name, backend)
+        reset = jit(env.reset)  # traced once
+        template = jax.eval_shape(reset, jax.random.key(0))
+
+    def init(key: jax.Array):
+        state = reset(key)
+        return (state.pipeline_state, state.info, jnp.zeros((), jnp.int32)), state.obs
+
+    def step(key: jax.Array, carried, action: jax.Array):
+        # Only what the next step reads is carried: physics, info and the time.
+        pipeline_state, info, time = carried
+        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
+        state = env.step(blank.replace(pipeline_state=pipeline_state, info=info), action)
+        time = time + 1
+        successor = Successor(state.obs, state.reward, state.done > 0, time >= EPISODE_LENGTH)
+        return (state.pipeline_state, state.info, time), successor
+
+    # Every Brax environment takes actions in [-1, 1], and scales them to its actuators itself where they differ.
+    bound = np.ones(env.action_size, np.float32)
+    return vectorize(
+        Dynamics(init, step),
+        name=f"brax/{name}",
+        observation_size=template.obs.shape[0],
+        low=-bound,
+        high=bound,
+        time_limit=EPISODE_LENGTH,
+    )
+
+
+def single(name: str, backend: str | None = None) -> Any:
+    """Brax's own environment of that name, on the backend that `make` takes."""
+    return _load_brax().get_environment(name, backend=backend or ("generalized" if name == "swimmer" else "spring"))
+
+
+def _load_brax() -> Any:
+    envs = importlib.import_module("brax.envs")
+    fluid: Any = importlib.import_module("brax.fluid")
+    # brax 0.14.2 calls jnp.clip(a_min=), which jax 0.10 removed; only the swimmer's fluid forces meet it.
+    fluid.jp = types.SimpleNamespace(**{**vars(jnp), "clip": _clip_with_old_names})
+    return envs
+
+
+def _clip_with_old_names(x, min=None, max=None, *, a_min=None, a_max=None):
+    return jnp.clip(x, a_min if min is None else min, a_max if max is None else max)

@@ -1,0 +1,57 @@
+"""Playing episodes with the policies of a run folder."""
+
+import jax
+import numpy as np
+from rich.table import Table
+
+from rpo_jax.algorithm.evaluation import evaluate_all
+from rpo_jax.execution.evaluations import Evaluation
+from rpo_jax.runs.folder import LoadedRun
+from rpo_jax.settings.grid import seeds
+from rpo_jax.settings.spec import RunSpec, setting_labels
+
+EVALUATION = 0xE7A1
+SELECTION = 0x5E1E  # episodes that choose the best policies are not those that tell how good they are
+
+
+def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> np.ndarray:
+    """Returns [H, S, num_episodes] of every policy of a run; all play the same episodes.
+
+    Raises:
+        SettingsError: if the seed is out of range.
+        SimulatorError: if an environment on the host fails.
+    """
+    return evaluate_all(
+        run.agent,
+        run.policy,
+        evaluation_key(seed),
+        num_episodes,
+        sample=sample,
+        observation_clip=run.spec.hyperparams.observation_clip,
+    )
+
+
+def evaluation_of(spec: RunSpec) -> Evaluation | None:
+    """How a run is evaluated while it trains."""
+    if not spec.num_evaluations:
+        return None
+    key = jax.random.fold_in(evaluation_key(0), SELECTION)
+    return Evaluation(spec.num_evaluations, spec.evaluation_episodes, key)
+
+
+def evaluation_key(seed: int) -> jax.Array:
+    """The key of the episodes of that number; not the one that trained the seed of that number."""
+    return jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)
+
+
+def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:
+    """Returns of every policy as a table."""
+    num_episodes = returns.shape[-1]
+    table = Table(title=f"{run.spec.env}: {num_episodes} episodes with {'a sampled' if sample else 'the mean'} action")
+    for column in ("setting", "seed", "return: mean", "deviation", "worst", "best"):
+        table.add_column(column, justify="left" if column == "setting" else "right")
+    for label, rows in zip(setting_labels(run.spec), returns, strict=True):
+        for seed, row in zip(run.spec.seeds, rows, strict=True):
+            cells = (row.mean(), row.std(), row.min(), row.max())
+            table.add_row(label, str(seed), *(f"{number:,.1f}" for number in cells))
+    return table

@@ -1,0 +1,93 @@
+"""Hyperparameter settings and seeds of a sweep, as arrays."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.algorithm.config import Hyperparams, check_hyperparams, check_numbers, field_names
+from rpo_jax.errors import SettingsError, unknown_name
+
+MAX_SEEDS = 1_000_000
+
+
+def seeds(first: int, count: int) -> jax.Array:
+    """Keys [count] of the seeds `first ... first + count - 1`, each the same as `jax.random.key(seed)`.
+
+    Raises:
+        SettingsError: if there is no seed, or one is negative or above 2^32 - 1.
+    """
+    check_seeds(first, count)
+    # Threefry whatever the process's default: under vmap the others do not give each seed a stream of its own.
+    make_key = partial(jax.random.key, impl="threefry2x32")
+    return jax.vmap(make_key)(jnp.arange(first, first + count, dtype=jnp.uint32))
+
+
+def check_seeds(first: int, count: int) -> None:
+    """Raises a SettingsError unless these are seeds."""
+    if count < 1:
+        raise SettingsError(f"the number of seeds is {count}; it must be 1 or more")
+    if count > MAX_SEEDS:
+        raise SettingsError(f"the number of seeds is {count}; it must be {MAX_SEEDS} or less")
+    if first < 0 or first + count > 2**32:
+        raise SettingsError(f"seeds {first} ... {first + count - 1} are out of range: 0 ... {2**32 - 1}")
+
+
+def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) -> Hyperparams:
+    """All combinations of the given values, as one `Hyperparams` with leaves [H]; the last name varies fastest.
+
+    Args:
+        base: gives the numbers that are not named; the defaults if None.
+        **values: one or several values for each named hyperparameter.
+
+    Raises:
+        SettingsError: if a name is unknown or a value out of range.
+    """
+    base = base or Hyperparams()
+    for name in values:
+        if name not in field_names(base):
+            raise unknown_name("hyperparameter", name, field_names(base))
+    for name in field_names(base):
+        if np.ndim(getattr(base, name)):
+            raise SettingsError(f"the base of a grid is a single setting, but its {name} holds several values")
+    lists = [_distinct_numbers(name, value) for name, value in values.items()]
+    combinations = list(itertools.product(*lists))  # H tuples
+    columns = {name: np.asarray(column) for name, column in zip(values, zip(*combinations, strict=True), strict=True)}
+    settings = dataclasses.replace(base, **columns)
+    with np.errstate(over="ignore"):
+        settings = jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (len(combinations),)), settings)
+    check_hyperparams(settings)  # once more: what float32 cannot hold has become 0 or infinite
+    return settings
+
+
+def _distinct_numbers(name: str, value: Sequence[float] | float) -> list[float]:
+    items: Any = value.tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
+    items = list(items) if isinstance(items, Sequence) and not isinstance(items, str) else [items]
+    check_numbers(name, items)
+    with np.errstate(over="ignore"):
+        different = {np.float32(str(item)) for item in items}
+    if not items or len(different) < len(items):
+        raise SettingsError(f"{name}={items} needs one value, or several that differ")
+    return items
+
+
+def num_settings(hyperparams: Hyperparams) -> int:
+    """H of a grid."""
+    return np.size(hyperparams.learning_rate)
+
+
+def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
+    """The H settings of a grid, each a plain dictionary."""
+    fields = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
+    return [
+        {
+            name: None if value is None else float(str(np.float32(np.ravel(value)[index])))
+            for name, value in fields.items()
+        }
+        for index in range(num_settings(hyperparams))
+    ]

@@ -1,0 +1,127 @@
+"""What a run is: everything that a command, a script or a run folder says of it."""
+
+import dataclasses
+from typing import Any
+
+from rpo_jax.algorithm.agent import Agent, make_agent
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig, field_names
+from rpo_jax.algorithm.heads import get_head
+from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
+from rpo_jax.envs import make_env
+from rpo_jax.errors import SettingsError
+from rpo_jax.settings.grid import check_seeds, grid, settings_list
+from rpo_jax.settings.presets import get_preset, override
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSpec:
+    """Everything that says what a run is.
+
+    Attributes:
+        env: such as "gymnax/Pendulum-v1".
+        variant: its name.
+        preset: the preset that the settings came from.
+        head: name of the action head.
+        time_limit: "bootstrap" or "terminate".
+        backend: of Brax; None elsewhere.
+        num_threads: of EnvPool's pool on each device; the cores are shared out if None.
+        config: static settings.
+        hyperparams: settings with leaves [H].
+        seeds: [S].
+        num_evaluations: during training, evenly spaced.
+        evaluation_episodes: of each policy in one of them.
+    """
+
+    env: str
+    variant: str
+    preset: str
+    head: str
+    time_limit: str
+    backend: str | None
+    config: TrainConfig
+    hyperparams: Hyperparams
+    seeds: list[int]
+    num_evaluations: int = 0
+    evaluation_episodes: int = 16
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_evaluations", 0), ("evaluation_episodes", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise SettingsError(f"{name}={value!r} is out of range: it must be a whole number, {least} or more")
+
+    def agent(self) -> Agent:
+        """The agent that this describes.
+
+        Raises:
+            SettingsError: if a name is unknown, or settings do not fit the environment.
+        """
+        env = make_env(self.env, time_limit=self.time_limit, backend=self.backend, num_threads=self.num_threads)
+        return make_agent(env, get_variant(self.variant), self.config, get_head(self.head))
+
+
+def make_spec(
+    env: str,
+    variant: str = "rpo",
+    preset: str = "fast",
+    *,
+    num_seeds: int = 8,
+    first_seed: int = 0,
+    head: str | None = None,
+    time_limit: str | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+    num_evaluations: int = 0,
+    evaluation_episodes: int = 16,
+    **settings: Any,
+) -> RunSpec:
+    """A run from a preset and what differs from it.
+
+    Args:
+        env: such as "gymnax/Pendulum-v1".
+        variant: "rpo" or "ppo".
+        preset: "paper", "seed-notes" or "fast".
+        num_seeds: S.
+        first_seed: the first of them.
+        head: name of the action head; the preset's if None.
+        time_limit: "bootstrap" or "terminate"; the preset's if None.
+        backend: Brax only.
+        num_threads: EnvPool only.
+        num_evaluations: during training, evenly spaced over the updates.
+        evaluation_episodes: of each policy in one of them.
+        **settings: fields of `TrainConfig` and of `Hyperparams`; several values for one of the latter make a sweep.
+
+    Raises:
+        SettingsError: if anything about it cannot be used; nothing has been compiled then.
+    """
+    numbers = {name: settings.pop(name) for name in field_names(Hyperparams) if name in settings}
+    for name in sorted(foreign_hyperparams(get_variant(variant)) & set(numbers)):
+        raise SettingsError(f"{name} has no effect on variant {variant}; leave it out")
+    if get_variant(variant).width is None:
+        numbers["rpo_alpha"] = 0.0
+    base = override(get_preset(preset, env), settings)
+    check_seeds(first_seed, num_seeds)
+    spec = RunSpec(
+        env=env,
+        variant=variant,
+        preset=preset,
+        head=base.head if head is None else head,
+        time_limit=base.time_limit if time_limit is None else time_limit,
+        backend=backend,
+        config=base.config,
+        hyperparams=grid(base.hyperparams, **numbers),
+        seeds=list(range(first_seed, first_seed + num_seeds)),
+        num_evaluations=num_evaluations,
+        evaluation_episodes=evaluation_episodes,
+        num_threads=num_threads,
+    )
+    spec.agent()
+    return spec
+
+
+def setting_labels(spec: RunSpec) -> list[str]:
+    """What tells the settings of a sweep apart, such as "rpo_alpha=0.1"; empty for a single one."""
+    settings = settings_list(spec.hyperparams)
+    swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
+    return [", ".join(f"{name}={row[name]:.9g}" for name in swept) for row in settings]

@@ -1,0 +1,114 @@
+"""Pictures of an episode as a GIF or an MP4, with the return so far and the actions beneath."""
+
+import importlib
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rpo_jax.errors import SettingsError
+from rpo_jax.runs.folder import written_whole
+from rpo_jax.visual.drawings import INK, RED, WHITE
+
+SUFFIXES = (".gif", ".mp4")
+SHORTEST = 0.02  # seconds of a frame: browsers slow down what is faster
+HELD = 1.0  # seconds that the end is shown
+NARROWEST = 300  # pixels of a frame
+STRIP, TEXT = 32, 200  # pixels beneath a picture, and of their width, what words take
+
+
+class Frame(NamedTuple):
+    """An environment between two steps.
+
+    Attributes:
+        picture: of it.
+        action: [A] that follows, from -1 to 1; zeros at the end.
+        total: return so far.
+    """
+
+    picture: Image.Image
+    action: np.ndarray
+    total: float
+
+
+class Movie(NamedTuple):
+    """Frames, and the seconds of a step between two."""
+
+    frames: Iterator[Frame]
+    seconds: float
+
+
+def check_suffix(path: Path) -> None:
+    """Raises a SettingsError if no movie can be written under that name."""
+    suffix = path.suffix.lower()
+    if suffix == ".mp4" and not find_spec("imageio_ffmpeg"):
+        raise SettingsError("an .mp4 needs an encoder: pip install 'rpo_jax[video]'")
+    if suffix not in SUFFIXES:
+        raise SettingsError(f"{path.name} is neither a .gif nor an .mp4")
+
+
+def write_movie(movie: Movie, path: Path) -> float:
+    """Writes it as the suffix of its name says, at its own speed, and gives the return at its end."""
+    total = 0.0
+    every = math.ceil(SHORTEST / movie.seconds - 1e-6)
+
+    def images() -> Iterator[Image.Image]:
+        nonlocal total
+        image = None
+        for step, frame in enumerate(movie.frames):
+            total = frame.total
+            image = captioned(frame)
+            if step % every == 0:
+                yield image
+        if image is not None:
+            yield from itertools.repeat(image, round(HELD / (every * movie.seconds)))
+
+    with written_whole(path) as part:
+        (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(images(), every * movie.seconds, part)
+    return total
+
+
+def captioned(frame: Frame) -> Image.Image:
+    """The picture, with a strip beneath: the return, and a bar for each action."""
+    factor = math.ceil(NARROWEST / frame.picture.width)
+    width, height = (factor * size for size in frame.picture.size)
+    image = Image.new("RGB", (width + width % 2, height + height % 2 + STRIP), WHITE)  # even, for video
+    image.paste(frame.picture.resize((width, height), Image.Resampling.NEAREST))
+    canvas = ImageDraw.Draw(image)
+    canvas.text((10, height + 8), f"return {frame.total:,.1f}", fill=INK, font=ImageFont.load_default(14))
+    middle, half = height + STRIP / 2, STRIP / 2 - 3
+    step = min(16.0, (width - TEXT - 10) / len(frame.action))
+    left = width - 10 - step * len(frame.action)
+    canvas.text((left - 8, height + 8), "actions", fill=INK, font=ImageFont.load_default(14), anchor="ra")
+    canvas.line([left, middle, width - 10, middle], fill=INK)
+    for index, x in enumerate(frame.action):
+        top, bottom = sorted((middle, middle - half * float(x)))
+        canvas.rectangle([left + step * index, top, left + step * (index + 0.75), bottom], fill=RED)
+    return image
+
+
+def _write_gif(images: Iterator[Image.Image], seconds: float, path: Path) -> None:
+    """Durations are whole hundredths of a second, and add up to the time."""
+    first, *others = (image.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE) for image in images)
+    ends = np.round(100 * seconds * np.arange(len(others) + 2)).astype(int)
+    durations = (10 * np.diff(ends)).tolist()
+    first.save(path, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+
+
+def _write_mp4(images: Iterator[Image.Image], seconds: float, path: Path) -> None:
+    first = next(images)
+    writer = importlib.import_module("imageio_ffmpeg").write_frames(
+        str(path), first.size, fps=1 / seconds, macro_block_size=2, output_params=["-f", "mp4"]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, of processes that are forked and then use it
+        writer.send(None)
+    for image in itertools.chain([first], images):
+        writer.send(image.tobytes())
+    writer.close()
