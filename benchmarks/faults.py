@@ -28,8 +28,10 @@ from rich.console import Console
 from rpo_jax import RPO, Dynamics, SettingsError, Successor, TrainConfig, fit, grid, make_agent, seeds, vectorize
 from rpo_jax.envs.host import Outcome, host_environment
 from rpo_jax.execution import checkpoints
-from rpo_jax.runs import folder, launch
+from rpo_jax.runs import launch
+from rpo_jax.runs.folder import SETTINGS
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.summary import is_finished
 from rpo_jax.settings.spec import RunSpec, make_spec
 from study import RESULTS, command, machine, write
 from throughput import check_known
@@ -108,7 +110,7 @@ class Whole:
     def equals(self, path: Path) -> bool:
         """Whether a folder is finished and holds the same results, bit for bit."""
         same = all(_content(path / name) == _content(self.path / name) for name in RESULT_FILES)
-        return same and folder.is_finished(path)
+        return same and is_finished(path)
 
 
 def _content(path: Path) -> Any:
@@ -120,7 +122,7 @@ def _content(path: Path) -> Any:
 
 def go_on(path: Path) -> int:
     """Resumes a run, or begins it where it had not begun; the update it goes on from."""
-    if not (path / folder.SETTINGS).exists():
+    if not (path / SETTINGS).exists():
         launch.run_to_folder(spec(), path, SILENT)
         return 0
     updates, latest = 0, checkpoints.Checkpoints.latest
@@ -144,7 +146,7 @@ def signalled(number: int, count: int, scratch: Path) -> Iterator[dict[str, Any]
         path.parent.mkdir()
         process = Process(path)
         alive = process.wait(process.send(number), process.lasts(random.uniform(0.2, 1.0) * whole.seconds))
-        if alive and not folder.is_finished(path):
+        if alive and not is_finished(path):
             lost = process.updates - go_on(path)
             yield {"survived": whole.equals(path), "lost": max(lost, 0)}
             count -= 1
@@ -169,7 +171,7 @@ def full_disk(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
 
             process = Process(path)
             process.wait(fill, process.lasts(random.uniform(0.2, 1.0) * whole.seconds))
-            if not folder.is_finished(path):
+            if not is_finished(path):
                 filling.unlink()
                 told = "No space left" in process.complaint or "on disk" in process.complaint
                 lost = process.updates - go_on(path)
@@ -186,7 +188,7 @@ def damaged(damage: Callable[[bytearray], bytes], count: int, scratch: Path) -> 
     stopped.parent.mkdir()
     process = Process(stopped)
     process.wait(process.send(signal.SIGTERM), lambda: process.updates >= spec().config.num_updates / 2)
-    if len(list((stopped / checkpoints.FOLDER).iterdir())) < 2 or folder.is_finished(stopped):
+    if len(list((stopped / checkpoints.FOLDER).iterdir())) < 2 or is_finished(stopped):
         raise SystemExit("the run had too few checkpoints, or was at its end: try again on a quieter machine")
     for index in range(count):
         path = scratch / str(index) / "run"

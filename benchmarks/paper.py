@@ -13,8 +13,8 @@ import tyro
 from rich.console import Console
 
 from rpo_jax import Checkpoints, fit, seeds
-from rpo_jax.runs.folder import told
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.summary import told
 from rpo_jax.settings.spec import make_spec
 from study import command, machine, record, records, write
 

@@ -17,8 +17,9 @@ from rich.console import Console
 
 from rpo_jax import fit, seeds, use_cpu_cores
 from rpo_jax.compiling.cores import num_cores
-from rpo_jax.runs.folder import final_values, plain, summarize, told
+from rpo_jax.files import plain
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.summary import final_values, summarize, told
 from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import RunSpec, setting_labels
 

@@ -3,8 +3,8 @@
 from rich.console import Console
 
 from rpo_jax import fit, seeds
-from rpo_jax.runs.folder import summarize
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.summary import summarize
 from rpo_jax.settings.spec import make_spec
 from study import save
 

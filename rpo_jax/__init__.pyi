@@ -35,7 +35,7 @@ from .execution.fit import fit as fit
 from .execution.sweep import sweep as sweep
 from .loggers import Logger as Logger
 from .loggers import make_logger as make_logger
-from .runs.folder import load_run as load_run
+from .runs.results import load_run as load_run
 from .settings.grid import grid as grid
 from .settings.grid import seeds as seeds
 from .settings.presets import Preset as Preset

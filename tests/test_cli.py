@@ -24,13 +24,14 @@ import toys
 import rpo_jax
 from rpo_jax import SimulatorError, environment_names, evaluate, seeds
 from rpo_jax.algorithm.metrics import METRICS
-from rpo_jax.cli.main import _first_paragraph, main
+from rpo_jax.cli.main import main
+from rpo_jax.cli.parse import _first_paragraph
 from rpo_jax.envs import SUITES
 from rpo_jax.execution.fit import Fit
 from rpo_jax.runs import launch
 from rpo_jax.runs.evaluate import EVALUATION
-from rpo_jax.runs.folder import load_run
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.results import load_run
 
 TINY = shlex.split(
     "gymnax/Pendulum-v1 --preset paper --num-seeds 2 --total-timesteps 4.096e3 --num-steps 512 --num-epochs 2 "

@@ -19,9 +19,13 @@ from test_checkpoints import damage, stopped_after
 
 from rpo_jax import SettingsError, make_spec
 from rpo_jax.execution import checkpoints
-from rpo_jax.runs import folder, launch
+from rpo_jax.files import digest_of, write_json
+from rpo_jax.runs import launch
 from rpo_jax.runs.choose import choose
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.results import load_run, read_metrics
+from rpo_jax.runs.settings import load_spec
+from rpo_jax.runs.summary import is_finished, read_summary
 
 SILENT = Console(quiet=True)
 SPEC = make_spec(
@@ -40,11 +44,11 @@ RESULTS = ("metrics.csv", "policies.npz", "evaluations.csv", "best.npz")
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "policy": lambda path: folder.load_run(path).policy,
-    "clip": lambda path: folder.load_run(path).spec.hyperparams.observation_clip,
-    "best": lambda path: folder.load_run(path, best=True).policy,
-    "chosen": lambda path: choose(path, folder.load_run(path)),
-    "metrics": lambda path: folder.read_metrics(path, folder.load_spec(path)),
+    "policy": lambda path: load_run(path).policy,
+    "clip": lambda path: load_run(path).spec.hyperparams.observation_clip,
+    "best": lambda path: load_run(path, best=True).policy,
+    "chosen": lambda path: choose(path, load_run(path)),
+    "metrics": lambda path: read_metrics(path, load_spec(path)),
 }
 
 
@@ -86,7 +90,7 @@ def stopped(tmp_path_factory) -> Path:
         patch.setattr(checkpoints, "LEAST_SECONDS", 0.0)
         patch.setattr(checkpoints, "SHARE", 1.0)
         launch.run_to_folder(SPEC, path, SILENT)
-    assert not folder.is_finished(path)
+    assert not is_finished(path)
     return path
 
 
@@ -128,13 +132,13 @@ def test_the_best_of_evaluations_is_chosen_by_them(finished, tmp_path):
     table: Any = pd.read_csv(path / "evaluations.csv")
     means = table.groupby(["setting", "seed"])["return_mean"].max()
     setting, seed = means.idxmax()
-    assert choose(path, folder.load_run(path, best=True), best=True) == (setting, SPEC.seeds.index(seed))
-    summary = folder.read_summary(path)
+    assert choose(path, load_run(path, best=True), best=True) == (setting, SPEC.seeds.index(seed))
+    summary = read_summary(path)
     np.testing.assert_allclose(np.ravel(summary["best_return"]), means, rtol=1e-6)
     summary["best_return"] = (-np.array(summary["best_return"])).tolist()  # so that another is the best
-    folder.write_json(path / "summary.json", summary | {"digest": folder._digest(summary)})
+    write_json(path / "summary.json", summary | {"digest": digest_of(summary)})
     setting, seed = means.idxmin()
-    assert choose(path, folder.load_run(path, best=True), best=True) == (setting, SPEC.seeds.index(seed))
+    assert choose(path, load_run(path, best=True), best=True) == (setting, SPEC.seeds.index(seed))
 
 
 def test_results_of_another_run_are_refused(finished, tmp_path):
@@ -142,10 +146,10 @@ def test_results_of_another_run_are_refused(finished, tmp_path):
     launch.run_to_folder(dataclasses.replace(SPEC, seeds=[5, 6]), other, SILENT)
     shutil.copy(other / "policies.npz", path / "policies.npz")
     with pytest.raises(SettingsError, match=r"policies\.npz is damaged, or was changed"):
-        folder.load_run(path)
+        load_run(path)
     shutil.copy(other / "summary.json", path / "summary.json")
     with pytest.raises(SettingsError, match=r"settings\.json is damaged, or was changed"):
-        folder.load_run(path)
+        load_run(path)
 
 
 @given(data=st.data())

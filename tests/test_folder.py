@@ -22,7 +22,11 @@ from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.algorithm.rpo import init
 from rpo_jax.execution.fit import Fit
 from rpo_jax.execution.sweep import as_runs, by_setting_and_seed
-from rpo_jax.runs import folder
+from rpo_jax.files import DIGEST, digest_of, plain, write_json
+from rpo_jax.runs.folder import SETTINGS
+from rpo_jax.runs.results import _read_policy, load_run, write_results
+from rpo_jax.runs.settings import load_spec, write_settings
+from rpo_jax.runs.summary import final_values
 from rpo_jax.settings.grid import seeds, settings_list
 from rpo_jax.settings.spec import RunSpec, make_spec
 
@@ -61,8 +65,8 @@ def untrained() -> tuple[RunSpec, Fit]:
 @pytest.fixture
 def path(tmp_path) -> Path:
     spec, result = untrained()
-    folder.write_settings(tmp_path, spec)
-    folder.write_results(tmp_path, spec, result)
+    write_settings(tmp_path, spec)
+    write_results(tmp_path, spec, result)
     return tmp_path
 
 
@@ -88,7 +92,7 @@ def strict_json(path: Path):
 @settings(deadline=None, max_examples=60)
 def test_final_values_are_means_over_the_last_twentieth(rows):
     count = -(-rows.shape[-1] // 20)
-    final = folder.final_values(rows, rows.shape[-1])
+    final = final_values(rows, rows.shape[-1])
     assert final.shape == rows.shape[:-1]
     for index in np.ndindex(final.shape):
         recent, known = rows[index][-count:], rows[index][~np.isnan(rows[index])]
@@ -103,20 +107,20 @@ def test_final_values_are_means_over_the_last_twentieth(rows):
 @pytest.mark.parametrize(("num_updates", "expected"), [(1, 0), (20, 19), (21, 19.5), (40, 38.5), (100, 97), (140, 136)])
 def test_the_last_twentieth_is_rounded_up(num_updates, expected):
     rows = np.arange(num_updates, dtype=np.float32)[None, None]
-    assert folder.final_values(rows, num_updates).tolist() == [[expected]]
+    assert final_values(rows, num_updates).tolist() == [[expected]]
 
 
 def test_final_values_skip_what_is_unknown():
     rows = np.arange(40, dtype=np.float32)
     rows[39] = np.nan
-    assert folder.final_values(rows, 40) == 38
+    assert final_values(rows, 40) == 38
     rows[38] = np.nan
-    assert folder.final_values(rows, 40) == 37
-    assert math.isnan(folder.final_values(np.full((40,), np.nan), 40))
+    assert final_values(rows, 40) == 37
+    assert math.isnan(final_values(np.full((40,), np.nan), 40))
 
 
 def test_final_values_of_no_update_are_unknown():
-    final = folder.final_values(np.zeros((2, 3, 0)), 0)
+    final = final_values(np.zeros((2, 3, 0)), 0)
     assert final.shape == (2, 3)
     assert np.isnan(final).all()
 
@@ -165,7 +169,7 @@ def test_metrics_have_a_row_per_setting_seed_and_update(path):
 def test_metrics_of_no_update_are_a_header(tmp_path):
     spec, result = untrained()
     result = result._replace(metrics={name: rows[..., :0] for name, rows in result.metrics.items()}, interrupted=True)
-    summary = folder.write_results(tmp_path, spec, result)
+    summary = write_results(tmp_path, spec, result)
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1
     assert summary["total_timesteps"] == 0
     assert strict_json(tmp_path / "summary.json")["final_entropy"] == [[None] * 3] * 2
@@ -173,7 +177,7 @@ def test_metrics_of_no_update_are_a_header(tmp_path):
 
 def test_a_run_comes_back_as_it_was(path):
     spec, result = untrained()
-    run = folder.load_run(path)
+    run = load_run(path)
     assert run.spec.config == spec.config
     assert settings_list(run.spec.hyperparams) == settings_list(spec.hyperparams)
     for name in ("env", "variant", "preset", "head", "time_limit", "backend", "seeds"):
@@ -196,9 +200,9 @@ def refusal(path: Path) -> str:
     for name in summary.get("files", {}):
         if (path / name).exists():
             summary["files"][name] = hashlib.sha256((path / name).read_bytes()).hexdigest()
-            folder.write_json(path / "summary.json", summary | {"digest": folder._digest(summary)})
+            write_json(path / "summary.json", summary | {"digest": digest_of(summary)})
     with pytest.raises(SettingsError) as caught:
-        folder.load_run(path)
+        load_run(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -209,7 +213,7 @@ def edited(path: Path, **changes) -> Path:
 
 def rewritten(path: Path, described: dict) -> Path:
     """With a digest that is right, so that the rest is looked at."""
-    (path / "settings.json").write_text(json.dumps(described | {"digest": folder._digest(described)}))
+    (path / "settings.json").write_text(json.dumps(described | {"digest": digest_of(described)}))
     return path
 
 
@@ -222,22 +226,20 @@ def test_what_was_changed_by_hand_is_told(path):
 @pytest.mark.parametrize("name", ["rpo_alpha_end", "drac_coefficient", "log_std"])
 def test_a_number_that_an_older_version_did_not_know_has_its_default(path, name):
     spec, _ = untrained()
-    described = strict_json(path / folder.SETTINGS)
+    described = strict_json(path / SETTINGS)
     for row in described["hyperparams"]:
         del row[name]
-    folder.write_json(path / folder.SETTINGS, described | {folder.DIGEST: folder._digest(described)})
-    assert folder.plain(settings_list(folder.load_spec(path).hyperparams)) == folder.plain(
-        settings_list(spec.hyperparams)
-    )
+    write_json(path / SETTINGS, described | {DIGEST: digest_of(described)})
+    assert plain(settings_list(load_spec(path).hyperparams)) == plain(settings_list(spec.hyperparams))
 
 
 def test_a_number_that_this_version_does_not_know_is_refused(path):
-    described = strict_json(path / folder.SETTINGS)
+    described = strict_json(path / SETTINGS)
     for row in described["hyperparams"]:
         row["mystery"] = 1.0
-    folder.write_json(path / folder.SETTINGS, described | {folder.DIGEST: folder._digest(described)})
+    write_json(path / SETTINGS, described | {DIGEST: digest_of(described)})
     with pytest.raises(SettingsError, match="that this version knows"):
-        folder.load_spec(path)
+        load_spec(path)
 
 
 @pytest.mark.parametrize(
@@ -268,8 +270,8 @@ def copy_for_damage() -> Path:
     path = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     spec, result = untrained()
-    folder.write_settings(path, spec)
-    folder.write_results(path, spec, result)
+    write_settings(path, spec)
+    write_results(path, spec, result)
     return path
 
 
@@ -436,7 +438,7 @@ def reads_or_refuses(content: bytes) -> None:
     try:
         (path / "policies.npz").write_bytes(content)
         try:
-            policy = folder._read_policy(path, spec, agent)
+            policy = _read_policy(path, spec, agent)
         except SettingsError:
             return
     finally:

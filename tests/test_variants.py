@@ -16,7 +16,7 @@ from rpo_jax.algorithm.heads import HEADS
 from rpo_jax.algorithm.losses import LossNoise, minibatch_loss
 from rpo_jax.algorithm.types import Batch
 from rpo_jax.algorithm.variants import VARIANTS
-from rpo_jax.cli.main import METHODS
+from rpo_jax.cli.commands import METHODS
 
 HYPERPARAMS = Hyperparams(
     rpo_alpha=0.7,

@@ -17,8 +17,10 @@ from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.compiling.jit import jit
 from rpo_jax.errors import SettingsError
+from rpo_jax.files import make_folder, written_whole
 from rpo_jax.runs.choose import clip_of, policy_of
-from rpo_jax.runs.folder import LoadedRun, make_folder, run_label, written_whole
+from rpo_jax.runs.results import LoadedRun
+from rpo_jax.settings.spec import run_label
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 SAMPLES = 4096  # observations that a program is tried on

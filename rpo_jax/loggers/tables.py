@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.files import written_whole
 from rpo_jax.loggers.points import EVALUATED, Point
-from rpo_jax.runs.folder import written_whole
 from rpo_jax.settings.spec import RunSpec
 
 COLUMNS = ["setting", "seed", "update", "step", *METRICS, EVALUATED]

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track
 
 from rpo_jax.errors import SettingsError
+from rpo_jax.files import plain
 from rpo_jax.loggers.points import Point
 from rpo_jax.loggers.tags import tagged
-from rpo_jax.runs.folder import plain
 from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import RunSpec, setting_labels
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
-from rpo_jax.runs.folder import LoadedRun, read_summary
+from rpo_jax.runs.results import LoadedRun
+from rpo_jax.runs.summary import read_summary
 from rpo_jax.settings.spec import setting_labels
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.execution.evaluations import Evaluation
-from rpo_jax.runs.folder import LoadedRun
+from rpo_jax.runs.results import LoadedRun
 from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 

@@ -13,10 +13,15 @@ from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.execution.fit import Progress, fit
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.execution.signals import stop_requests
+from rpo_jax.files import write_json, written_whole
 from rpo_jax.loggers import make_logger
-from rpo_jax.runs import disk, folder
+from rpo_jax.runs import disk
 from rpo_jax.runs.evaluate import evaluation_of
+from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, claim, release
 from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.results import read_metrics, write_results
+from rpo_jax.runs.settings import checkpoints_of, load_spec, write_settings
+from rpo_jax.runs.summary import is_finished, read_summary, told
 from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
@@ -36,8 +41,8 @@ def run_to_folder(
             start.
         SimulatorError: if an environment on the host failed in the first update; the folder is not made then.
     """
-    folder.claim(path)
-    folder.write_settings(path, spec)
+    claim(path)
+    write_settings(path, spec)
     return finish(spec, path, console, runs_at_once, loggers, fresh=True)
 
 
@@ -48,8 +53,8 @@ def unfinished(path: Path) -> list[RunSpec]:
         SettingsError: if it holds no run, one that is at its end, or a damaged one.
     """
     paths = _parts(path) or [path]
-    specs = [folder.load_spec(part) for part in paths]
-    if all(map(folder.is_finished, paths)):
+    specs = [load_spec(part) for part in paths]
+    if all(map(is_finished, paths)):
         raise SettingsError(f"{path} is finished: nothing is left to do")
     return specs
 
@@ -75,9 +80,9 @@ def resume(
 
 def _parts(path: Path) -> list[Path]:
     """The folders of a comparison."""
-    if (path / folder.SETTINGS).exists():
+    if (path / SETTINGS).exists():
         return []
-    names = (folder.SETTINGS, folder.CHECKPOINTS, folder.SUMMARY)  # where one is lost, the others tell of it
+    names = (SETTINGS, CHECKPOINTS, SUMMARY)  # where one is lost, the others tell of it
     return sorted({entry.parent for name in names for entry in path.glob(f"*/{name}")})
 
 
@@ -90,7 +95,7 @@ def finish(
     up, and a logger that does not start is refused; otherwise neither costs what there is.
     """
     agent = spec.agent()
-    checkpoints = folder.checkpoints_of(path, agent)
+    checkpoints = checkpoints_of(path, agent)
     try:
         space = disk.check(spec, agent, path)
         console.print(
@@ -110,13 +115,13 @@ def finish(
             )
         if not result.metrics["entropy"].size:
             failure = result.failure
-            raise SimulatorError(f"in the first update, {folder.told(spec, failure)}") if failure else KeyboardInterrupt
+            raise (SimulatorError(f"in the first update, {told(spec, failure)}") if failure else KeyboardInterrupt)
     except BaseException:
         if fresh:
-            folder.release(path)
+            release(path)
         raise
     with stop_requests():  # what is done is written first
-        summary = folder.write_results(path, spec, result)
+        summary = write_results(path, spec, result)
         curves = curves_of(spec, result.metrics)
         _draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
     return summary, curves
@@ -154,10 +159,10 @@ def compare_to_folder(
     loggers: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Trains several runs into subfolders named by variant, and draws them in one picture."""
-    check_free(specs, path)
+    check_comparison_free(specs, path)
     for spec in specs:
-        folder.claim(path / spec.variant)
-        folder.write_settings(path / spec.variant, spec)
+        claim(path / spec.variant)
+        write_settings(path / spec.variant, spec)
     return _finish_all(specs, path, console, runs_at_once, loggers, fresh=True)
 
 
@@ -169,29 +174,29 @@ def _finish_all(
         with stop_requests() as stopped:
             for spec in specs:
                 own_path = path / spec.variant
-                if folder.is_finished(own_path):
-                    summary, own = folder.read_summary(own_path), curves_of(spec, folder.read_metrics(own_path, spec))
+                if is_finished(own_path):
+                    summary, own = read_summary(own_path), curves_of(spec, read_metrics(own_path, spec))
                 else:
                     summary, own = finish(spec, own_path, console, runs_at_once, loggers, fresh and not summaries)
                 summaries.append(summary)
                 curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
                 _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
-                folder.write_json(path / folder.COMPARISON, summaries)
+                write_json(path / COMPARISON, summaries)
                 if stopped or summary["interrupted"]:
                     break
     except BaseException:
         if fresh and not summaries:
             for spec in specs:
-                folder.release(path / spec.variant)
-            folder.release(path)
+                release(path / spec.variant)
+            release(path)
         raise
     return summaries
 
 
-def check_free(specs: list[RunSpec], path: Path) -> None:
+def check_comparison_free(specs: list[RunSpec], path: Path) -> None:
     """Raises a SettingsError if a comparison there would meet a run; nothing has been trained then."""
     for taken in (path, *(path / spec.variant for spec in specs)):
-        folder.check_free(taken)
+        check_free(taken)
 
 
 def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves]:
@@ -202,5 +207,5 @@ def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves
 
 
 def _draw(curves: dict[str, Curves], title: str, path: Path) -> None:
-    with folder.written_whole(path / PICTURE) as part:
+    with written_whole(path / PICTURE) as part:
         draw_curves(curves, title).savefig(part, dpi=120, format="png")

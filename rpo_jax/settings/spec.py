@@ -125,3 +125,9 @@ def setting_labels(spec: RunSpec) -> list[str]:
     settings = settings_list(spec.hyperparams)
     swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
     return [", ".join(f"{name}={row[name]:.9g}" for name in swept) for row in settings]
+
+
+def run_label(spec: RunSpec, setting: int, seed: int) -> str:
+    """What a run of a sweep is called, by its place [H, S], such as "seed 3 of rpo_alpha=0.5"."""
+    label = setting_labels(spec)[setting]
+    return f"seed {spec.seeds[seed]}{label and f' of {label}'}"

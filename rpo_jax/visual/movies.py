@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rpo_jax.errors import SettingsError
-from rpo_jax.runs.folder import written_whole
+from rpo_jax.files import written_whole
 from rpo_jax.visual.drawings import INK, RED, WHITE
 
 SUFFIXES = (".gif", ".mp4")

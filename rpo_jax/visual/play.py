@@ -20,9 +20,10 @@ from rpo_jax.envs.protocol import whole
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, gymnasium, playground
 from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.files import make_folder, written_whole
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
-from rpo_jax.runs.folder import LoadedRun, make_folder, written_whole
+from rpo_jax.runs.results import LoadedRun
 from rpo_jax.visual.drawings import DRAWINGS, SIZE, picture
 from rpo_jax.visual.movies import Frame, Movie, check_suffix, write_movie
 

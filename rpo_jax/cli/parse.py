@@ -1,0 +1,73 @@
+"""Arguments of the command as a record of `commands`, or an error of one line."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import itertools
+import re
+
+import tyro
+
+from rpo_jax.cli.commands import COMMANDS, Command, Settings
+from rpo_jax.errors import SettingsError, unknown_name
+
+
+def parse(arguments: list[str]) -> Command:
+    """The record of a command that the arguments describe.
+
+    Raises:
+        SettingsError: if they cannot be understood.
+        SystemExit: for --help.
+    """
+    _check_names(arguments)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                tyro.conf.OmitArgPrefixes[Command],  # pyright: ignore[reportArgumentType]
+                prog="rpo-jax",
+                description="Robust Policy Optimization for continuous control, in JAX.",
+                args=arguments,
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise SettingsError(_first_paragraph(complaint.getvalue())) from None
+
+
+def _first_paragraph(box: str) -> str:
+    """What a framed message of tyro says before its rule, as one line; colours and frame depend on the terminal."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│ ") for line in plain.splitlines()][1:]  # after its title
+
+    def is_rule(line: str) -> bool:
+        return not line.strip("─╰╯-")
+
+    paragraph = itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines))
+    return f"{' '.join(paragraph).rstrip('.')}; see --help"
+
+
+def _check_names(arguments: list[str]) -> None:
+    """Names the nearest ones for a command or an option that does not exist."""
+    commands = {command.__name__.lower(): command for command in COMMANDS}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return
+    if arguments[0].startswith("-"):
+        raise SettingsError(f"the command comes before its options: rpo-jax {'|'.join(commands)} [OPTIONS]")
+    if arguments[0] not in commands:
+        raise unknown_name("command", arguments[0], commands)
+    known = _option_names(commands[arguments[0]])
+    for argument in arguments[1:]:
+        name = argument.partition("=")[0].removeprefix("--").replace("_", "-")
+        if argument.startswith("--") and name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or ["help"]
+            raise SettingsError(f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}?")
+
+
+def _option_names(command: type) -> set[str]:
+    names = {field.name for field in dataclasses.fields(command)}
+    if "settings" in names:
+        names |= {field.name for field in dataclasses.fields(Settings)}
+    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open", "long"}}
+    return {name.replace("_", "-") for name in names | flags | {"help"}}

@@ -1,0 +1,82 @@
+"""`rpo-jax evaluate`, `play` and `export`: what is done with a run's policies."""
+
+import os
+from ctypes.util import find_library
+
+from rpo_jax.cli.commands import Evaluate, Export, Play
+from rpo_jax.cli.process import keep_programs, set_up_jax
+from rpo_jax.errors import SettingsError
+
+
+def evaluate(options: Evaluate) -> int:
+    """Prints the returns of all policies."""
+    from rpo_jax.runs.evaluate import evaluate_run, evaluation_table
+    from rpo_jax.runs.results import load_run
+    from rpo_jax.settings.grid import check_seeds
+
+    if options.num_episodes < 1:
+        raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
+    from rich.console import Console
+
+    set_up_jax(1)
+    check_seeds(options.seed, 1)
+    run = load_run(options.folder, best=options.best)
+    keep_programs(options, Console(stderr=True))
+    returns = evaluate_run(run, options.num_episodes, options.sample, options.seed)
+    Console().print(evaluation_table(run, returns, options.sample))
+    return 0
+
+
+def play(options: Play) -> int:
+    """Writes an episode of one policy, and shows it."""
+    from rich.console import Console
+
+    from rpo_jax.runs.choose import choose
+    from rpo_jax.runs.results import load_run
+    from rpo_jax.settings.grid import check_seeds
+    from rpo_jax.settings.spec import run_label
+    from rpo_jax.visual.play import Player, has_screen, play, show, suffix_of
+
+    if options.max_steps < 1:
+        raise SettingsError(f"max_steps={options.max_steps} is out of range: it must be 1 or more")
+    check_seeds(options.episode_seed, 1)
+    for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # libraries that draw read these when they are imported
+        os.environ.setdefault(name, "dummy")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if not has_screen() and find_library("EGL"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    set_up_jax(1)
+    run = load_run(options.folder, best=options.best)
+    place = choose(options.folder, run, options.setting, options.seed, options.best)
+    path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
+    label = run_label(run.spec, *place)
+    with Console(stderr=True).status(f"playing {label}") as status:
+        player = Player(run, place, options.episode_seed, options.max_steps, options.sample)
+        total = play(player, path, lambda count: status.update(f"playing {label}: {count} frames"))
+    print(f"{label}: return {total:,.1f}; {path}")
+    if options.open:
+        show(path)
+    return 0
+
+
+def export(options: Export) -> int:
+    """Writes one policy as programs."""
+    from rich.console import Console
+
+    from rpo_jax.export.policy import export
+    from rpo_jax.runs.choose import choose
+    from rpo_jax.runs.results import load_run
+    from rpo_jax.settings.spec import run_label
+
+    set_up_jax(1)
+    run = load_run(options.folder, best=options.best)
+    place = choose(options.folder, run, options.setting, options.seed, options.best)
+    path = options.out or options.folder
+    with Console(stderr=True).status(f"exporting {run_label(run.spec, *place)}"):
+        differences = export(run, place, path)
+    print(f"{run_label(run.spec, *place)}; largest difference from it over observations of all sizes:")
+    for name, difference in differences.items():
+        print(f"  {path / name}: {difference:.1e}")
+    if "policy.onnx" not in differences:
+        print("  no ONNX, which needs: pip install 'rpo_jax[export]'")
+    return 0

@@ -1,0 +1,55 @@
+"""What `train`, `compare` and `resume` say at their end."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+
+def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path) -> int:
+    """Tells what runs with settings of these labels did, and gives the exit code; some may not have begun."""
+    from rich.console import Console
+
+    from rpo_jax.execution.memory import mebibytes
+    from rpo_jax.runs.progress import results_table
+
+    console = Console()
+    console.print(results_table(summaries, labels[: len(summaries)]))
+    total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
+    compiling = sum(summary["compile_seconds"] for summary in summaries)
+    speed = ", ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
+    console.print(
+        f"{total:.1f} s, of which {compiling:.1f} s compilation; {speed} steps/s over all runs", highlight=False
+    )
+    for summary in summaries:
+        runs = len(summary["settings"]) * len(summary["seeds"])
+        calls = -(-runs // summary["runs_at_once"])
+        cut = f"; {runs} runs in {calls} calls of {summary['runs_at_once']}" if calls > 1 else ""
+        console.print(f"{summary['variant']}: {mebibytes(summary['bytes_per_run'])} of memory a run{cut}")
+    for summary in summaries:
+        if summary["evaluate_seconds"]:
+            console.print(
+                f"{summary['variant']}: evaluations took {summary['evaluate_seconds']:.1f} s beside "
+                f"{summary['train_seconds']:.1f} s of training"
+            )
+        if summary["failure"]:
+            console.print(
+                f"an environment failed: {summary['failure']}", style="bold red", highlight=False, markup=False
+            )
+        for fault in summary["faults"]:
+            console.print(
+                f"{fault['run']} stopped in update {fault['update']}: its {fault['what']} became NaN or infinite; its "
+                "policy is that of the update before",
+                style="bold red",
+                highlight=False,
+                markup=False,
+            )
+        if summary["broken_episodes"]:
+            console.print(f"{summary['broken_episodes']:,} episodes ended because the simulator gave NaN or infinity")
+    interrupted = len(summaries) < len(labels) or any(summary["interrupted"] for summary in summaries)
+    if interrupted:
+        console.print("interrupted: the results are those of the updates done so far")
+        console.print(f"to go on: rpo-jax resume {shlex.quote(str(path))}", highlight=False, soft_wrap=True)
+    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+    if any(summary["failure"] for summary in summaries):
+        return 1
+    return 130 if interrupted else 0

@@ -1,0 +1,87 @@
+"""`rpo-jax train`, `compare` and `resume`."""
+
+import dataclasses
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rpo_jax.cli.commands import Compare, Resume, RunOptions, Train
+from rpo_jax.cli.options import given_settings
+from rpo_jax.cli.process import prepare, set_up_jax
+from rpo_jax.cli.report import report
+from rpo_jax.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rpo_jax.settings.spec import RunSpec
+
+
+def train(options: Train) -> int:
+    """Trains one variant into a folder."""
+    from rich.console import Console
+
+    from rpo_jax.runs.folder import check_free
+    from rpo_jax.runs.launch import run_to_folder
+    from rpo_jax.settings.spec import setting_labels
+
+    set_up_jax()
+    spec = _spec(options, options.variant)
+    path = options.out or _default_folder(spec.env, options.variant)
+    check_free(path)
+    console = Console(stderr=True)
+    prepare(options, console)
+    summary, _ = run_to_folder(spec, path, console, options.runs_at_once, options.logger)
+    return report([summary], [setting_labels(spec)], path)
+
+
+def compare(options: Compare) -> int:
+    """Trains several variants into the parts of a folder."""
+    from rich.console import Console
+
+    from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
+    from rpo_jax.runs.launch import check_comparison_free, compare_to_folder
+    from rpo_jax.settings.spec import setting_labels
+
+    if len(set(options.variants)) < len(options.variants) or not options.variants:
+        raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
+    set_up_jax()
+    variants = [get_variant(name) for name in options.variants]
+    specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
+    path = options.out or _default_folder(options.env, "compare")
+    check_comparison_free(specs, path)
+    console = Console(stderr=True)
+    prepare(options, console)
+    summaries = compare_to_folder(specs, path, console, options.runs_at_once, options.logger)
+    labels = [setting_labels(spec) for spec in specs]
+    return report(summaries, labels, path)
+
+
+def resume(options: Resume) -> int:
+    """Goes on with what is unfinished in a folder."""
+    from rich.console import Console
+
+    from rpo_jax.loggers import check_loggers
+    from rpo_jax.runs.launch import resume, unfinished
+    from rpo_jax.settings.spec import setting_labels
+
+    check_loggers(options.logger)
+    set_up_jax()
+    specs, console = unfinished(options.folder), Console(stderr=True)
+    prepare(options, console)
+    summaries = resume(specs, options.folder, console, options.runs_at_once, options.logger)
+    return report(summaries, [setting_labels(spec) for spec in specs], options.folder)
+
+
+def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "RunSpec":
+    """The run that the options describe; a variant that has no use for a setting ignores it."""
+    from rpo_jax.settings.spec import make_spec
+
+    shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
+    given = given_settings(shared.pop("settings"))
+    for name in ("out", "runs_at_once", "logger", "compilation_cache"):
+        del shared[name]
+    return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
+
+
+def _default_folder(env: str, name: str) -> Path:
+    return Path("runs") / f"{env.replace('/', '-')}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,137 @@
+"""summary.json: what came out of a run, and the digests of the files that hold the rest."""
+
+import dataclasses
+import json
+import math
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rpo_jax.algorithm.types import FAULTS, TrainingState
+from rpo_jax.errors import SettingsError
+from rpo_jax.execution.fit import Failure, Fit
+from rpo_jax.files import DIGEST, digest_of, sha256_of
+from rpo_jax.runs.folder import SUMMARY
+from rpo_jax.runs.versions import PACKAGES, version_of
+from rpo_jax.settings.grid import settings_list
+from rpo_jax.settings.spec import RunSpec, run_label
+
+
+def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
+    """The numbers of summary.json; lists of lists are [setting][seed]; the return of a run that diverged is NaN."""
+    updates = result.metrics["entropy"].shape[-1]
+    timesteps = updates * spec.config.round_timesteps
+    runs = len(spec.seeds) * result.metrics["entropy"].shape[0]
+    diverged = np.isnan(result.metrics["policy_loss"][..., -1:]).any(-1)
+    final_return = np.where(diverged, np.nan, final_values(result.metrics["episode_return"], updates))
+    return {
+        "env": spec.env,
+        "variant": spec.variant,
+        "preset": spec.preset,
+        "head": spec.head,
+        "time_limit": spec.time_limit,
+        "seeds": spec.seeds,
+        "settings": settings_list(spec.hyperparams),
+        "config": dataclasses.asdict(spec.config),
+        "final_return": final_return.tolist(),
+        "best_return": result.evaluated.best_return.tolist() if result.evaluated else None,
+        "final_entropy": final_values(result.metrics["entropy"], updates).tolist(),
+        "total_timesteps": timesteps,
+        "compile_seconds": round(result.compile_seconds, 3),
+        "train_seconds": round(result.train_seconds, 3),
+        "evaluate_seconds": round(result.evaluate_seconds, 3),
+        "checkpoint_seconds": round(result.checkpoint_seconds, 3),
+        "env_steps_per_second": round(timesteps * runs / max(result.train_seconds, 1e-9), 1),
+        "bytes_per_run": result.bytes_per_run,
+        "runs_at_once": result.runs_at_once,
+        "interrupted": result.interrupted,
+        "failure": None if result.failure is None else told(spec, result.failure),
+        "faults": _faults(spec, result.state),
+        "broken_episodes": int(np.nansum(result.metrics["broken_episodes"])),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in PACKAGES}},
+    }
+
+
+def told(spec: RunSpec, failure: Failure) -> str:
+    """The setting and seed that failed, and what its environment said."""
+    return failure.message if failure.run is None else f"{run_label(spec, *failure.run)}: {failure.message}"
+
+
+def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
+    """The runs that stopped being finite: when, and what did so first."""
+    faults, updates = np.asarray(state.fault), np.asarray(state.update)
+    return [
+        {
+            "run": run_label(spec, setting, seed),
+            "setting": setting,
+            "seed": spec.seeds[seed],
+            "update": int(updates[setting, seed]) + 1,
+            "what": FAULTS[faults[setting, seed]],
+        }
+        for setting, seed in np.argwhere(faults > 0).tolist()
+    ]
+
+
+def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
+    """Mean over the last 5% of updates: rows [H, S, U] to [H, S].
+
+    Rows without an episode are NaN and do not count: where environments end their episodes together, and none of the
+    last 5% has one, the last row that has one is taken.
+    """
+
+    def final(row: np.ndarray) -> float:
+        known = row[~np.isnan(row)]
+        recent = row[-max(1, math.ceil(0.05 * num_updates)) :]
+        recent = recent[~np.isnan(recent)]
+        if recent.size:
+            return float(recent.mean())
+        return float(known[-1]) if known.size else math.nan
+
+    return np.apply_along_axis(final, -1, rows) if rows.shape[-1] else np.full(rows.shape[:-1], math.nan)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a run that has been trained.
+
+    Raises:
+        SettingsError: if there is none, or it is not what was written.
+    """
+    path = folder / SUMMARY
+    if not path.is_file():
+        raise SettingsError(f"{folder} holds no results: there is no {SUMMARY} in it; the run did not finish")
+    try:
+        summary = json.loads(path.read_text())
+        if summary[DIGEST] == digest_of(summary):
+            return summary
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise _damaged(path)
+
+
+def check_file(path: Path, summary: dict[str, Any]) -> None:
+    """Raises a SettingsError if a file is not the one that was there when the summary was written."""
+    if not path.is_file():
+        raise SettingsError(f"{path.parent} holds no {path.name}: the run did not finish, or the file is gone")
+    if sha256_of(path) != summary["files"].get(path.name):
+        raise _damaged(path)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run there has come to its end, and its results are what was written."""
+    try:
+        summary = read_summary(folder)
+        for name in summary["files"]:
+            check_file(folder / name, summary)
+    except SettingsError:
+        return False
+    return not summary["interrupted"]
+
+
+def _damaged(path: Path) -> SettingsError:
+    return SettingsError(
+        f"{path} is damaged, or was changed after it was written; rpo-jax resume {path.parent} writes it anew"
+    )
