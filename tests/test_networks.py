@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpo_jax.algorithm.networks import ActorCritic, orthogonal
+from rpo_jax.algorithm.networks import ActorCritic, init_params, orthogonal
 
 OBS = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
 
@@ -27,7 +27,7 @@ def test_orthogonal_is_that_of_jax(shape: tuple[int, int]) -> None:
 @pytest.mark.timeout(60)
 def test_vmapped_initialisation_never_deadlocks() -> None:
     keys = jax.random.split(jax.random.key(0), 16)
-    init = jax.jit(jax.vmap(lambda key: ActorCritic(2, (64, 64)).init(key, OBS)))
+    init = jax.jit(jax.vmap(lambda key: init_params(ActorCritic(2, (64, 64)), key, OBS)))
     for _ in range(100):
         jax.block_until_ready(init(keys))
 
@@ -35,15 +35,17 @@ def test_vmapped_initialisation_never_deadlocks() -> None:
 def test_a_member_of_a_batch_is_initialised_as_it_is_alone() -> None:
     keys = jax.random.split(jax.random.key(3), 4)
     network = ActorCritic(2, (8, 8))
-    together = jax.vmap(lambda key: network.init(key, OBS))(keys)
+    together = jax.vmap(lambda key: init_params(network, key, OBS))(keys)
     for index, key in enumerate(keys):
-        jax.tree.map(lambda x, y, i=index: np.testing.assert_array_equal(x[i], y), together, network.init(key, OBS))
+        jax.tree.map(
+            lambda x, y, i=index: np.testing.assert_array_equal(x[i], y), together, init_params(network, key, OBS)
+        )
 
 
 def test_outputs_are_those_of_the_layers_written_out() -> None:
     network = ActorCritic(2, (8, 4), "relu")
-    params: Any = network.init(jax.random.key(0), OBS)
-    outputs: Any = network.apply(params, OBS)
+    params: Any = init_params(network, jax.random.key(0), OBS)
+    outputs: Any = (*network.apply(params, OBS, method="act"), network.apply(params, OBS, method="evaluate"))
     loc, log_scale, value = outputs
 
     def forward(part: str) -> np.ndarray:
@@ -59,7 +61,7 @@ def test_outputs_are_those_of_the_layers_written_out() -> None:
 
 
 def test_uniform_weights_and_biases_fill_the_interval_of_the_fan_in() -> None:
-    params: Any = ActorCritic(2, (512,), weight_init="uniform").init(jax.random.key(0), OBS)["params"]["policy"]
+    params: Any = init_params(ActorCritic(2, (512,), weight_init="uniform"), jax.random.key(0), OBS)["params"]["policy"]
     for name, fan_in in (("Dense_0", 3), ("Dense_1", 512)):
         bound = 1.0 / np.sqrt(fan_in)
         assert np.abs(params[name]["kernel"]).max() == pytest.approx(bound, rel=0.02)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from rpo_jax import PPO, Dynamics, Environment, Hyperparams, Successor, TrainConfig, Variant, make_agent, vectorize
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.heads import get_head
+from rpo_jax.algorithm.networks import init_params
 from rpo_jax.algorithm.types import Batch
 from rpo_jax.envs.host import Outcome, host_environment
 
@@ -116,7 +118,9 @@ def tiny_agent(variant: Variant = PPO, env: Environment | None = None, head: str
 
 def random_params(agent: Agent, seed: int = 0, scale: float = 0.5) -> Any:
     """Parameters in which nothing is 0 or orthogonal, so that no term of a formula hides."""
-    shapes = jax.eval_shape(agent.network.init, jax.random.key(0), jnp.zeros(agent.env.observation_size))
+    shapes = jax.eval_shape(
+        partial(init_params, agent.network), jax.random.key(0), jnp.zeros((1, agent.env.observation_size))
+    )
     random = np.random.default_rng(seed)
     return jax.tree.map(lambda x: jnp.asarray(scale * random.normal(size=x.shape), jnp.float32), shapes)
 

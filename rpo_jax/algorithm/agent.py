@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.algorithm.heads import HEADS, Head, squash_to_bounds
-from rpo_jax.algorithm.networks import ActorCritic
+from rpo_jax.algorithm.networks import NETWORKS, check_network, init_params
 from rpo_jax.algorithm.normalization import Moments, normalize
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Params
@@ -33,7 +34,7 @@ class Agent:
     """
 
     env: Environment
-    network: ActorCritic
+    network: nn.Module
     head: Head
     variant: Variant
     config: TrainConfig
@@ -43,8 +44,12 @@ class Agent:
         """The observation [..., O] that the network sees."""
         return normalize(moments, obs, clip) if self.config.normalize_observations else obs
 
+    def init_params(self, key: jax.Array, obs: jax.Array, hyperparams: Hyperparams) -> Params:
+        """Parameters before any update, for observations like these [N, O]; they keep the variant's constraint."""
+        return self.constrain(init_params(self.network, key, obs), hyperparams)
+
     def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Location [..., A] and log-scale [A] for normalised observations [..., O]."""
+        """Location [..., A] and log-scale, [A] or [..., A], for normalised observations [..., O]."""
         return self.network.apply(params, obs, method="act")  # pyright: ignore[reportReturnType]
 
     def value(self, params: Params, obs: jax.Array) -> jax.Array:
@@ -85,6 +90,7 @@ def make_agent(
     variant: Variant = RPO,
     config: TrainConfig | None = None,
     head: Head = HEADS["normal"],
+    network: nn.Module | None = None,
 ) -> Agent:
     """Puts an agent together.
 
@@ -93,27 +99,21 @@ def make_agent(
         variant: the method, such as `RPO` or `PPO`.
         config: static settings; the default `TrainConfig()` if None.
         head: the family of action distributions.
+        network: any flax module with methods `act(obs [N, O]) -> (loc [N, A], log_scale [A] or [N, A])` and
+            `evaluate(obs [N, O]) -> value [N]`; the `ActorCritic` that the configuration describes if None. All its
+            parameters are trained; those under a submodule called `value` with `value_learning_rate`.
 
     Raises:
-        SettingsError: if the configuration, the head or the variant does not fit the environment.
+        SettingsError: if the configuration, the head, the variant or the network does not fit the environment.
     """
     config = config or TrainConfig()
     if head.to_env is squash_to_bounds and not env.has_finite_actions:
         raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
-    scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
-    for name, scale in scales.items():
-        if len(scale) not in (0, env.observation_size):
-            raise SettingsError(
-                f"{name} has {len(scale)} numbers, but observations of {env.name} have {env.observation_size}"
-            )
-    network = ActorCritic(
-        env.action_size,
-        config.hidden_sizes,
-        config.activation,
-        config.weight_init,
-        *scales.values(),
-        precision=config.matmul_precision,
-    )
+    if network is None:
+        network = NETWORKS["mlp"](env, config)
+    params = check_network(network, env.observation_size, env.action_size)
+    if variant.constrain and "log_scale" not in params["params"]:
+        raise SettingsError(f"variant {variant.name} needs a network with a parameter log_scale; std='state' has none")
     agent = Agent(record_episodes(env), network, head, variant, config)
     variant.check(agent)
     return agent

@@ -63,6 +63,9 @@ class TrainConfig:
     matmul_precision: Literal["default", "high", "highest"] = _setting(
         "default", "of the networks' products: what JAX is set to (unset: TF32 on a recent GPU), up to full float32"
     )
+    std: Literal["shared", "state"] = _setting(
+        "shared", "standard deviation of actions: one parameter per dimension, or an output of the policy network"
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)

@@ -1,8 +1,7 @@
 """Action heads: location-scale families, built by distrax, and how an action of theirs reaches the environment.
 
-The network gives a location per action dimension, and one scale per dimension that does not depend on the state. A
-stored action is a sample `x = loc + scale * noise` as drawn: not clipped and not squashed. `to_env` maps it to the
-bounds `low`, `high` [A] of the environment.
+The network gives a location and a scale per action dimension. A stored action is a sample `x = loc + scale * noise` as
+drawn: not clipped and not squashed. `to_env` maps it to the bounds `low`, `high` [A] of the environment.
 """
 
 import math
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.errors import unknown_name
+from rpo_jax.registry import Registry
 
 
 def clip_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
@@ -50,7 +49,7 @@ class Head(NamedTuple):
 
         Args:
             loc: location [..., A].
-            log_scale: logarithm of the scale [A].
+            log_scale: logarithm of the scale [A] or [..., A].
             x: stored action [..., A]; for a squashed head, the action before the squash, which needs no `atanh`.
             half_range: (high - low) / 2 [A]; only a squashed head uses it.
 
@@ -80,9 +79,9 @@ class Head(NamedTuple):
 
         Args:
             loc: location of p [..., A].
-            log_scale: of p [A].
+            log_scale: of p [A] or [..., A].
             other_loc: location of q [..., A].
-            other_log_scale: of q [A].
+            other_log_scale: of q [A] or [..., A].
 
         Returns:
             [...] nats.
@@ -117,14 +116,17 @@ class _Gumbel(distrax.Gumbel):
         return jnp.asarray(super().log_prob(jnp.maximum(value, self.loc - 60.0 * self.scale)))
 
 
-HEADS = {
-    "normal": Head(distrax.Normal),
-    "laplace": Head(distrax.Laplace),
-    "gumbel": Head(_Gumbel),
-    "tanh-normal": Head(distrax.Normal, squash_to_bounds, squashed=True),
-    # The seed notes' own: the squash is part of the environment, density and entropy are taken before it.
-    "normal-then-tanh": Head(distrax.Normal, squash_to_bounds),
-}
+HEADS: Registry[Head] = Registry(
+    "head",
+    {
+        "normal": Head(distrax.Normal),
+        "laplace": Head(distrax.Laplace),
+        "gumbel": Head(_Gumbel),
+        "tanh-normal": Head(distrax.Normal, squash_to_bounds, squashed=True),
+        # The seed notes' own: the squash is part of the environment, density and entropy are taken before it.
+        "normal-then-tanh": Head(distrax.Normal, squash_to_bounds),
+    },
+)
 
 
 def get_head(name: str) -> Head:
@@ -133,6 +135,4 @@ def get_head(name: str) -> Head:
     Raises:
         SettingsError: if there is none.
     """
-    if name not in HEADS:
-        raise unknown_name("head", name, HEADS)
-    return HEADS[name]
+    return HEADS.find(name)

@@ -1,15 +1,22 @@
-"""The actor-critic: separate networks for policy and value, and a scale that does not depend on the state."""
+"""The actor-critic: separate networks for policy and value."""
 
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rpo_jax.algorithm.config import TrainConfig
+from rpo_jax.algorithm.types import Params
 from rpo_jax.compiling.matmul import dot_general
+from rpo_jax.envs.protocol import Environment
+from rpo_jax.errors import SettingsError
+from rpo_jax.registry import Registry
 
+LOG_SCALE_BOUNDS = (-5.0, 2.0)  # of one that depends on the state, which nothing else holds back
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
 
 Initializer = Callable[..., jax.Array]
@@ -68,10 +75,12 @@ class MLP(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """Policy and value of a normalised observation.
+    """Policy and value of a normalised observation, by two separate MLPs.
 
-    Parameters: `policy` and `value`, two MLPs, and `log_scale` [A], starting at 0. Orthogonal gains are sqrt(2) for
-    hidden layers, 0.01 for the mean and 1 for the value. Either network can divide what it sees by constants [O].
+    Parameters: `policy` and `value`, and `log_scale` [A], which starts at 0 and does not depend on the state. With
+    `std="state"` the policy's MLP gives the log-scale too, [..., A], clipped to `LOG_SCALE_BOUNDS`. Orthogonal gains
+    are sqrt(2) for hidden layers, 0.01 for the policy's outputs and 1 for the value. Either network can divide what it
+    sees by constants [O].
     """
 
     action_size: int
@@ -81,21 +90,24 @@ class ActorCritic(nn.Module):
     policy_scale: tuple[float, ...] = ()
     value_scale: tuple[float, ...] = ()
     precision: str = "default"
+    std: str = "shared"
 
     def setup(self) -> None:
         """Makes the two networks and the scale."""
         kind = (self.activation, self.weight_init, self.precision)
-        self.policy = MLP(self.hidden_sizes, self.action_size, 0.01, *kind)
+        outputs = 2 * self.action_size if self.std == "state" else self.action_size
+        self.policy = MLP(self.hidden_sizes, outputs, 0.01, *kind)
         self.value = MLP(self.hidden_sizes, 1, 1.0, *kind)
-        self.log_scale = self.param("log_scale", nn.initializers.zeros, (self.action_size,))
-
-    def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Location [..., A], log-scale [A] and value [...] of observations [..., O]."""
-        return *self.act(obs), self.evaluate(obs)
+        if self.std == "shared":
+            self.log_scale = self.param("log_scale", nn.initializers.zeros, (self.action_size,))
 
     def act(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Location [..., A] and log-scale [A]."""
-        return self.policy(_divide(obs, self.policy_scale)), self.log_scale
+        """Location [..., A] and log-scale, [A] or [..., A]."""
+        outputs = self.policy(_divide(obs, self.policy_scale))
+        if self.std == "shared":
+            return outputs, self.log_scale
+        loc, log_scale = jnp.split(outputs, 2, axis=-1)
+        return loc, jnp.clip(log_scale, *LOG_SCALE_BOUNDS)
 
     def evaluate(self, obs: jax.Array) -> jax.Array:
         """Value [...]."""
@@ -104,3 +116,73 @@ class ActorCritic(nn.Module):
 
 def _divide(obs: jax.Array, scale: tuple[float, ...]) -> jax.Array:
     return obs / jnp.asarray(scale) if scale else obs
+
+
+def make_mlp(env: Environment, config: TrainConfig) -> ActorCritic:
+    """The `ActorCritic` that the configuration describes.
+
+    Raises:
+        SettingsError: if it divides observations by constants, and not by one for each number.
+    """
+    scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
+    for name, scale in scales.items():
+        if len(scale) not in (0, env.observation_size):
+            raise SettingsError(
+                f"{name} has {len(scale)} numbers, but observations of {env.name} have {env.observation_size}"
+            )
+    return ActorCritic(
+        env.action_size,
+        config.hidden_sizes,
+        config.activation,
+        config.weight_init,
+        *scales.values(),
+        precision=config.matmul_precision,
+        std=config.std,
+    )
+
+
+MakeNetwork = Callable[[Environment, TrainConfig], nn.Module]
+NETWORKS: Registry[MakeNetwork] = Registry("network", {"mlp": make_mlp})
+
+
+def init_params(network: nn.Module, key: jax.Array, obs: jax.Array) -> Params:
+    """Parameters of a network with methods `act` and `evaluate`, for observations [N, O]."""
+
+    def both(module: Any, obs: jax.Array) -> Any:
+        return module.act(obs), module.evaluate(obs)
+
+    return network.init(key, obs, method=both)
+
+
+def check_network(network: nn.Module, observation_size: int, action_size: int) -> Params:
+    """Checks that a network gives what the algorithm asks of one; see `make_agent`. Only shapes are computed.
+
+    Returns:
+        Its parameters, as shapes and dtypes.
+
+    Raises:
+        SettingsError: if it lacks a method, or a result has another shape.
+    """
+    for name in ("act", "evaluate"):
+        if not callable(getattr(type(network), name, None)):
+            raise SettingsError(f"network {type(network).__name__} has no method {name}(obs); see make_agent")
+    obs = jax.ShapeDtypeStruct((3, observation_size), jnp.float32)
+    params = jax.eval_shape(partial(init_params, network), jax.eval_shape(jax.random.key, 0), obs)
+    if set(params) != {"params"}:
+        raise SettingsError(
+            f"network {type(network).__name__} has variables {sorted(params)}, and must have params and nothing else"
+        )
+
+    def results(params: Params, obs: jax.Array) -> Any:
+        return *network.apply(params, obs, method="act"), network.apply(params, obs, method="evaluate")
+
+    shapes = [x.shape for x in jax.eval_shape(results, params, obs)]
+    expected = [[(3, action_size)], [(action_size,), (3, action_size)], [(3,)]]
+    for what, shape, allowed in zip(("loc", "log_scale", "value"), shapes, expected, strict=True):
+        if shape not in allowed:
+            wanted = " or ".join(map(str, allowed))
+            raise SettingsError(
+                f"network {type(network).__name__} gives a {what} of shape {shape} for observations "
+                f"(3, {observation_size}), and must give {wanted}"
+            )
+    return params

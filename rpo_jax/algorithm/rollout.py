@@ -46,8 +46,9 @@ def collect_rollout(
     play = partial(_play, agent, state, hyperparams, keys)
     start = (state.env_state, state.obs)
     num_blocks = 1 if agent.env.on_host else agent.share.num_blocks(state.env_state)
-    end, (obs, action, loc, timestep) = _in_blocks(play, num_blocks, start, (noise, perturbation))
-    _, log_scale = agent.act(state.params, obs[0])
+    end, (obs, action, loc, log_scale, timestep) = _in_blocks(play, num_blocks, start, (noise, perturbation))
+    if log_scale is None:
+        _, log_scale = agent.act(state.params, obs[0])
     transition = Transition(
         obs=obs,
         final_obs=jnp.where(timestep.broken[..., None], obs, timestep.final_obs),
@@ -71,7 +72,7 @@ def _begins(agent: Agent, state: TrainingState) -> jax.Array:
 
 def _play(
     agent: Agent, state: TrainingState, hyperparams: Hyperparams, keys: Any, first: jax.Array, start: Any, noises: Any
-) -> tuple[Any, tuple[jax.Array, jax.Array, jax.Array, Timestep]]:
+) -> tuple[Any, tuple[jax.Array, jax.Array, jax.Array, jax.Array | None, Timestep]]:
     """T steps of the environments from number `first` on: where they end up, and what happened [T, ...]."""
     env, num_steps, num_envs = agent.env, agent.config.num_steps, len(start[1])
     num_windows = 1 if env.on_host else fewest_equal_parts(num_steps, most=MAX_WINDOW)
@@ -107,7 +108,9 @@ def _play(
             action = loc + jnp.exp(log_scale) * noise
             # An environment that draws nothing leaves its keys unused, and XLA drops the split.
             env_state, timestep = env.step(own_keys(key_step), env_state, agent.to_env(action), following(index))
-            return (env_state, timestep.obs), (obs, action, loc, timestep)
+            # A scale that no state changes is taken once, after the scan.
+            own_scale = log_scale if log_scale.ndim > 1 else None
+            return (env_state, timestep.obs), (obs, action, loc, own_scale, timestep)
 
         return jax.lax.scan(step, start, (jnp.arange(1, window_length + 1), *steps))
 

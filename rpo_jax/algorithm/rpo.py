@@ -54,7 +54,7 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
         return jnp.zeros(x.shape, x.dtype)
 
     env_state, obs = episodes() if agent.env.on_host else jax.tree.map(blank, jax.eval_shape(episodes))
-    params = agent.constrain(agent.network.init(key_params, obs), hyperparams)
+    params = agent.init_params(key_params, obs, hyperparams)
     return TrainingState(
         params=params,
         opt_state=make_optimizer(hyperparams).init(flatten(params)[0]),

@@ -14,7 +14,8 @@ from rpo_jax.algorithm.augmentation import Augment, drac, drac_kl, scale_amplitu
 from rpo_jax.algorithm.config import Hyperparams
 from rpo_jax.algorithm.perturbation import Noise, Width, alpha, alpha_of_range, alpha_of_scale, uniform
 from rpo_jax.algorithm.types import Batch, Params
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError
+from rpo_jax.registry import Registry
 
 if TYPE_CHECKING:
     from rpo_jax.algorithm.agent import Agent
@@ -80,29 +81,32 @@ PPO = Variant("ppo")
 RPO = Variant("rpo", width=alpha, hyperparams=("rpo_alpha", "rpo_alpha_end"))
 _AMPLITUDE = ("augmentation_low", "augmentation_high")
 
-VARIANTS = {
-    variant.name: variant
-    for variant in (
-        RPO,
-        PPO,
-        # alpha in other units
-        dataclasses.replace(RPO, name="rpo-range", width=alpha_of_range, check=_needs_bounds),
-        dataclasses.replace(RPO, name="rpo-sigma", width=alpha_of_scale),
-        # The paper's rivals with data augmentation (Table 1)
-        Variant("rad", augment=scale_amplitude, hyperparams=_AMPLITUDE),
-        Variant("drac", augment=scale_amplitude, term=drac, hyperparams=(*_AMPLITUDE, "drac_coefficient")),
-        Variant(
-            "drac-kl",
-            augment=scale_amplitude,
-            term=drac_kl,
-            hyperparams=(*_AMPLITUDE, "drac_coefficient"),
-            check=_needs_kl,
-        ),
-        # PPO's with as much noise as RPO ends with
-        Variant("ppo-constant-std", constrain=hold_log_std, hyperparams=("log_std",)),
-        Variant("ppo-min-std", constrain=keep_above_min_log_std, hyperparams=("min_log_std",)),
-    )
-}
+VARIANTS: Registry[Variant] = Registry(
+    "variant",
+    {
+        variant.name: variant
+        for variant in (
+            RPO,
+            PPO,
+            # alpha in other units
+            dataclasses.replace(RPO, name="rpo-range", width=alpha_of_range, check=_needs_bounds),
+            dataclasses.replace(RPO, name="rpo-sigma", width=alpha_of_scale),
+            # The paper's rivals with data augmentation (Table 1)
+            Variant("rad", augment=scale_amplitude, hyperparams=_AMPLITUDE),
+            Variant("drac", augment=scale_amplitude, term=drac, hyperparams=(*_AMPLITUDE, "drac_coefficient")),
+            Variant(
+                "drac-kl",
+                augment=scale_amplitude,
+                term=drac_kl,
+                hyperparams=(*_AMPLITUDE, "drac_coefficient"),
+                check=_needs_kl,
+            ),
+            # PPO's with as much noise as RPO ends with
+            Variant("ppo-constant-std", constrain=hold_log_std, hyperparams=("log_std",)),
+            Variant("ppo-min-std", constrain=keep_above_min_log_std, hyperparams=("min_log_std",)),
+        )
+    },
+)
 
 
 def get_variant(name: str) -> Variant:
@@ -111,11 +115,9 @@ def get_variant(name: str) -> Variant:
     Raises:
         SettingsError: if there is none.
     """
-    if name not in VARIANTS:
-        raise unknown_name("variant", name, VARIANTS)
-    return VARIANTS[name]
+    return VARIANTS.find(name)
 
 
-def foreign_hyperparams(variant: Variant, variants: Iterable[Variant] = VARIANTS.values()) -> set[str]:
-    """Names of the hyperparameters that some of these variants have for their own, and this one has not."""
-    return {name for other in variants for name in other.hyperparams} - set(variant.hyperparams)
+def foreign_hyperparams(variant: Variant, variants: Iterable[Variant] | None = None) -> set[str]:
+    """Names of the hyperparameters that some of these variants, or any if None, have and this one has not."""
+    return {name for other in variants or VARIANTS.values() for name in other.hyperparams} - set(variant.hyperparams)
