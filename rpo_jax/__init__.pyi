@@ -40,6 +40,7 @@ from .settings.grid import grid as grid
 from .settings.grid import seeds as seeds
 from .settings.presets import Preset as Preset
 from .settings.presets import get_preset as get_preset
+from .settings.register import register as register
 from .settings.spec import make_spec as make_spec
 
 __version__: str

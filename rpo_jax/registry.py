@@ -47,15 +47,19 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         if _importing:
             self._origins[name] = _importing[0]
 
+    def knows(self, name: str) -> bool:
+        """Whether there is such a name, those of installed entry points included."""
+        if name not in self:
+            _import_entry_points()
+        return name in self
+
     def find(self, name: str) -> Thing:
         """The thing of that name.
 
         Raises:
             SettingsError: if there is none.
         """
-        if name not in self:
-            _import_entry_points()
-        if name not in self:
+        if not self.knows(name):
             raise unknown_name(self.kind, name, self)
         return self[name]
 

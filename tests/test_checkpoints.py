@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 import rpo_jax
 from rpo_jax import SettingsError, fit, grid, seeds
 from rpo_jax.execution import checkpoints as module
-from rpo_jax.execution import fit as fit_module
 from rpo_jax.execution.checkpoints import FOLDER, Checkpoints
-from rpo_jax.execution.fit import Fit, Progress, _data_of_keys
+from rpo_jax.execution.fit import Fit, Progress
+from rpo_jax.execution.segments import Segments, data_of_keys
 
 SETTINGS, UPDATES = grid(rpo_alpha=[0.1, 0.2]), 9
 
@@ -49,7 +49,7 @@ def train(folder: Path | None = None, stop: Any = lambda progress: None, env: An
 def assert_same(found: Fit, expected: Fit) -> None:
     for name, values in expected.metrics.items():
         np.testing.assert_array_equal(found.metrics[name], values, err_msg=name)
-    jax.tree.map(np.testing.assert_array_equal, _data_of_keys(found.state), _data_of_keys(expected.state))
+    jax.tree.map(np.testing.assert_array_equal, data_of_keys(found.state), data_of_keys(expected.state))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -105,13 +105,13 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
         half = train(tmp_path, env=toys.host_env(Failing), devices=one)
     assert half.failure is not None
     toys.CountingPool.begun = []
-    begun, advance = [], fit_module._Course.advance
+    begun, advance = [], Segments.advance
 
     def noted(self: Any, count: int) -> Any:
         begun.append(np.asarray(self._states[0].discounted_return))
         return advance(self, count)
 
-    monkeypatch.setattr(fit_module._Course, "advance", noted)
+    monkeypatch.setattr(Segments, "advance", noted)
     rest = train(tmp_path, env=toys.host_env(Failing), devices=one)
     assert (begun[0] == 0).all()  # of new episodes
     assert (begun[1] != 0).any()
@@ -199,7 +199,7 @@ def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monke
     monkeypatch.setattr(
         module, "digest", lambda arrays, info: clock.__setitem__(0, clock[0] + 3.0) or "none"
     )  # takes 3 s
-    often.save(blank, "these")
+    often.save(blank, {"variant": "this"})
     clock[0] += 3.0 / module.SHARE - 1
     assert not often.due()
     clock[0] += 2

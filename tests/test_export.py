@@ -107,6 +107,7 @@ CASES = [
     *({"head": head} for head in HEADS),
     {"head": "normal", "normalize_observations": False},
     {"head": "gumbel", "activation": "relu"},
+    *({"head": head, "std": "state"} for head in ("normal", "gumbel", "tanh-normal")),
     {"head": "laplace", "activation": "swish", "policy_observation_scale": (3.0, 0.5)},
 ]
 

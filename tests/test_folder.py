@@ -24,7 +24,8 @@ from rpo_jax.execution.fit import Fit
 from rpo_jax.execution.sweep import as_runs, by_setting_and_seed
 from rpo_jax.files import DIGEST, digest_of, plain, write_json
 from rpo_jax.runs.folder import SETTINGS
-from rpo_jax.runs.results import _read_policy, load_run, write_results
+from rpo_jax.runs.policies import read_policies
+from rpo_jax.runs.results import load_run, write_results
 from rpo_jax.runs.settings import load_spec, write_settings
 from rpo_jax.runs.summary import final_values
 from rpo_jax.settings.grid import seeds, settings_list
@@ -49,7 +50,7 @@ def untrained() -> tuple[RunSpec, Fit]:
         total_timesteps=64 * U,
     )
     runs = as_runs(spec.hyperparams, seeds(7, S))
-    state = by_setting_and_seed(jax.jit(jax.vmap(functools.partial(init, spec.agent())))(*runs), S)
+    state = by_setting_and_seed(jax.jit(jax.vmap(functools.partial(init, spec.agent())))(*runs.arrays), S)
     metrics: dict[str, np.ndarray] = {
         name: np.full((H, S, U), index + 0.5, np.float32) for index, name in enumerate(METRICS)
     }
@@ -348,15 +349,36 @@ def test_seeds_that_are_none_are_refused(path, seeds):
     refusal(edited(path, seeds=seeds))
 
 
+ADDED_LATER = {"network": "mlp", "init_from": None, "imports": None}  # with what folders without them have
+
+
+def test_an_entry_that_an_older_version_did_not_write_has_its_default(path):
+    described = strict_json(path / SETTINGS)
+    spec = load_spec(rewritten(path, {name: x for name, x in described.items() if name not in ADDED_LATER}))
+    assert (spec.network, spec.init_from) == ("mlp", None)
+
+
 def test_a_missing_entry_is_named(path):
     described = json.loads((path / "settings.json").read_text())
-    for name in set(described) - {"format", "version", "digest"}:
+    for name in set(described) - {"format", "version", "digest", *ADDED_LATER}:
         assert name in refusal(rewritten(path, {key: x for key, x in described.items() if key != name}))
 
 
-@pytest.mark.parametrize("written", [0, 2, "3", None])
-def test_another_format_is_refused_as_such(path, written):
-    assert re.search(rf"in format {written}.* reads format 3", refusal(edited(path, format=written)))
+@pytest.mark.parametrize("written", [4, 99, "3", None])
+def test_a_later_format_tells_which_version_to_install(path, written):
+    message = refusal(edited(path, format=written, version="9.8"))
+    assert re.search(rf"rpo_jax 9.8 in format {written}.* reads format 3; install that version", message)
+
+
+@pytest.mark.parametrize("written", [0, 2])
+def test_an_earlier_format_is_refused_as_such(path, written):
+    assert f"in format {written}, before" in refusal(edited(path, format=written))
+
+
+def test_a_setting_of_a_later_version_is_named(path):
+    config = strict_json(path / SETTINGS)["config"]
+    message = refusal(edited(path, config=config | {"mystery": 1}, version="9.8"))
+    assert "does not know mystery; rpo_jax 9.8 wrote it" in message
 
 
 def test_a_folder_without_a_run_says_so(tmp_path):
@@ -432,13 +454,13 @@ def policy_reader():
 
 def reads_or_refuses(content: bytes) -> None:
     """Reading it raises nothing but a SettingsError, and what it reads is the policy."""
-    spec, agent = policy_reader()
+    _, agent = policy_reader()
     path = copy_for_damage()
     kept = (path / "policies.npz").read_bytes()
     try:
         (path / "policies.npz").write_bytes(content)
         try:
-            policy = _read_policy(path, spec, agent)
+            policy = read_policies(path, agent, (H, S))
         except SettingsError:
             return
     finally:

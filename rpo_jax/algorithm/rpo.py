@@ -17,18 +17,22 @@ from rpo_jax.algorithm.metrics import Metrics, rollout_metrics
 from rpo_jax.algorithm.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
 from rpo_jax.algorithm.perturbation import anneal
 from rpo_jax.algorithm.rollout import collect_rollout
-from rpo_jax.algorithm.types import Batch, TrainingState, Transition
+from rpo_jax.algorithm.types import Batch, Policy, TrainingState, Transition
 from rpo_jax.algorithm.update import update_policy
 from rpo_jax.compiling.lazy_cond import where_any
+from rpo_jax.errors import SettingsError
 
 
-def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[TrainingState, Metrics]:
+def train(
+    agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None
+) -> tuple[TrainingState, Metrics]:
     """A whole run: pure, so it can be jitted, and vmapped over hyperparameters and keys.
 
     Args:
         agent: the static part, from `make_agent`.
         hyperparams: numbers [].
         key: random key of the run, such as `jax.random.key(seed)`.
+        initial: a trained policy to begin with, its normalisation included; a new one if None.
 
     Returns:
         The last state, and metrics {name: [U]}, one row per update. Of environments on the host, `agent.env.check()`
@@ -38,12 +42,16 @@ def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[Train
     def body(state, _):
         return train_iteration(agent, hyperparams, state)
 
-    return jax.lax.scan(body, init(agent, hyperparams, key), length=agent.config.num_updates)
+    return jax.lax.scan(body, init(agent, hyperparams, key, initial), length=agent.config.num_updates)
 
 
-def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
-    """The state before the first round. Its environments are blank, and the round begins their episodes; not on the
-    host, where they have begun.
+def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None) -> TrainingState:
+    """The state before the first update; arguments as of `train`.
+
+    Environments are zero-filled until the first rollout resets them; those on the host are reset here.
+
+    Raises:
+        SettingsError: if the initial policy is of another network, or of other sizes of observation and action.
     """
     key, key_params = jax.random.split(key)
 
@@ -54,11 +62,14 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
         return jnp.zeros(x.shape, x.dtype)
 
     env_state, obs = episodes() if agent.env.on_host else jax.tree.map(blank, jax.eval_shape(episodes))
-    params = agent.init_params(key_params, obs, hyperparams)
+    policy = Policy(agent.init_params(key_params, obs, hyperparams), initial_moments(obs.shape[1:]))
+    if initial is not None:
+        _check_alike(initial, policy)
+        policy = initial._replace(params=agent.constrain(initial.params, hyperparams))
     return TrainingState(
-        params=params,
-        opt_state=make_optimizer(hyperparams).init(flatten(params)[0]),
-        obs_moments=initial_moments(obs.shape[1:]),
+        params=policy.params,
+        opt_state=make_optimizer(hyperparams).init(flatten(policy.params)[0]),
+        obs_moments=policy.obs_moments,
         return_moments=initial_moments(),
         discounted_return=jnp.zeros(len(obs)),
         env_state=env_state,
@@ -67,6 +78,19 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
         fault=jnp.zeros((), jnp.int32),
         key=key,
     )
+
+
+def _check_alike(initial: Policy, policy: Policy) -> None:
+    found, expected = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (initial, policy)
+    )
+    if found != expected:
+        name = next(name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name))
+        raise SettingsError(
+            f"the initial policy does not fit the agent: its {name} has shape {found.get(name)}, and the agent's "
+            f"{expected.get(name)}; the network and the sizes of observation and action must be the same"
+        )
 
 
 def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:

@@ -26,6 +26,12 @@ CompilationCache = Annotated[bool, _help("keep compiled programs in the user's c
 Setting = Annotated[int | None, _help("index of its setting; the best if not given", "INT")]
 Seed = Annotated[int | None, _help("number of its seed; the best if not given", "INT")]
 Best = Annotated[bool, _help("the best policy of its evaluations, not the last one")]
+Imports = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]],
+    tyro.conf.arg(
+        name="import", help="import a module that registers environments, variants, heads or networks", metavar="MODULE"
+    ),
+]
 Sample = Annotated[bool, _help("act with a sample of the policy rather than its mean action")]
 
 
@@ -37,6 +43,10 @@ class RunOptions:
     preset: Annotated[str, _help("paper, seed-notes or fast", "NAME")] = "fast"
     head: Annotated[
         str | None, _help("normal, laplace, gumbel, tanh-normal or normal-then-tanh; the preset's if not given", "NAME")
+    ] = None
+    network: Annotated[str, _help("mlp, or the name of one that a module registers", "NAME")] = "mlp"
+    init_from: Annotated[
+        Path | None, _help("begin every run with the best policy of this run folder and its normalisation", "DIR")
     ] = None
     num_seeds: Annotated[int, _help("seeds trained together")] = 8
     first_seed: Annotated[int, _help("the first of them")] = 0
@@ -51,6 +61,7 @@ class RunOptions:
     runs_at_once: RunsAtOnce = None
     logger: Loggers = ()
     compilation_cache: CompilationCache = True
+    imports: Imports = ()
     settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
 
 
@@ -76,6 +87,7 @@ class Resume:
     runs_at_once: RunsAtOnce = None
     logger: Loggers = ()
     compilation_cache: CompilationCache = True
+    imports: Imports = ()
 
 
 @dataclasses.dataclass
@@ -88,6 +100,7 @@ class Evaluate:
     best: Annotated[bool, _help("of each run the best policy of its evaluations, not the last one")] = False
     seed: Annotated[int, _help("of the episodes")] = 0
     compilation_cache: CompilationCache = True
+    imports: Imports = ()
 
 
 @dataclasses.dataclass
@@ -105,6 +118,7 @@ class Play:
         Path | None, _help(".gif, .mp4 or, for Brax, .html; one in the run's folder if not given", "FILE")
     ] = None
     open: Annotated[bool, _help("open it in a browser, where there is one")] = True
+    imports: Imports = ()
 
 
 @dataclasses.dataclass
@@ -116,6 +130,7 @@ class Export:
     seed: Seed = None
     best: Best = False
     out: Annotated[Path | None, _help("where the files go; the run's folder if not given", "DIR")] = None
+    imports: Imports = ()
 
 
 @dataclasses.dataclass
@@ -123,6 +138,7 @@ class Envs:
     """List what can be trained: every suite, or the tasks of those named."""
 
     suites: Annotated[tyro.conf.Positional[tuple[str, ...]], _help("suites whose tasks to list", "SUITE ...")] = ()
+    imports: Imports = ()
 
 
 @dataclasses.dataclass

@@ -10,8 +10,10 @@ def envs(options: Envs) -> int:
 
     from rich.console import Console
 
-    from rpo_jax.envs import SUITES
+    from rpo_jax.envs import ENVIRONMENTS, SUITES
+    from rpo_jax.registry import import_modules
 
+    import_modules(options.imports)
     for name in options.suites:
         if name not in SUITES:
             raise unknown_name("suite", name, SUITES)
@@ -29,6 +31,8 @@ def envs(options: Envs) -> int:
         for more, package in suite.more.items():
             if not find_spec(more):
                 print(f"  and more with: pip install {package}")
+    if ENVIRONMENTS.registered:
+        print("registered:", *ENVIRONMENTS.registered, sep="\n  ")
     return 0
 
 

@@ -66,7 +66,7 @@ def _check_names(arguments: list[str]) -> None:
 
 
 def _option_names(command: type) -> set[str]:
-    names = {field.name for field in dataclasses.fields(command)}
+    names = {"import" if field.name == "imports" else field.name for field in dataclasses.fields(command)}
     if "settings" in names:
         names |= {field.name for field in dataclasses.fields(Settings)}
     flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open", "long"}}

@@ -18,7 +18,7 @@ def evaluate(options: Evaluate) -> int:
         raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
     from rich.console import Console
 
-    set_up_jax(1)
+    set_up_jax(options.imports, 1)
     check_seeds(options.seed, 1)
     run = load_run(options.folder, best=options.best)
     keep_programs(options, Console(stderr=True))
@@ -45,7 +45,7 @@ def play(options: Play) -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")
     if not has_screen() and find_library("EGL"):
         os.environ.setdefault("MUJOCO_GL", "egl")
-    set_up_jax(1)
+    set_up_jax(options.imports, 1)
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed, options.best)
     path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
@@ -63,12 +63,12 @@ def export(options: Export) -> int:
     """Writes one policy as programs."""
     from rich.console import Console
 
-    from rpo_jax.export.policy import export
+    from rpo_jax.export.policy import export, why_no_onnx
     from rpo_jax.runs.choose import choose
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.spec import run_label
 
-    set_up_jax(1)
+    set_up_jax(options.imports, 1)
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed, options.best)
     path = options.out or options.folder
@@ -78,5 +78,5 @@ def export(options: Export) -> int:
     for name, difference in differences.items():
         print(f"  {path / name}: {difference:.1e}")
     if "policy.onnx" not in differences:
-        print("  no ONNX, which needs: pip install 'rpo_jax[export]'")
+        print(f"  no ONNX: {why_no_onnx(run.agent)}")
     return 0

@@ -7,14 +7,22 @@ from rpo_jax.cli.commands import Evaluate, Resume, RunOptions
 from rpo_jax.errors import SettingsError
 
 
-def set_up_jax(cpu_devices: int | None = None) -> None:
-    """Compiler options of the process and devices of a CPU: one per core if None. Not where JAX has started already,
-    as where a program calls `main`.
+def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None:
+    """Sets compiler options and the number of CPU devices, and then imports the user's modules.
+
+    Args:
+        imports: modules that register names; they may start JAX.
+        cpu_devices: one per core if None. Not set where JAX has started, as where a program calls `main`.
+
+    Raises:
+        SettingsError: if a module cannot be imported.
     """
     from rpo_jax.execution.devices import use_cpu_cores
+    from rpo_jax.registry import import_modules
 
     with contextlib.suppress(SettingsError):
         use_cpu_cores(cpu_devices)
+    import_modules(imports)
 
 
 def prepare(options: RunOptions | Resume, console: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 
-def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path) -> int:
+def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, imports: tuple[str, ...] = ()) -> int:
     """Tells what runs with settings of these labels did, and gives the exit code; some may not have begun."""
     from rich.console import Console
 
@@ -48,7 +48,8 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path)
     interrupted = len(summaries) < len(labels) or any(summary["interrupted"] for summary in summaries)
     if interrupted:
         console.print("interrupted: the results are those of the updates done so far")
-        console.print(f"to go on: rpo-jax resume {shlex.quote(str(path))}", highlight=False, soft_wrap=True)
+        words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
+        console.print(f"to go on: {shlex.join(words)}", highlight=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     if any(summary["failure"] for summary in summaries):
         return 1

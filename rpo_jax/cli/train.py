@@ -13,6 +13,7 @@ from rpo_jax.cli.report import report
 from rpo_jax.errors import SettingsError
 
 if TYPE_CHECKING:
+    from rpo_jax.algorithm.types import Policy
     from rpo_jax.settings.spec import RunSpec
 
 
@@ -24,14 +25,14 @@ def train(options: Train) -> int:
     from rpo_jax.runs.launch import run_to_folder
     from rpo_jax.settings.spec import setting_labels
 
-    set_up_jax()
-    spec = _spec(options, options.variant)
+    set_up_jax(options.imports)
+    (spec,), initial = _begin_from(options, [_spec(options, options.variant)])
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
     console = Console(stderr=True)
     prepare(options, console)
-    summary, _ = run_to_folder(spec, path, console, options.runs_at_once, options.logger)
-    return report([summary], [setting_labels(spec)], path)
+    summary, _ = run_to_folder(spec, path, console, options.runs_at_once, options.logger, initial)
+    return report([summary], [setting_labels(spec)], path, options.imports)
 
 
 def compare(options: Compare) -> int:
@@ -44,16 +45,17 @@ def compare(options: Compare) -> int:
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
         raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
-    set_up_jax()
+    set_up_jax(options.imports)
     variants = [get_variant(name) for name in options.variants]
     specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
+    specs, initial = _begin_from(options, specs)
     path = options.out or _default_folder(options.env, "compare")
     check_comparison_free(specs, path)
     console = Console(stderr=True)
     prepare(options, console)
-    summaries = compare_to_folder(specs, path, console, options.runs_at_once, options.logger)
+    summaries = compare_to_folder(specs, path, console, options.runs_at_once, options.logger, initial)
     labels = [setting_labels(spec) for spec in specs]
-    return report(summaries, labels, path)
+    return report(summaries, labels, path, options.imports)
 
 
 def resume(options: Resume) -> int:
@@ -65,11 +67,11 @@ def resume(options: Resume) -> int:
     from rpo_jax.settings.spec import setting_labels
 
     check_loggers(options.logger)
-    set_up_jax()
+    set_up_jax(options.imports)
     specs, console = unfinished(options.folder), Console(stderr=True)
     prepare(options, console)
     summaries = resume(specs, options.folder, console, options.runs_at_once, options.logger)
-    return report(summaries, [setting_labels(spec) for spec in specs], options.folder)
+    return report(summaries, [setting_labels(spec) for spec in specs], options.folder, options.imports)
 
 
 def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "RunSpec":
@@ -78,9 +80,19 @@ def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "
 
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
     given = given_settings(shared.pop("settings"))
-    for name in ("out", "runs_at_once", "logger", "compilation_cache"):
+    for name in ("out", "runs_at_once", "logger", "compilation_cache", "imports", "init_from"):
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
+
+
+def _begin_from(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunSpec], Policy | None]":
+    """The runs, and the trained policy that `--init-from` has them begin with."""
+    if options.init_from is None:
+        return specs, None
+    from rpo_jax.runs.choose import load_initial
+
+    label, policy = load_initial(options.init_from, specs)
+    return [dataclasses.replace(spec, init_from=label) for spec in specs], policy
 
 
 def _default_folder(env: str, name: str) -> Path:

@@ -9,6 +9,7 @@ from rpo_jax.envs.suites import brax, envpool, gymnasium, gymnax, playground
 from rpo_jax.envs.suites.gymnasium import from_gymnasium
 from rpo_jax.envs.wrappers import record_episodes, terminate_at_time_limit
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.registry import Registry
 
 __all__ = [
     "SUITES",
@@ -53,6 +54,7 @@ SUITES = {
     "playground": Suite(playground.make, playground.tasks, "mujoco_playground"),
 }
 JAX_SUITES = ("gymnax", "brax")  # what is installed with rpo_jax
+ENVIRONMENTS: Registry[Callable[[], Environment]] = Registry("environment", {})  # users' own
 
 
 def environment_names() -> dict[str, list[str]]:
@@ -65,7 +67,7 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
 
     Args:
         name: suite and id, such as "gymnax/Pendulum-v1", "brax/ant" or "envpool/HopperHop-v1"; `rpo-jax envs` lists
-            them.
+            them. Or one that `register` was given.
         time_limit: "bootstrap" values the state in which a time limit cut an episode, which is right; "terminate"
             takes the cut for the end of the task, as the paper's published code does.
         **options: those that are not None are for one suite: `backend` of Brax ("spring", the default, "positional",
@@ -78,9 +80,10 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
     suite, _, env_id = name.partition("/")
     if time_limit not in TIME_LIMITS:
         raise unknown_name("time limit", time_limit, TIME_LIMITS)
-    if suite not in SUITES:
+    own = suite not in SUITES and ENVIRONMENTS.knows(name)
+    if suite not in SUITES and not own:
         names = [name for names in environment_names().values() for name in names]
-        raise unknown_name("environment", name, [*names, *(f"{known}/..." for known in SUITES)])
+        raise unknown_name("environment", name, [*names, *(f"{known}/..." for known in SUITES), *ENVIRONMENTS])
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():
         takers = [known for known, suite in SUITES.items() if option in suite.options]
@@ -90,5 +93,12 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
             raise SettingsError(f"{option}={value!r} is for {' and '.join(takers)} environments; {name} has none")
     if not env_id:
         raise SettingsError(f"{name} names a suite and no environment of it; `rpo-jax envs {suite}` lists them")
-    env = SUITES[suite].make(env_id, **given)
+    env = _registered(name) if own else SUITES[suite].make(env_id, **given)
     return terminate_at_time_limit(env) if time_limit == "terminate" else env
+
+
+def _registered(name: str) -> Environment:
+    env = ENVIRONMENTS[name]()
+    if not isinstance(env, Environment):
+        raise SettingsError(f"what was registered as {name} makes {type(env).__name__}, and must make an Environment")
+    return env._replace(name=name)

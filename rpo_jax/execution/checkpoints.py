@@ -22,6 +22,7 @@ LATEST = 2  # are kept
 LEAST_SECONDS = 60.0  # between two
 SHARE = 0.02  # of the time that saving may take
 INFO = ("seconds", "evaluate_seconds", "checkpoint_seconds", "runs_at_once")  # of a snapshot, beside its arrays
+FOLDER_SETTINGS = "settings of the folder"
 _GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")
 
 
@@ -104,12 +105,12 @@ class Checkpoints:
         """Whether it is time for one."""
         return time.monotonic() >= self._next
 
-    def save(self, snapshot: Snapshot, settings: str) -> None:
+    def save(self, snapshot: Snapshot, identity: Mapping[str, str]) -> None:
         """Writes one, unless it is there, and removes those that are too old.
 
         Args:
             snapshot: where the fit is.
-            settings: what it trains.
+            identity: what it trains, from `identify`.
 
         Raises:
             SettingsError: if it cannot be written; those before it are as they were.
@@ -118,7 +119,8 @@ class Checkpoints:
         if updates == self._saved:
             return
         arrays = flatten(snapshot)
-        info = {"settings": f"{self._settings} {settings}", "versions": dict(self._versions)}
+        info: dict[str, Any] = {"settings": {FOLDER_SETTINGS: self._settings, **identity}}
+        info |= {"versions": dict(self._versions)}
         info |= {name: getattr(snapshot, name) for name in INFO}
         info["digest"] = digest(arrays, info)
         try:
@@ -130,11 +132,11 @@ class Checkpoints:
         self._saved, now = updates, time.monotonic()
         self._next = now + max(self._seconds, (now - began) / SHARE)
 
-    def latest(self, settings: str) -> Stored | None:
+    def latest(self, identity: Mapping[str, str]) -> Stored | None:
         """The last one that is sound; None if there is none at all.
 
         Args:
-            settings: what is trained; a checkpoint of something else is refused.
+            identity: what is trained, from `identify`; a checkpoint of something else is refused.
 
         Raises:
             SettingsError: if all are damaged, or the last sound one is of other settings.
@@ -154,7 +156,7 @@ class Checkpoints:
                         f"the checkpoint of update {step} is damaged, and is passed over: {_one_line(error)}"
                     )
                 else:
-                    self._check(stored, settings)
+                    self._check(stored, identity)
                     for damaged in steps[:index]:  # whose place others will take
                         manager.delete(damaged)
                     self._saved = step
@@ -163,9 +165,19 @@ class Checkpoints:
             raise SettingsError(f"all checkpoints in {self._folder} are damaged; remove them to train from the start")
         return None
 
-    def _check(self, stored: Stored, settings: str) -> None:
-        if stored.info["settings"] != f"{self._settings} {settings}":
-            raise SettingsError(f"the checkpoints in {self._folder} are of other settings than the run's")
+    def _check(self, stored: Stored, identity: Mapping[str, str]) -> None:
+        written, own = stored.info["settings"], {FOLDER_SETTINGS: self._settings, **identity}
+        if isinstance(written, str):  # before rpo_jax 0.2: two digests, of which only the first can be compared
+            written = {FOLDER_SETTINGS: written.partition(" ")[0]}
+            if not self._settings:
+                raise SettingsError(
+                    f"the checkpoints in {self._folder} are of an older version of rpo_jax, and do not say what they "
+                    "train; remove them to train from the start"
+                )
+        if other := [name for name in own if name in written and written[name] != own[name]]:
+            raise SettingsError(
+                f"the checkpoints in {self._folder} are of other settings than the run's: {', '.join(other)}"
+            )
         changed = [name for name, version in self._versions.items() if stored.info["versions"].get(name) != version]
         if changed:
             logging.getLogger("rpo_jax").warning(
@@ -203,10 +215,20 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
     leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(**dict.fromkeys(INFO)))
     expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     arrays = {name: leaf for name, leaf in expected.items() if 0 in leaf.shape} | arrays
+    arrays |= _unknown_then(arrays, expected)
     kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}
     if set(arrays) != set(expected) or any((arrays[name].shape, arrays[name].dtype) != kinds[name] for name in kinds):
         raise ValueError("its arrays are not those of the run")
     return jax.tree.unflatten(tree, [arrays[name] for name in expected])
+
+
+def _unknown_then(arrays: dict[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """NaN for metrics that the version which wrote these arrays did not have."""
+    metrics = {name for name in expected if name.startswith(".metrics")}
+    known = next((leaf for name, leaf in arrays.items() if name in metrics and leaf.size), None)
+    if known is None:
+        return {}
+    return {name: np.full_like(known, np.nan) for name in metrics if not arrays[name].size}
 
 
 def digest(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> str:

@@ -1,33 +1,30 @@
-"""The host's loop around jitted segments of training."""
+"""Training from the host: segments of updates, between which it reports, evaluates and writes checkpoints."""
 
-import dataclasses
-import hashlib
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams
-from rpo_jax.algorithm.metrics import METRICS, Metrics
-from rpo_jax.algorithm.rpo import init, train_iteration
-from rpo_jax.algorithm.types import TrainingState
-from rpo_jax.compiling.jit import jit
+from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.envs.host import Ticket
 from rpo_jax.errors import SimulatorError
 from rpo_jax.execution.checkpoints import Checkpoints, Snapshot, updates_of
-from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
+from rpo_jax.execution.devices import Spread
 from rpo_jax.execution.evaluations import Evaluated, Evaluation, Evaluator
+from rpo_jax.execution.identity import identify
 from rpo_jax.execution.memory import fit_in_memory, needed_bytes
+from rpo_jax.execution.segments import MAX_SEGMENT, Segments, compile_segment, data_of_keys
 from rpo_jax.execution.signals import stop_requests
-from rpo_jax.execution.sweep import as_runs, by_setting_and_seed, collect
+from rpo_jax.execution.sweep import Runs, as_runs
 
-MAX_SEGMENT = 128  # updates
 SEGMENT_SECONDS = 0.5
 
 
@@ -98,6 +95,7 @@ def fit(
     runs_at_once: int | None = None,
     checkpoints: Checkpoints | None = None,
     evaluation: Evaluation | None = None,
+    initial: Policy | None = None,
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
 
@@ -114,22 +112,29 @@ def fit(
         checkpoints: written from time to time, and when training is stopped. Where there is one already, training goes
             on from it: bit for bit as if never stopped, but environments on the host begin new episodes.
         evaluation: how to evaluate policies on the way; not at all if None.
+        initial: a trained policy that every run begins with, its normalisation included; new ones if None.
+
+    Returns:
+        States, metrics, and what it took.
 
     Raises:
-        SettingsError: if `runs_at_once` is not 1 or more, memory does not hold a single run, or a checkpoint cannot be
-            written or read.
+        SettingsError: if `runs_at_once` is not 1 or more, memory does not hold a single run, a checkpoint cannot be
+            written or read, or the initial policy does not fit the agent.
     """
     runs = as_runs(hyperparams, keys)
+    initial = jax.device_get(initial)  # to whatever devices the runs are on
     agent.env.forget()
     began = time.perf_counter()
-    settings = _digest(agent, hyperparams, keys, evaluation)
-    stored = checkpoints.latest(settings) if checkpoints else None
+    identity = identify(agent, hyperparams, keys, evaluation, initial)
+    stored = checkpoints.latest(identity) if checkpoints else None
     if stored and runs_at_once is None:
         runs_at_once = stored.runs_at_once
-    spread, advance = fit_in_memory(agent, len(runs[1]), devices, runs_at_once, partial(_compile, runs))
-    course = _Course(spread, advance, runs, len(keys), evaluation)
+    spread, program = fit_in_memory(
+        agent, runs.count, devices, runs_at_once, partial(compile_segment, runs, initial=initial)
+    )
+    course = _Course(spread, Segments(spread, program, runs, initial), runs, evaluation)
     if stored:
-        course.go_on_from(stored.snapshot(course.blank()))
+        course.restore(stored.snapshot(course.blank()))
     course.begin()
     compile_seconds = time.perf_counter() - began
 
@@ -140,187 +145,124 @@ def fit(
             course.evaluate()  # what a failure kept from being done
             while not stopped and course.updates < agent.config.num_updates:
                 segment_began = time.perf_counter()
-                row = course.advance(min(count, course.updates_left))
+                rows = course.advance(min(count, course.updates_left))
                 took = time.perf_counter() - segment_began
-                on_progress(Progress(course.updates, course.seconds, row, course.evaluate()))
+                on_progress(Progress(course.updates, course.clock.seconds, rows, course.evaluate()))
                 if checkpoints and checkpoints.due():
-                    course.save(checkpoints, settings)
+                    course.save(checkpoints, identity)
                 count = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))
         except SimulatorError as error:
             failure = error
         finally:
-            course.close()
+            course.segments.close()
         interrupted = course.updates < agent.config.num_updates or failure is not None
         if checkpoints and interrupted and course.updates:
-            course.save(checkpoints, settings)
-        state = course.state()
+            course.save(checkpoints, identity)
+        state = course.segments.state()
         return Fit(
             state=state,
             metrics=course.metrics(),
             compile_seconds=compile_seconds,
-            train_seconds=course.seconds,
-            bytes_per_run=needed_bytes(advance) * len(spread.devices) // spread.num_runs,
+            train_seconds=course.clock.seconds,
+            bytes_per_run=needed_bytes(program) * len(spread.devices) // spread.num_runs,
             runs_at_once=spread.num_runs,
             interrupted=interrupted,
             failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
             evaluated=course.evaluator.found if evaluation else None,
-            evaluate_seconds=course.evaluate_seconds,
-            checkpoint_seconds=course.checkpoint_seconds,
+            evaluate_seconds=course.clock.evaluate_seconds,
+            checkpoint_seconds=course.clock.checkpoint_seconds,
         )
 
 
-class _Course:
-    """Runs on their way, in batches that take turns: where they are between two segments."""
+class _Clock:
+    """Seconds spent training, and those of what training waited for."""
 
-    def __init__(self, spread: Spread, program: Any, runs: Any, num_seeds: int, evaluation: Evaluation | None):
-        self._spread, self._program = spread, program
-        self._num_runs, self._num_seeds = len(runs[1]), num_seeds
-        self._batches = spread.place(runs)
-        self._states: list[TrainingState] = []
+    def __init__(self) -> None:
+        self.seconds = self.evaluate_seconds = self.checkpoint_seconds = 0.0
+        self._began = 0.0
+
+    def start(self) -> None:
+        """Training goes on."""
+        self._began = time.perf_counter() - self.seconds
+
+    def read(self) -> None:
+        """Takes down the seconds trained so far."""
+        self.seconds = time.perf_counter() - self._began
+
+    @contextlib.contextmanager
+    def pause(self, name: str) -> Iterator[None]:
+        """Counts the block's seconds to `evaluate_seconds` or `checkpoint_seconds`."""
+        began = time.perf_counter()
+        yield
+        took = time.perf_counter() - began
+        self._began += took
+        setattr(self, name, getattr(self, name) + took)
+
+
+class _Course:
+    """How far a fit is: its segments, metrics, evaluations and clock, and snapshots of them."""
+
+    def __init__(self, spread: Spread, segments: Segments, runs: Runs, evaluation: Evaluation | None):
+        self._runs, self._num_updates, self._runs_at_once = runs, spread.agent.config.num_updates, spread.num_runs
+        self.segments, self.clock, self.updates = segments, _Clock(), 0
         self._rows: list[dict[str, np.ndarray]] = []
-        self._seconds = self._began = 0.0
-        self.updates = 0
-        self.evaluate_seconds = self.checkpoint_seconds = 0.0
-        self._like = jax.eval_shape(lambda: self._collected(self._initial()))
-        clips = by_setting_and_seed(runs[0].observation_clip, num_seeds)[:, 0]
-        self.evaluator = Evaluator(evaluation, spread.agent, clips, self._like.policy)
+        clips = runs.by_setting(runs.hyperparams.observation_clip)[:, 0]
+        self.evaluator = Evaluator(evaluation, spread.agent, clips, segments.like.policy)
 
     def blank(self) -> Snapshot:
         """What a snapshot looks like before the first update."""
-        state = jax.eval_shape(_data_of_keys, self._like)
-        return Snapshot(state, self.metrics(), self.evaluator.found, 0.0, 0.0, 0.0, self._spread.num_runs)
+        return self._snapshot(jax.eval_shape(data_of_keys, self.segments.like))
 
-    def go_on_from(self, snapshot: Snapshot) -> None:
-        """Takes the place of what a snapshot holds."""
-        if snapshot.runs_at_once != self._spread.num_runs:
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes on from a snapshot."""
+        if snapshot.runs_at_once != self._runs_at_once:
             logging.getLogger("rpo_jax").warning(
-                f"{self._spread.num_runs} runs at once, and {snapshot.runs_at_once} when this was written: results may "
+                f"{self._runs_at_once} runs at once, and {snapshot.runs_at_once} when this was written: results may "
                 "differ by rounding"
             )
-        self._rows, self.updates, self._seconds = [snapshot.metrics], updates_of(snapshot), snapshot.seconds
-        self.evaluate_seconds, self.checkpoint_seconds = snapshot.evaluate_seconds, snapshot.checkpoint_seconds
-        self.evaluator.found = snapshot.evaluated
-        of_runs = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), snapshot.state)
-        kind = jax.random.key_impl(self._batches[0][1])
-        placed, like = self._spread.place_states(of_runs), jax.eval_shape(self._initial)
-        self._states = [_with_keys(*pair, kind) for pair in zip(placed, like, strict=True)]
+        self._rows, self.updates, self.evaluator.found = [snapshot.metrics], updates_of(snapshot), snapshot.evaluated
+        for name in ("seconds", "evaluate_seconds", "checkpoint_seconds"):
+            setattr(self.clock, name, getattr(snapshot, name))
+        self.segments.restore(snapshot.state)
 
     def begin(self) -> None:
-        """Makes the states that no snapshot gave: all of them, or what lives on the host."""
-        if not self._states:
-            self._states = self._initial()
-        elif self._spread.agent.env.on_host:
-            pairs = zip(self._states, self._initial(episodes=self.updates), strict=True)
-            names = ("env_state", "obs", "discounted_return")
-            self._states = [old.replace(**{name: getattr(new, name) for name in names}) for old, new in pairs]
-        jax.block_until_ready(self._states)
-        self._began = time.perf_counter() - self._seconds
+        """Makes what nothing was restored for, and starts the clock."""
+        self.segments.begin(self.updates)
+        self.clock.start()
 
     def advance(self, count: int) -> dict[str, np.ndarray]:
-        """Does `count` updates of every run, and gives their metrics {name: [H, S, count]}.
-
-        Raises:
-            SimulatorError: if an environment on the host failed; all is as it was before.
-        """
-        pairs = zip(self._batches, self._states, strict=True)
-        states, metrics = zip(*(self._program(settings, state, count) for (settings, _), state in pairs), strict=True)
-        row = _rows(self._spread, metrics, count, self._num_runs, self._num_seeds)  # waits for the segment
-        self._spread.agent.env.check()
-        self._states, self._rows, self.updates = list(states), [*self._rows, row], self.updates + count
-        self._seconds = time.perf_counter() - self._began
-        return row
+        """Does `count` updates of every run, and gives their metrics; raises as `Segments.advance`."""
+        rows = self.segments.advance(count)
+        self._rows, self.updates = [*self._rows, rows], self.updates + count
+        self.clock.read()
+        return rows
 
     @property
     def updates_left(self) -> int:
         """Until the end or the next evaluation."""
-        left = self._spread.agent.config.num_updates - self.updates
-        return min(left, self.evaluator.updates_left(self.updates))
-
-    @property
-    def seconds(self) -> float:
-        """Trained so far."""
-        return self._seconds
+        return min(self._num_updates - self.updates, self.evaluator.updates_left(self.updates))
 
     def evaluate(self) -> np.ndarray | None:
         """Evaluates the policies of all runs if it is time: their returns [H, S, episodes]."""
         if not self.evaluator.is_due(self.updates):
             return None
-        own = [state.replace(env_state=None, obs=None, discounted_return=None) for state in self._states]
-        returns, took = _timed(lambda: self.evaluator.evaluate(self.updates, self._collected(own).policy))
-        self._began += took
-        self.evaluate_seconds += took
-        return returns
+        with self.clock.pause("evaluate_seconds"):
+            return self.evaluator.evaluate(self.updates, self.segments.policy())
 
-    def save(self, checkpoints: Checkpoints, settings: str) -> None:
+    def save(self, checkpoints: Checkpoints, identity: dict[str, str]) -> None:
         """Writes a checkpoint."""
-        _, took = _timed(lambda: checkpoints.save(self.snapshot(), settings))
-        self._began += took
-        self.checkpoint_seconds += took
-
-    def state(self) -> TrainingState:
-        """Of all runs, leaves [H, S, ...]."""
-        return jax.block_until_ready(self._collected(self._states))
+        with self.clock.pause("checkpoint_seconds"):
+            checkpoints.save(self._snapshot(self.segments.data()), identity)
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Of all updates so far {name: [H, S, updates]}."""
-        empty = np.zeros((self._num_runs // self._num_seeds, self._num_seeds, 0), np.float32)
+        empty = self._runs.by_setting(np.zeros((self._runs.count, 0), np.float32))
         return {name: np.concatenate([empty, *(row[name] for row in self._rows)], axis=-1) for name in METRICS}
 
-    def snapshot(self) -> Snapshot:
-        """All that is needed to go on from here."""
-        state = jax.device_get(_data_of_keys(self.state()))
-        seconds = self._seconds, self.evaluate_seconds, self.checkpoint_seconds
-        return Snapshot(state, self.metrics(), self.evaluator.found, *seconds, self._spread.num_runs)
-
-    def close(self) -> None:
-        """Frees what environments hold on the host."""
-        jax.effects_barrier()  # a segment that was cut still steps its environments
-        for state in self._states:
-            self._spread.agent.env.close(state.env_state)
-
-    def _initial(self, episodes: int = 0) -> list[TrainingState]:
-        """States before the first update; other `episodes` are others of the same seeds."""
-        batches = self._batches
-        if episodes:
-            batches = [(runs, jax.vmap(jax.random.fold_in, (0, None))(keys, episodes)) for runs, keys in batches]
-        return [_init_runs(self._spread, *batch) for batch in batches]
-
-    def _collected(self, states: list[TrainingState]) -> TrainingState:
-        return collect(self._spread, [(state, {}) for state in states], self._num_runs, self._num_seeds)[0]
-
-
-def _digest(agent: Agent, hyperparams: Hyperparams, keys: jax.Array, evaluation: Evaluation | None) -> str:
-    """SHA-256 of what is trained, as far as an agent can tell: a fit goes on from its own checkpoints only."""
-    env, numbers = agent.env, [*jax.tree.leaves(hyperparams), jax.random.key_data(keys), agent.env.low, agent.env.high]
-    functions = [getattr(function, "__name__", "") for function in (agent.head.family, agent.head.to_env)]
-    words = [env.name, env.time_limit, agent.variant.name, *functions, agent.head.squashed]
-    if evaluation:
-        numbers.append(jax.random.key_data(evaluation.key))
-        words += [evaluation.count, evaluation.num_episodes]
-    total = hashlib.sha256(repr([*words, dataclasses.asdict(agent.config)]).encode())
-    for array in numbers:
-        total.update(np.asarray(array).tobytes())
-    return total.hexdigest()
-
-
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """What it gives, and the seconds it took."""
-    began = time.perf_counter()
-    return function(), time.perf_counter() - began
-
-
-def _data_of_keys(state: TrainingState) -> TrainingState:
-    """A state whose random keys are plain numbers."""
-    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
-
-
-def _with_keys(state: TrainingState, like: TrainingState, kind: Any) -> TrainingState:
-    """The way back: keys of that kind where `like` has keys."""
-    return jax.tree.map(lambda x, y: jax.random.wrap_key_data(x, impl=kind) if _is_key(y) else x, state, like)
-
-
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    def _snapshot(self, state: TrainingState) -> Snapshot:
+        clock = self.clock
+        seconds = clock.seconds, clock.evaluate_seconds, clock.checkpoint_seconds
+        return Snapshot(state, self.metrics(), self.evaluator.found, *seconds, self._runs_at_once)
 
 
 def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
@@ -336,43 +278,3 @@ def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
 
 def _is_ticket(x: Any) -> bool:
     return isinstance(x, Ticket)
-
-
-def _rows(
-    spread: Spread, batches: Sequence[Metrics], count: int, num_runs: int, num_seeds: int
-) -> dict[str, np.ndarray]:
-    """Metrics of a segment's `count` updates {name: [H, S, count]}."""
-    parts = [{name: spread.runs(np.asarray(x)[:, :count]) for name, x in metrics.items()} for metrics in batches]
-    whole = {name: np.concatenate([part[name] for part in parts])[:num_runs] for name in METRICS}
-    return by_setting_and_seed(whole, num_seeds)
-
-
-@partial(jit, static_argnums=0)
-def _init_runs(spread: Spread, runs: Hyperparams, keys: jax.Array) -> TrainingState:
-    return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN), BY_DEVICE)(runs, keys)
-
-
-def _compile(runs: Any, spread: Spread) -> Any:
-    """The program of a segment. It takes the states it is given; but not those on the host, where it may fail."""
-    settings, keys = spread.placed(runs)
-    state = spread.shapes(partial(_init_runs, spread), settings, keys)
-    advance = _advance_runs if spread.agent.env.on_host else _advance_runs_in_place
-    return spread.compile(advance.trace(spread, settings, state, 0))
-
-
-def _advance(spread: Spread, runs: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Any]:
-    """`count` rounds of every run; a traced number, so that one program serves segments of any length."""
-
-    def rounds(hyperparams: Hyperparams, state: TrainingState, count: int):
-        def body(index, carry):
-            state, rows = carry
-            state, metrics = train_iteration(spread.agent, hyperparams, state)
-            return state, {name: rows[name].at[index].set(metrics[name]) for name in METRICS}
-
-        return jax.lax.fori_loop(0, count, body, (state, {name: jnp.zeros(MAX_SEGMENT) for name in METRICS}))
-
-    return spread.map(rounds, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(runs, state, count)
-
-
-_advance_runs = jit(_advance, static_argnums=0)
-_advance_runs_in_place = jit(_advance, static_argnums=0, donate_argnums=2)

@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.heads import squash_to_bounds
+from rpo_jax.algorithm.networks import LOG_SCALE_BOUNDS
 from rpo_jax.algorithm.types import Policy
 
 OPSET, IR = 17, 9  # which runtimes of 2023 and later read
@@ -31,6 +32,10 @@ class Graph:
         """Multiplies by what an operator makes of it."""
         before = self.last
         return self.then(operator)._add("Mul", [before, self.last])
+
+    def plus(self, other: str) -> "Graph":
+        """Adds the result of an operator before."""
+        return self._add("Add", [self.last, other])
 
     def _add(self, operator: str, inputs: list[str]) -> "Graph":
         self.last = f"{operator.lower()}_{len(self.nodes)}"
@@ -62,12 +67,26 @@ def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> Any:
     for layer in layers[:-1]:
         graph.then("MatMul", layer["kernel"]).then("Add", layer["bias"])
         _activate(graph, config.activation)
-    graph.then("MatMul", layers[-1]["kernel"]).then("Add", layers[-1]["bias"])
-    log_scale = jnp.asarray(network["log_scale"])
-    graph.then("Add", agent.head.mean(jnp.zeros_like(log_scale), log_scale))  # a location shifts the mean
+    if config.std == "shared":
+        graph.then("MatMul", layers[-1]["kernel"]).then("Add", layers[-1]["bias"])
+        log_scale = jnp.asarray(network["log_scale"])
+        graph.then("Add", agent.head.mean(jnp.zeros_like(log_scale), log_scale))  # a location shifts the mean
+    else:
+        _mean_of_outputs(graph, agent, *(layers[-1][name] for name in ("kernel", "bias")))
     _to_env(graph, agent)
     graph.nodes[-1].output[0] = "action"
     return _model(graph, agent.env.observation_size, agent.env.action_size)
+
+
+def _mean_of_outputs(graph: Graph, agent: Agent, kernel: Any, bias: Any) -> None:
+    """The mean, `loc + scale * mean of standard noise`, where the last layer gives location and log-scale."""
+    hidden, size = graph.last, agent.env.action_size
+    loc = graph.then("MatMul", kernel[:, :size]).then("Add", bias[:size]).last
+    standard = np.asarray(agent.head.mean(jnp.zeros(size), jnp.zeros(size)))
+    if standard.any():
+        graph.last = hidden
+        graph.then("MatMul", kernel[:, size:]).then("Add", bias[size:]).then("Clip", *LOG_SCALE_BOUNDS)
+        graph.then("Exp").then("Mul", standard).plus(loc)
 
 
 def _activate(graph: Graph, activation: str) -> None:

@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.evaluation import make_actor
+from rpo_jax.algorithm.heads import clip_to_bounds, squash_to_bounds
+from rpo_jax.algorithm.networks import ActorCritic
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.compiling.jit import jit
 from rpo_jax.errors import SettingsError
@@ -43,7 +46,7 @@ class Program(NamedTuple):
 
 
 def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, float]:
-    """Writes the policy as StableHLO, and as ONNX where that is installed.
+    """Writes the policy as StableHLO, and as ONNX unless there is a reason against it (`why_no_onnx`).
 
     Args:
         run: what was loaded from its folder.
@@ -59,7 +62,7 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
     """
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(policy_of(run, place))):
         raise SettingsError(f"{run_label(run.spec, *place)} has diverged; choose another with --setting and --seed")
-    makers = [to_stablehlo] + ([to_onnx] if find_spec("onnx") and find_spec("onnxruntime") else [])
+    makers = [to_stablehlo] + ([] if why_no_onnx(run.agent) else [to_onnx])
     programs, expected = [maker(run, place) for maker in makers], _expected(run, place)
     differences = {program.name: _difference(program, expected) for program in programs}
     make_folder(folder)
@@ -67,6 +70,17 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
         with written_whole(folder / program.name) as path:
             path.write_bytes(program.content)
     return differences
+
+
+def why_no_onnx(agent: Agent) -> str | None:
+    """Why a policy of this agent is not written as ONNX; None if it is."""
+    if not isinstance(agent.network, ActorCritic):
+        return f"{type(agent.network).__name__} is a network of your own, and only rpo_jax's is translated"
+    if agent.head.to_env not in (clip_to_bounds, squash_to_bounds):
+        return "the head maps actions to the environment in a way of its own"
+    if not (find_spec("onnx") and find_spec("onnxruntime")):
+        return "it needs: pip install 'rpo_jax[export]'"
+    return None
 
 
 def act(run: LoadedRun, place: tuple[int, int]) -> Callable[[jax.Array], jax.Array]:

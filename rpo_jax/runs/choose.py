@@ -1,16 +1,20 @@
 """One run of a folder's: the one that is asked for, or the best."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
-from rpo_jax.runs.results import LoadedRun
+from rpo_jax.runs.results import LoadedRun, load_run
 from rpo_jax.runs.summary import read_summary
-from rpo_jax.settings.spec import setting_labels
+from rpo_jax.settings.spec import RunSpec, run_label, setting_labels
 
 
 def choose(
@@ -39,6 +43,29 @@ def choose(
     settings = range(len(labels)) if setting is None else [setting]
     places = range(len(seeds)) if seed is None else [seeds.index(seed)]
     return max(((h, s) for h in settings for s in places), key=lambda place: returns[place])
+
+
+def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
+    """The best policy of a folder, for runs that begin with it: what it is called, and itself.
+
+    Args:
+        folder: of a run that has been trained.
+        specs: of the runs that are to begin with it.
+
+    Raises:
+        SettingsError: if the folder cannot be read, or the policy does not fit the runs.
+    """
+    run = load_run(folder)
+    place = choose(folder, run)
+    policy = jax.device_get(policy_of(run, place))
+    label = f"{folder}: {run_label(run.spec, *place)}"
+    for spec in specs:
+        for name in ("normalize_observations", "policy_observation_scale", "value_observation_scale", "activation"):
+            before, now = getattr(run.spec.config, name), getattr(spec.config, name)
+            if before != now:
+                raise SettingsError(f"{label} was trained with {name}={before}, and cannot begin a run with {now}")
+        jax.eval_shape(partial(init, spec.agent()), Hyperparams(), jax.random.key(0), policy)
+    return label, policy
 
 
 def policy_of(run: LoadedRun, place: tuple[int, int]) -> Policy:

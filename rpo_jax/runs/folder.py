@@ -1,6 +1,7 @@
 """The folder of a run: settings, metrics, policies and a summary, in formats that anything can read.
 
 settings.json   what was trained
+initial.npz     the policy that all runs began with, if one was given
 metrics.csv     one row per setting, seed and update
 curves.png      return and entropy over steps
 checkpoints/    where training was last; `rpo-jax resume` goes on from there
@@ -19,6 +20,7 @@ from rpo_jax.files import make_folder
 
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 EVALUATIONS, BEST, COMPARISON = "evaluations.csv", "best.npz", "comparison.json"
+INITIAL = "initial.npz"
 
 
 def check_free(folder: Path) -> None:
@@ -45,6 +47,7 @@ def release(folder: Path) -> None:
     """Gives up a folder whose run came to nothing, so that it can be used again; what was done is kept."""
     if (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists():
         return
-    (folder / SETTINGS).unlink(missing_ok=True)
+    for name in (SETTINGS, INITIAL):
+        (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from rpo_jax.algorithm.types import Policy
 from rpo_jax.analysis.curves import Curves, draw_curves
 from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.execution.fit import Progress, fit
@@ -20,7 +21,7 @@ from rpo_jax.runs.evaluate import evaluation_of
 from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, claim, release
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.results import read_metrics, write_results
-from rpo_jax.runs.settings import checkpoints_of, load_spec, write_settings
+from rpo_jax.runs.settings import checkpoints_of, load_spec, read_initial, write_settings
 from rpo_jax.runs.summary import is_finished, read_summary, told
 from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
@@ -29,9 +30,22 @@ PICTURE = "curves.png"
 
 
 def run_to_folder(
-    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None = None, loggers: Sequence[str] = ()
+    spec: RunSpec,
+    path: Path,
+    console: Console,
+    runs_at_once: int | None = None,
+    loggers: Sequence[str] = (),
+    initial: Policy | None = None,
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
     """Trains, and fills the folder; what was done before an interrupt or a failure is kept too.
+
+    Args:
+        spec: what to train.
+        path: of the folder.
+        console: shows progress.
+        runs_at_once: the most in one call; as many as memory holds if None.
+        loggers: names of those that follow the curves.
+        initial: policy that every run begins with; `spec.init_from` says which.
 
     Returns:
         The summary, and the curves by label of the setting.
@@ -42,7 +56,7 @@ def run_to_folder(
         SimulatorError: if an environment on the host failed in the first update; the folder is not made then.
     """
     claim(path)
-    write_settings(path, spec)
+    write_settings(path, spec, initial)
     return finish(spec, path, console, runs_at_once, loggers, fresh=True)
 
 
@@ -112,6 +126,7 @@ def finish(
                 runs_at_once=runs_at_once,
                 checkpoints=checkpoints,
                 evaluation=evaluation_of(spec),
+                initial=read_initial(path, agent),
             )
         if not result.metrics["entropy"].size:
             failure = result.failure
@@ -157,12 +172,13 @@ def compare_to_folder(
     console: Console,
     runs_at_once: int | None = None,
     loggers: Sequence[str] = (),
+    initial: Policy | None = None,
 ) -> list[dict[str, Any]]:
-    """Trains several runs into subfolders named by variant, and draws them in one picture."""
+    """Trains several runs into subfolders named by variant, and draws them in one picture; see `run_to_folder`."""
     check_comparison_free(specs, path)
     for spec in specs:
         claim(path / spec.variant)
-        write_settings(path / spec.variant, spec)
+        write_settings(path / spec.variant, spec, initial)
     return _finish_all(specs, path, console, runs_at_once, loggers, fresh=True)
 
 

@@ -5,21 +5,17 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from flax import traverse_util
 
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.config import Hyperparams
 from rpo_jax.algorithm.metrics import METRICS
-from rpo_jax.algorithm.normalization import Moments
-from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.evaluations import Evaluated
 from rpo_jax.execution.fit import Fit
 from rpo_jax.files import DIGEST, digest_of, sha256_of, write_json, written_whole
 from rpo_jax.runs.folder import BEST, EVALUATIONS, METRICS_TABLE, POLICIES, SETTINGS, SUMMARY
+from rpo_jax.runs.policies import read_policies, write_policies
 from rpo_jax.runs.settings import read_spec
 from rpo_jax.runs.summary import check_file, read_summary, summarize
 from rpo_jax.settings.grid import num_settings
@@ -47,8 +43,8 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
         if evaluated and evaluated.updates.size:
             with written_whole(folder / EVALUATIONS) as path:
                 _write_evaluations(path, spec, evaluated)
-            _write_policies(folder / BEST, evaluated.best)
-        _write_policies(folder / POLICIES, result.state.policy)
+            write_policies(folder / BEST, evaluated.best)
+        write_policies(folder / POLICIES, result.state.policy)
         names = (SETTINGS, METRICS_TABLE, EVALUATIONS, BEST, POLICIES)
         summary["files"] = {name: sha256_of(folder / name) for name in names if (folder / name).exists()}
         summary[DIGEST] = digest_of(summary)
@@ -81,12 +77,6 @@ def _write_evaluations(path: Path, spec: RunSpec, evaluated: Evaluated) -> None:
                 writer.writerow([setting, spec.seeds[run], update, update * spec.config.round_timesteps, *numbers])
 
 
-def _write_policies(path: Path, policy: Policy) -> None:
-    leaves: dict[str, Any] = {"/".join(name): np.asarray(leaf) for name, leaf in _flatten(policy).items()}
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **leaves)
-
-
 def load_run(folder: Path, best: bool = False) -> LoadedRun:
     """Reads a run back.
 
@@ -103,7 +93,7 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
     path, summary = folder / (BEST if best else POLICIES), read_summary(folder)
     for file in (folder / SETTINGS, path):
         check_file(file, summary)
-    return LoadedRun(spec, agent, _read_policy(path, spec, agent))
+    return LoadedRun(spec, agent, read_policies(path, agent, (num_settings(spec.hyperparams), len(spec.seeds))))
 
 
 def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
@@ -116,23 +106,5 @@ def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
     with (folder / METRICS_TABLE).open() as file:
         rows = list(csv.DictReader(file))
     shape = (num_settings(spec.hyperparams), len(spec.seeds), -1)
-    return {name: np.array([float(row[name] or "nan") for row in rows]).reshape(shape) for name in METRICS}
-
-
-def _read_policy(path: Path, spec: RunSpec, agent: Agent) -> Policy:
-    runs = (num_settings(spec.hyperparams), len(spec.seeds))
-    expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            leaves = {tuple(name.split("/")): stored[name] for name in stored.files}
-    except Exception:  # a damaged archive fails in as many ways as there are bytes, and never runs code
-        raise SettingsError(f"{path} is damaged: it cannot be read") from None
-    found = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
-    if found != {name: (runs + leaf.shape, leaf.dtype) for name, leaf in expected.items()}:
-        raise SettingsError(f"{path} is damaged: its arrays are not those of {SETTINGS}")
-    tree = traverse_util.unflatten_dict(leaves)
-    return Policy(tree["params"], Moments(**tree["obs_moments"]))
-
-
-def _flatten(policy: Policy) -> dict[tuple[str, ...], Any]:
-    return traverse_util.flatten_dict({"params": policy.params, "obs_moments": policy.obs_moments._asdict()})
+    # An older version may not have had all of them.
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]).reshape(shape) for name in METRICS}

@@ -11,10 +11,16 @@ import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.heads import HEADS
+from rpo_jax.algorithm.networks import NETWORKS
+from rpo_jax.algorithm.types import Policy
+from rpo_jax.algorithm.variants import VARIANTS
+from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import Checkpoints
-from rpo_jax.files import DIGEST, digest_of, plain, write_json
-from rpo_jax.runs.folder import SETTINGS
+from rpo_jax.files import DIGEST, digest_of, plain, sha256_of, write_json
+from rpo_jax.runs.folder import INITIAL, SETTINGS
+from rpo_jax.runs.policies import read_policies, write_policies
 from rpo_jax.runs.versions import PACKAGES, STACK, version_of
 from rpo_jax.settings.grid import check_seeds, settings_list
 from rpo_jax.settings.spec import RunSpec
@@ -22,12 +28,15 @@ from rpo_jax.settings.spec import RunSpec
 FORMAT = 3
 
 
-def write_settings(folder: Path, spec: RunSpec) -> None:
-    """Writes settings.json."""
+def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -> None:
+    """Writes settings.json, and the policy that all runs begin with if there is one."""
     described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     del described["num_threads"]  # the machine's, not the run's
     described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
-    described |= {"format": FORMAT, "version": version_of("rpo_jax")}
+    described |= {"imports": spec.imports(), "format": FORMAT, "version": version_of("rpo_jax")}
+    if initial is not None:
+        write_policies(folder / INITIAL, initial)
+        described["initial"] = sha256_of(folder / INITIAL)
     write_json(folder / SETTINGS, described | {DIGEST: digest_of(described)})
 
 
@@ -44,7 +53,10 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     """The settings of a run, and its agent; raises as `load_spec`."""
     described = _read_settings(folder)
     try:
+        _check_registered(folder, described)
         spec = _parse_spec(described)
+    except SettingsError as error:
+        raise SettingsError(f"{folder / SETTINGS} cannot be used: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
     return spec, spec.agent()
@@ -63,9 +75,14 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise SettingsError(f"{path} is damaged: it is not what rpo-jax train writes") from None
-    if written != FORMAT:
+    if type(written) is not int or written > FORMAT:
         raise SettingsError(
-            f"{folder} was written in format {written}, and this version reads format {FORMAT}; train again"
+            f"{folder} was written by rpo_jax {described.get('version')} in format {written}, and this version reads "
+            f"format {FORMAT}; install that version or a later one"
+        )
+    if written < FORMAT:
+        raise SettingsError(
+            f"{folder} was written in format {written}, before rpo_jax 0.1.0 was finished, and can no longer be read"
         )
     if described.get(DIGEST) != digest_of(described):
         raise SettingsError(
@@ -85,6 +102,10 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
     config: dict[str, Any] = {
         name: tuple(x) if isinstance(x, list) else x for name, x in dict(described["config"]).items()
     }
+    if unknown := set(config) - {field.name for field in dataclasses.fields(TrainConfig)}:
+        raise SettingsError(
+            f"this version does not know {', '.join(sorted(unknown))}; rpo_jax {described['version']} wrote it"
+        )
     return RunSpec(
         **texts,
         backend=described["backend"],
@@ -93,7 +114,44 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
         seeds=seeds,
         num_evaluations=described["num_evaluations"],
         evaluation_episodes=described["evaluation_episodes"],
+        # Not there in folders of rpo_jax 0.1.0.
+        network=described.get("network", "mlp"),
+        init_from=described.get("init_from"),
     )
+
+
+def _check_registered(folder: Path, described: dict[str, Any]) -> None:
+    """Raises a SettingsError that names the import if a user's own name is not registered."""
+    imports = " ".join(f"--import {name}" for name in described.get("imports", ()))
+    registries = {"variant": VARIANTS, "head": HEADS, "network": NETWORKS}
+    missing = [
+        f"{registry.kind} {described[kind]!r}"
+        for kind, registry in registries.items()
+        if isinstance(described.get(kind, "mlp"), str) and not registry.knows(described.get(kind, "mlp"))
+    ]
+    env = described["env"]
+    if isinstance(env, str) and env.partition("/")[0] not in SUITES and not ENVIRONMENTS.knows(env):
+        missing.append(f"environment {env!r}")
+    if missing:
+        raise SettingsError(
+            f"{' and '.join(missing)} of {folder} is not registered; give "
+            f"{imports or '--import MODULE, the module that registers it'}"
+        )
+
+
+def read_initial(folder: Path, agent: Agent) -> Policy | None:
+    """The policy that all runs of a folder begin with; None if there is none.
+
+    Raises:
+        SettingsError: if it is not what was written.
+    """
+    digest = _read_settings(folder).get("initial")
+    if digest is None:
+        return None
+    path = folder / INITIAL
+    if not path.is_file() or sha256_of(path) != digest:
+        raise SettingsError(f"{path} is damaged or gone: it is the policy that the run begins with; train again")
+    return read_policies(path, agent, ())
 
 
 def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:

@@ -5,9 +5,10 @@ from typing import Any
 
 from rpo_jax.algorithm.agent import Agent, make_agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig, field_names
-from rpo_jax.algorithm.heads import get_head
-from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
-from rpo_jax.envs import make_env
+from rpo_jax.algorithm.heads import HEADS, get_head
+from rpo_jax.algorithm.networks import NETWORKS
+from rpo_jax.algorithm.variants import VARIANTS, foreign_hyperparams, get_variant
+from rpo_jax.envs import ENVIRONMENTS, make_env
 from rpo_jax.errors import SettingsError
 from rpo_jax.settings.grid import check_seeds, grid, settings_list
 from rpo_jax.settings.presets import get_preset, override
@@ -25,6 +26,8 @@ class RunSpec:
         time_limit: "bootstrap" or "terminate".
         backend: of Brax; None elsewhere.
         num_threads: of EnvPool's pool on each device; the cores are shared out if None.
+        network: its name.
+        init_from: the trained policy that all runs begin with, such as "runs/hopper: seed 3"; None if there is none.
         config: static settings.
         hyperparams: settings with leaves [H].
         seeds: [S].
@@ -44,6 +47,8 @@ class RunSpec:
     num_evaluations: int = 0
     evaluation_episodes: int = 16
     num_threads: int | None = None
+    network: str = "mlp"
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("num_evaluations", 0), ("evaluation_episodes", 1)):
@@ -58,7 +63,13 @@ class RunSpec:
             SettingsError: if a name is unknown, or settings do not fit the environment.
         """
         env = make_env(self.env, time_limit=self.time_limit, backend=self.backend, num_threads=self.num_threads)
-        return make_agent(env, get_variant(self.variant), self.config, get_head(self.head))
+        network = NETWORKS.find(self.network)(env, self.config)
+        return make_agent(env, get_variant(self.variant), self.config, get_head(self.head), network)
+
+    def imports(self) -> list[str]:
+        """The modules by whose import users registered what this names."""
+        names = ((ENVIRONMENTS, self.env), (VARIANTS, self.variant), (HEADS, self.head), (NETWORKS, self.network))
+        return sorted({origin for registry, name in names if (origin := registry.origin(name))})
 
 
 def make_spec(
@@ -69,6 +80,8 @@ def make_spec(
     num_seeds: int = 8,
     first_seed: int = 0,
     head: str | None = None,
+    network: str = "mlp",
+    init_from: str | None = None,
     time_limit: str | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
@@ -80,11 +93,13 @@ def make_spec(
 
     Args:
         env: such as "gymnax/Pendulum-v1".
-        variant: "rpo" or "ppo".
+        variant: its name.
         preset: "paper", "seed-notes" or "fast".
         num_seeds: S.
         first_seed: the first of them.
         head: name of the action head; the preset's if None.
+        network: its name.
+        init_from: says which policy the runs begin with, if `fit` is given one.
         time_limit: "bootstrap" or "terminate"; the preset's if None.
         backend: Brax only.
         num_threads: EnvPool only.
@@ -115,6 +130,8 @@ def make_spec(
         num_evaluations=num_evaluations,
         evaluation_episodes=evaluation_episodes,
         num_threads=num_threads,
+        network=network,
+        init_from=init_from,
     )
     spec.agent()
     return spec

@@ -55,6 +55,16 @@ def mountain_car(canvas: ImageDraw.ImageDraw, obs: np.ndarray) -> None:
         _disk(canvas, placed(along, 6), FINE * 5, INK)
 
 
+def numbers(canvas: ImageDraw.ImageDraw, obs: np.ndarray, largest: np.ndarray) -> None:
+    """Any observation [O]: a bar for each number, up or down, by its share of the largest of the episode [O]."""
+    middle, width = FINE * SIZE / 2, FINE * SIZE / len(obs)
+    for index, share in enumerate(obs / np.where(largest > 0, largest, 1.0)):
+        left, right = (index + 0.15) * width, (index + 0.85) * width
+        top, bottom = sorted((middle, middle - 0.45 * FINE * SIZE * float(share)))
+        canvas.rectangle([left, top, right, bottom], fill=RED)
+    canvas.line([0, middle, FINE * SIZE, middle], fill=INK, width=FINE * 2)
+
+
 def _on_track(position: float) -> tuple[float, float]:
     """Where a position lies, with room for a car at both ends."""
     height = 0.45 * math.sin(3 * position) + 0.55

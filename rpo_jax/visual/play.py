@@ -6,6 +6,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from rpo_jax.files import make_folder, written_whole
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
 from rpo_jax.runs.results import LoadedRun
-from rpo_jax.visual.drawings import DRAWINGS, SIZE, picture
+from rpo_jax.visual.drawings import DRAWINGS, SIZE, numbers, picture
 from rpo_jax.visual.movies import Frame, Movie, check_suffix, write_movie
 
 FRAMES_PER_SECOND = 30  # where a suite does not say
@@ -82,17 +83,11 @@ def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda co
         raise SettingsError(f"{path} is a folder, and a file is needed")
     if name.startswith("brax/"):
         return _write_page(player, path)
-    film = next((film for start, film in FILMS.items() if name.startswith(start)), None)
-    if film is None:
-        raise SettingsError(f"{name} cannot be drawn; what can: {', '.join(['brax/*', *map(_pattern, FILMS)])}")
+    film = next((film for start, film in FILMS.items() if name.startswith(start)), _drawn)
     check_suffix(path)
     make_folder(path.parent)
     movie = film(player)
     return write_movie(movie._replace(frames=_counted(movie.frames, on_frame)), path)
-
-
-def _pattern(start: str) -> str:
-    return f"{start}*" if start.endswith("/") else start
 
 
 def _counted(frames: Iterator[Frame], on_frame: Callable[[int], None]) -> Iterator[Frame]:
@@ -118,10 +113,11 @@ def has_screen() -> bool:
 
 
 def _drawn(player: Player) -> Movie:
-    """Tasks that are drawn from their observations."""
-    draw, seconds = DRAWINGS[player.run.spec.env]
+    """Tasks that are drawn from their observations: as bars where there is no picture of the task."""
     episode = player.episode()
     seen = np.concatenate([episode.obs, episode.final_obs[-1:]])  # the last was not acted on
+    bars = partial(numbers, largest=np.abs(seen).max(0))
+    draw, seconds = DRAWINGS.get(player.run.spec.env, (bars, 1 / FRAMES_PER_SECOND))
     return Movie(_frames((picture(draw, obs) for obs in seen), player, episode), seconds)
 
 

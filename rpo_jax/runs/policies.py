@@ -1,0 +1,52 @@
+"""Policies as NumPy archives, which load without pickle."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.normalization import Moments
+from rpo_jax.algorithm.rpo import init
+from rpo_jax.algorithm.types import Policy
+from rpo_jax.errors import SettingsError
+from rpo_jax.files import written_whole
+from rpo_jax.runs.folder import SETTINGS
+
+
+def write_policies(path: Path, policy: Policy) -> None:
+    """Writes a policy, or many with leaves [H, S, ...]."""
+    leaves: dict[str, Any] = {"/".join(name): np.asarray(leaf) for name, leaf in _flatten(policy).items()}
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez(file, **leaves)
+
+
+def read_policies(path: Path, agent: Agent, shape: tuple[int, ...]) -> Policy:
+    """Reads policies of an agent.
+
+    Args:
+        path: of the archive.
+        agent: the static part.
+        shape: of the leading axes: (H, S), or () for a single policy.
+
+    Raises:
+        SettingsError: if it cannot be read, or its arrays are not those of the agent.
+    """
+    expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            leaves = {tuple(name.split("/")): stored[name] for name in stored.files}
+    except Exception:  # a damaged archive fails in as many ways as there are bytes, and never runs code
+        raise SettingsError(f"{path} is damaged: it cannot be read") from None
+    found = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+    if found != {name: (shape + leaf.shape, leaf.dtype) for name, leaf in expected.items()}:
+        raise SettingsError(f"{path} is damaged: its arrays are not those of {SETTINGS}")
+    tree = traverse_util.unflatten_dict(leaves)
+    return Policy(tree["params"], Moments(**tree["obs_moments"]))
+
+
+def _flatten(policy: Policy) -> dict[tuple[str, ...], Any]:
+    return traverse_util.flatten_dict({"params": policy.params, "obs_moments": policy.obs_moments._asdict()})

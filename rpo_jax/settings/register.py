@@ -1,0 +1,49 @@
+"""Names for a user's own environments, variants, heads and networks."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from rpo_jax.algorithm.heads import HEADS, Head
+from rpo_jax.algorithm.networks import NETWORKS
+from rpo_jax.algorithm.variants import VARIANTS, Variant
+from rpo_jax.envs import ENVIRONMENTS, SUITES
+from rpo_jax.errors import SettingsError, unknown_name
+
+_EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "environment": ("a function () -> Environment", callable),
+    "variant": ("a Variant", lambda thing: isinstance(thing, Variant)),
+    "head": ("a Head", lambda thing: isinstance(thing, Head)),
+    "network": ("a function (Environment, TrainConfig) -> flax module", callable),
+}
+
+
+def register(kind: str, name: str, thing: Any) -> None:
+    """Gives a name to something of one's own, for `make_env`, `make_spec`, the command and run folders.
+
+    The command imports the module that calls this with `--import my_module`; an installed package can name its module
+    as an entry point of the group `rpo_jax` instead.
+
+    Args:
+        kind: "environment", "variant", "head" or "network".
+        name: of letters, digits and `._-`; of an environment suite/id, such as "mine/slide". A name that was registered
+            before is replaced.
+        thing: a function that makes an `Environment`; a `Variant`; a `Head`; or a function of an `Environment` and a
+            `TrainConfig` that makes a network as `make_agent` takes it.
+
+    Raises:
+        SettingsError: if the kind is unknown, the thing is not of that kind, or the name is rpo_jax's own.
+    """
+    if kind not in _EXPECTED:
+        raise unknown_name("kind", kind, _EXPECTED)
+    expected, fits = _EXPECTED[kind]
+    if not fits(thing):
+        raise SettingsError(f"register({kind!r}, {name!r}, ...) needs {expected}, and got {type(thing).__name__}")
+    if kind == "environment":
+        if name.partition("/")[0] in SUITES:
+            raise SettingsError(f"environments called {name.partition('/')[0]}/... belong to rpo_jax; choose another")
+        ENVIRONMENTS.add(name, thing, pattern=r"[\w.-]+/[\w.-]+")
+    elif kind == "variant":
+        VARIANTS.add(name, dataclasses.replace(thing, name=name))
+    else:
+        {"head": HEADS, "network": NETWORKS}[kind].add(name, thing)

@@ -1,0 +1,215 @@
+"""A user's own environments, variants, heads and networks by name, in Python, on the command line and in folders."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+import rpo_jax
+from rpo_jax import PPO, RPO, SettingsError, TrainConfig, make_agent, make_env, make_spec, register
+from rpo_jax.algorithm.heads import HEADS
+from rpo_jax.algorithm.networks import NETWORKS
+from rpo_jax.algorithm.variants import VARIANTS
+from rpo_jax.cli.main import main
+from rpo_jax.envs import ENVIRONMENTS
+from rpo_jax.registry import import_modules
+
+DATA = Path(__file__).parent / "data"
+NAMES = ["--variant", "gaussian", "--head", "logistic", "--network", "one-body"]
+SIZES = ["--num-envs", "16", "--num-steps", "10", "--num-seeds", "2"]
+REGISTRIES = (ENVIRONMENTS, VARIANTS, HEADS, NETWORKS)
+
+
+@pytest.fixture(autouse=True)
+def _own_names(monkeypatch):
+    """Registries as they were, and the module to be imported again."""
+    monkeypatch.chdir(DATA)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_names", raising=False)
+    for registry in REGISTRIES:
+        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+        monkeypatch.setattr(registry, "_origins", dict(registry._origins))
+
+
+def in_process(*arguments: str, cwd: Path = DATA) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, which has registered nothing."""
+    command = [sys.executable, "-m", "rpo_jax", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_a_folder_of_own_names_is_trained_resumed_evaluated_played_and_exported(tmp_path, capsys):
+    own = ["--import", "own_names"]
+    folder = str(tmp_path / "run")
+    assert main(["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "8000", "--out", folder, *own]) == 0
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["imports"] == ["own_names"]
+    assert main(["evaluate", folder, "--num-episodes", "4", *own]) == 0
+    assert main(["play", folder, "--max-steps", "5", "--no-open", *own]) == 0
+    assert main(["export", folder, *own]) == 0
+    out = capsys.readouterr().out
+    assert (tmp_path / "run" / "policy.stablehlo").exists()
+    assert "no ONNX: " in out
+    assert "Shared" in out
+
+
+def test_a_stopped_run_of_own_names_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "400000000", "--import", "own_names"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rpo_jax", *arguments, "--out", str(folder)], cwd=DATA, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "steps/s" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    unknown = in_process("resume", str(folder))
+    assert unknown.returncode == 2
+    expected = "variant 'gaussian' and head 'logistic' and network 'one-body' and environment 'mine/slide'"
+    assert f"{expected} of {folder} is not registered; give --import own_names" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+
+
+def test_opening_a_folder_imports_nothing(tmp_path):
+    """Even where the module is in the current folder."""
+    spec = ["train", *SIZES, "--total-timesteps", "160", "--head", "logistic", "--import", "own_names"]
+    assert main([*spec, "--out", str(tmp_path / "run")]) == 0
+    done = in_process("evaluate", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "--import own_names" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1 / 0", r"--import broken failed: ZeroDivisionError: division by zero \(.*broken.py:1\)"),
+        ("import nothing_like_it", r"failed: ModuleNotFoundError: No module named 'nothing_like_it'"),
+        ("import rpo_jax; rpo_jax.register('variant', 'ppo', rpo_jax.PPO)", r"'ppo' belongs to rpo_jax"),
+    ],
+)
+def test_an_import_that_fails_is_one_line(tmp_path, capsys, monkeypatch, content, message):
+    (tmp_path / "broken.py").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--import", "broken", "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert re.search(message, error)
+
+
+def test_a_module_that_is_not_there_is_named(capsys):
+    assert main(["envs", "--import", "own_name"]) == 2
+    assert "there is no module of that name" in capsys.readouterr().err
+
+
+def test_registered_environments_are_listed(capsys):
+    assert main(["envs", "gymnax", "--import", "own_names"]) == 0
+    assert "mine/slide" in capsys.readouterr().out
+
+
+def test_names_are_found_through_entry_points(tmp_path):
+    info = tmp_path / "own-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[rpo_jax]\nown = own_names\n")
+    program = "import rpo_jax; print(rpo_jax.make_env('mine/slide').name, rpo_jax.get_variant('gaussian').name)"
+    paths = os.pathsep.join([str(tmp_path), str(DATA), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.stdout.split() == ["mine/slide", "gaussian"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("variant", "rpo", PPO), "belongs to rpo_jax"),
+        (("variant", "a b", PPO), "cannot be the name of a variant"),
+        (("variant", "mine", "rpo"), "needs a Variant, and got str"),
+        (("head", "mine", PPO), "needs a Head"),
+        (("environment", "slide", toys.reaching_env), "cannot be the name of a environment"),
+        (("environment", "brax/mine", toys.reaching_env), "belong to rpo_jax"),
+        (("environment", "mine/slide", 3), "needs a function"),
+        (("thing", "mine", PPO), "unknown kind 'thing'"),
+    ],
+)
+def test_what_cannot_be_registered_is_told(arguments, message):
+    with pytest.raises(SettingsError, match=message):
+        register(*arguments)
+
+
+def test_a_name_can_be_registered_again():
+    for noise in (0, 1):
+        register("variant", "mine", dataclasses.replace(RPO, check=lambda agent, noise=noise: None))
+    assert rpo_jax.get_variant("mine").name == "mine"
+    assert "mine" in VARIANTS
+
+
+def test_an_environment_has_the_name_it_was_registered_by():
+    register("environment", "mine/reaching", toys.reaching_env)
+    assert make_env("mine/reaching", time_limit="terminate").name == "mine/reaching"
+    assert make_spec("mine/reaching", total_timesteps=1024 * 32).env == "mine/reaching"
+    with pytest.raises(SettingsError, match="backend='mjx' is for brax"):
+        make_env("mine/reaching", backend="mjx")
+    register("environment", "mine/nothing", lambda: None)
+    with pytest.raises(SettingsError, match="makes NoneType"):
+        make_env("mine/nothing")
+
+
+class Own(nn.Module):
+    """A network with a fault that can be chosen."""
+
+    fault: str = ""
+
+    def setup(self) -> None:
+        self.loc = nn.Dense(2 if self.fault == "loc" else 1)
+
+    def act(self, obs: jax.Array) -> Any:
+        return self.loc(obs), jnp.zeros(3 if self.fault == "log_scale" else 1)
+
+    def evaluate(self, obs: jax.Array) -> Any:
+        return obs if self.fault == "value" else obs[..., 0]
+
+
+@pytest.mark.parametrize("fault", ["loc", "log_scale", "value"])
+def test_a_network_of_wrong_shapes_is_refused(fault):
+    with pytest.raises(SettingsError, match=f"gives a {fault} of shape"):
+        make_agent(toys.reaching_env(), PPO, toys.tiny_config(), network=Own(fault))
+
+
+def test_a_network_without_a_method_is_refused():
+    with pytest.raises(SettingsError, match="Dense has no method act"):
+        make_agent(toys.reaching_env(), PPO, toys.tiny_config(), network=nn.Dense(3))
+
+
+def test_a_constraint_needs_a_log_scale_of_its_own():
+    config = toys.tiny_config(std="state")
+    with pytest.raises(SettingsError, match="needs a network with a parameter log_scale"):
+        make_agent(toys.reaching_env(), rpo_jax.get_variant("ppo-min-std"), config)
+
+
+def test_an_own_network_learns():
+    import_modules(("own_names",))
+    network = NETWORKS.find("one-body")
+    config = TrainConfig(num_envs=64, num_steps=10, num_minibatches=4, total_timesteps=64 * 10 * 60)
+    env = make_env("mine/slide")
+    agent = make_agent(env, RPO, config, network=network(env, config))
+    _, metrics = rpo_jax.sweep(agent, rpo_jax.grid(rpo_alpha=[0.1], learning_rate=[3e-3]), rpo_jax.seeds(0, 2))
+    rewards = np.asarray(metrics["round_reward"])[0]
+    assert (rewards[:, -5:].mean(-1) > 0.5 * rewards[:, :5].mean(-1)).all()  # of negative rewards: less than half
