@@ -253,11 +253,18 @@ def test_braxs_page_is_one(tmp_path):
         play(player, tmp_path / "a.gif")
 
 
-def test_what_cannot_be_drawn_says_what_can(player, tmp_path):
+def test_a_task_without_a_picture_is_drawn_as_bars(player, tmp_path):
     spec = player.run.spec
     other = player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": "toy/own"})))
-    with pytest.raises(SettingsError, match=r"toy/own cannot be drawn; what can: brax/\*, gymnax/Pendulum-v1, "):
-        play(other, tmp_path / "a.gif")
+    play(other._replace(max_steps=2), tmp_path / "a.gif")
+    frame = np.asarray(Image.open(tmp_path / "a.gif").convert("RGB"))[:SIZE, :SIZE]
+    columns = [(frame[:, int((index + 0.5) * SIZE / 3)] == (204, 77, 77)).all(-1).sum() for index in range(3)]
+    assert all(0 <= count <= 0.46 * SIZE for count in columns)
+    assert max(columns) > 0.4 * SIZE  # the largest of the episode
+
+
+def test_what_cannot_be_drawn_says_why(player, tmp_path):
+    spec = player.run.spec
     other = player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": "envpool/HopperHop-v1"})))
     with pytest.raises(SettingsError, match="EnvPool draws nothing, and Gymnasium has no HopperHop-v1"):
         play(other, tmp_path / "a.gif")
