@@ -19,6 +19,15 @@ def mlp(params: Any, x: Any, xp: Any = np) -> Any:
     return x @ layers[-1]["kernel"] + layers[-1]["bias"]
 
 
+def act(parts: Any, obs: Any, xp: Any = np) -> tuple[Any, Any]:
+    """Location [..., A] and log-scale, [A] or, as the other half of the outputs and within -5 ... 2, [..., A]."""
+    outputs = mlp(parts["policy"], obs, xp)
+    if "log_scale" in parts:
+        return outputs, parts["log_scale"]
+    half = outputs.shape[-1] // 2
+    return outputs[..., :half], xp.minimum(xp.maximum(outputs[..., half:], -5.0), 2.0)
+
+
 def normal_log_prob(x: Any, loc: Any, log_scale: Any, xp: Any = np) -> Any:
     """Of a diagonal normal [..., A], summed over dimensions."""
     return (-0.5 * ((x - loc) / xp.exp(log_scale)) ** 2 - log_scale - 0.5 * np.log(2 * np.pi)).sum(-1)
@@ -27,8 +36,9 @@ def normal_log_prob(x: Any, loc: Any, log_scale: Any, xp: Any = np) -> Any:
 def loss(params: Any, batch: Any, offsets: Any, hyperparams: Any, config: Any, xp: Any = np) -> tuple[Any, dict]:
     """RPO's loss with a normal head, and what it reports; all in one breath, as the papers and PPO's code have it."""
     parts = params["params"]
-    log_scale, eps = parts["log_scale"], hyperparams.clip_epsilon
-    log_prob = normal_log_prob(batch.action, mlp(parts["policy"], batch.obs, xp) + offsets, log_scale, xp)
+    eps = hyperparams.clip_epsilon
+    loc, log_scale = act(parts, batch.obs, xp)
+    log_prob = normal_log_prob(batch.action, loc + offsets, log_scale, xp)
     ratio = xp.exp(log_prob - batch.log_prob)
     advantage = batch.advantage
     if config.normalize_advantages == "minibatch":
@@ -42,7 +52,7 @@ def loss(params: Any, batch: Any, offsets: Any, hyperparams: Any, config: Any, x
         near = xp.minimum(xp.maximum(value, batch.value - eps), batch.value + eps)
         errors = xp.maximum(errors, (near - batch.target) ** 2)
     value_loss = errors.mean() / 2
-    entropy = (log_scale + 0.5 * np.log(2 * np.pi * np.e)).sum()
+    entropy = (log_scale + 0.5 * np.log(2 * np.pi * np.e)).sum(-1).mean()
     total = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
     return total, {
         "policy_loss": policy_loss,

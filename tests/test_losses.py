@@ -27,10 +27,10 @@ def rpo_loss(params: Any, agent: Any, batch: Any, offsets: jax.Array, hyperparam
     return minibatch_loss(params, agent, batch, LossNoise(offsets), hyperparams)
 
 
-def case(clip: bool = True, perturbed: bool = True) -> tuple[Any, ...]:
+def case(clip: bool = True, perturbed: bool = True, std: str = "shared") -> tuple[Any, ...]:
     """Agent, parameters, a batch [B, ...] and offsets [B, A] for which every branch of the loss has samples."""
     agent = toys.tiny_agent(
-        RPO, env=toys.counting_env(action_size=3), normalize_advantages="none", clip_value_loss=clip
+        RPO, env=toys.counting_env(action_size=3), normalize_advantages="none", clip_value_loss=clip, std=std
     )
     batch = toys.random_batch((64,), action_size=3)
     offsets = jnp.asarray(np.random.default_rng(2).uniform(-0.5, 0.5, (64, 3)) * perturbed, jnp.float32)
@@ -40,9 +40,9 @@ def case(clip: bool = True, perturbed: bool = True) -> tuple[Any, ...]:
     return agent, params, batch._replace(value=values + 0.2 * batch.value), offsets
 
 
-@pytest.mark.parametrize("clip", [True, False])
-def test_loss_and_metrics_equal_the_transcription(clip: bool) -> None:
-    agent, params, batch, offsets = case(clip)
+@pytest.mark.parametrize(("clip", "std"), [(True, "shared"), (False, "shared"), (True, "state")])
+def test_loss_and_metrics_equal_the_transcription(clip: bool, std: str) -> None:
+    agent, params, batch, offsets = case(clip, std=std)
     loss, metrics = rpo_loss(params, agent, batch, offsets, HYPERPARAMS)
     arguments = oracles.float64((params, batch, offsets))
     expected, expected_metrics = oracles.loss(*arguments, hyperparams=HYPERPARAMS, config=agent.config)
@@ -53,9 +53,9 @@ def test_loss_and_metrics_equal_the_transcription(clip: bool) -> None:
     assert 0.1 < metrics["clip_fraction"] < 0.9
 
 
-@pytest.mark.parametrize("clip", [True, False])
-def test_gradient_equals_that_of_the_transcription(clip: bool) -> None:
-    agent, params, batch, offsets = case(clip)
+@pytest.mark.parametrize(("clip", "std"), [(True, "shared"), (False, "shared"), (True, "state")])
+def test_gradient_equals_that_of_the_transcription(clip: bool, std: str) -> None:
+    agent, params, batch, offsets = case(clip, std=std)
     grads = jax.grad(rpo_loss, has_aux=True)(params, agent, batch, offsets, HYPERPARAMS)[0]
     expected = jax.grad(oracles.loss, has_aux=True)(params, batch, offsets, HYPERPARAMS, agent.config, xp=jnp)[0]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-6), grads, expected)

@@ -5,9 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
+import toys
 
+from rpo_jax import Hyperparams, Policy, init
+from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.algorithm.networks import ActorCritic, init_params, orthogonal
+from rpo_jax.algorithm.rollout import collect_rollout
 
 OBS = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
 
@@ -67,3 +72,40 @@ def test_uniform_weights_and_biases_fill_the_interval_of_the_fan_in() -> None:
         assert np.abs(params[name]["kernel"]).max() == pytest.approx(bound, rel=0.02)
         assert np.abs(params[name]["bias"]).max() <= bound
     assert np.abs(params["Dense_0"]["bias"]).max() > 0.5 / np.sqrt(3)
+
+
+def test_a_deviation_that_depends_on_the_state_is_right_at_every_step_of_a_rollout() -> None:
+    agent = toys.tiny_agent(std="state", normalize_observations=False)
+    state = init(agent, Hyperparams(), jax.random.key(0))
+    state = state.replace(params=toys.random_params(agent))
+    _, rollout = collect_rollout(agent, state, Hyperparams(), jax.random.key(1))
+    parts = oracles.float64(state.params)["params"]
+    loc, log_scale = oracles.act(parts, np.asarray(rollout.obs, np.float64))
+    assert np.ptp(log_scale) > 0.1
+    expected = oracles.normal_log_prob(np.asarray(rollout.action), loc, log_scale)
+    np.testing.assert_allclose(rollout.log_prob, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_deviation_that_depends_on_the_state_begins_near_one_and_stays_within_its_bounds() -> None:
+    network = ActorCritic(2, (8, 8), std="state")
+    params: Any = init_params(network, jax.random.key(0), OBS)
+    assert "log_scale" not in params["params"]
+    _, log_scale = network.apply(params, OBS, method="act")
+    assert log_scale.shape == (len(OBS), 2)
+    assert np.abs(log_scale).max() < 0.1
+    wide = jax.tree.map(lambda x: 1e4 * x, params)
+    assert set(np.unique(network.apply(wide, OBS, method="act")[1])) <= {-5.0, 2.0}
+
+
+def test_a_deviation_that_depends_on_the_state_is_sampled_in_evaluation() -> None:
+    agent = toys.tiny_agent(std="state", normalize_observations=False)
+    params = toys.random_params(agent)
+    policy = Policy(params, init(agent, Hyperparams(), jax.random.key(0)).obs_moments)
+    obs = jnp.repeat(jnp.asarray([[0.5, 1.0], [-1.5, 1.0]]), 4000, axis=0)
+    actor = make_actor(agent, policy, jax.random.key(2), True, 10.0)
+    actions = np.asarray(actor(obs, jnp.zeros((), jnp.int32))).reshape(2, 4000)
+    loc, log_scale = agent.act(params, obs[::4000])
+    draws = np.random.default_rng(0).normal(np.asarray(loc), np.exp(log_scale), (2, 4000))
+    expected = np.clip(draws, -1, 1)  # the bounds of the environment
+    np.testing.assert_allclose(actions.mean(1), expected.mean(1), atol=0.06)
+    np.testing.assert_allclose(actions.std(1), expected.std(1), atol=0.06)
