@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from known_faults import table as known_faults_table
-from study import RESULTS
-from throughput import LIBRARIES
+from libraries import LIBRARIES
+from recording import RESULTS
+from reported_faults import FAULTS
 
 HEADER = """# Benchmarks
 
@@ -644,8 +644,19 @@ def known_faults(runs: list[dict[str, Any]]) -> str:
 Faults that were reported of JAX and XLA, each in small, tried on this CPU with every version since 0.10.0. That those
 of GPUs are right here says nothing of a GPU. 0.10.2, 0.11.0 and 0.11.1 are shut out in `pyproject.toml`.
 
-{_table(*known_faults_table(runs))}
+{_table(*_known_faults_table(runs))}
 """
+
+
+def _known_faults_table(runs: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    releases = sorted({run["jax"] for run in runs})
+    outcomes = {(run["fault"], run["jax"]): run["outcome"] for run in runs}
+    header = ["report", "where", "what goes wrong", *releases, "what is done"]
+    rows = [
+        [name, fault.where, fault.what, *(outcomes.get((name, release), "") for release in releases), fault.done]
+        for name, fault in FAULTS.items()
+    ]
+    return header, rows
 
 
 def _draw_suites(runs: list[dict[str, Any]], path: Path) -> None:
