@@ -26,7 +26,7 @@ FAULTS = {
     "jax 39103": Fault(
         "CPU",
         "the last rows of a batch of small products, squared and summed, are wrong",
-        "versions are shut out; probed on every machine",
+        "versions are excluded; probed on every machine",
         """
 rows = np.zeros((33_000, 3), np.float32); rows[:, 0] = np.arange(33_000) % 1000
 squares = jax.jit(jax.vmap(lambda row: jnp.square(np.eye(3, dtype=np.float32) @ row).sum()))(rows)
@@ -35,7 +35,7 @@ print(np.allclose(squares, rows[:, 0] ** 2))""",
     "jax 39257": Fault(
         "CPU",
         "sums of products of eight axes crash or hang",
-        "versions are shut out; `rpo-jax check` looks for it",
+        "versions are excluded; `rpo-jax check` looks for it",
         """
 x, y = np.full((6, 4, 5), 0.5, np.float32), np.ones((6, 4, 5, 7, 7, 7, 7, 7), np.float32)
 f = jax.jit(lambda x, y: jnp.log(jnp.maximum((x.reshape(x.shape + (1,) * 5) * y).sum(2), 1e-16)))
@@ -44,7 +44,7 @@ print(np.allclose(f(x, y), np.log(2.5)))""",
     "jax 40412": Fault(
         "CPU",
         "sums over an axis of arrays of seven, one of them of size 1, crash",
-        "versions are shut out; `rpo-jax check` looks for it",
+        "versions are excluded; `rpo-jax check` looks for it",
         """
 x, y = np.random.default_rng(3).normal(size=(2, 3, 1, 2, 2, 8, 8, 8)).astype(np.float32)
 print(np.allclose(jax.jit(lambda x, y: (x * y).sum(3))(x, y), (x * y).sum(3), atol=1e-5))""",
@@ -52,7 +52,7 @@ print(np.allclose(jax.jit(lambda x, y: (x * y).sum(3))(x, y), (x * y).sum(3), at
     "jax 40101": Fault(
         "CPU",
         "a loop's small write into an array copies all of it, so that a long scan takes quadratic time",
-        "0.11.1 is shut out",
+        "0.11.1 is excluded",
         """
 import time
 def seconds(length):
