@@ -4,7 +4,6 @@ from typing import Annotated
 
 import tyro
 
-from arguments import chosen
 from rpo_jax import use_cpu_cores
 from rpo_jax.settings.spec import make_spec
 from study import run_study
@@ -12,14 +11,14 @@ from study import run_study
 TASKS = ("inverted_pendulum", "reacher", "hopper", "ant")
 
 
-def main(tasks: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
+def main(tasks: Annotated[tuple[str, ...], tyro.conf.Positional] = TASKS) -> None:
     """Trains on Brax, and writes `results/brax_fast.json`.
 
     Args:
-        tasks: names of tasks; all if none.
+        tasks: any of Brax.
     """
     use_cpu_cores()
-    specs = {task: make_spec(f"brax/{task}", "rpo", "fast", num_seeds=8) for task in chosen("task", tasks, TASKS)}
+    specs = {task: make_spec(f"brax/{task}", "rpo", "fast", num_seeds=8) for task in tasks}
     run_study("brax_fast", specs)
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import tyro
 
-from arguments import chosen
 from rpo_jax import use_cpu_cores
 from rpo_jax.settings.spec import make_spec
 from study import run_study
@@ -15,11 +14,11 @@ from study import run_study
 HEADS = ("normal", "laplace", "gumbel")
 
 
-def main(heads: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
+def main(heads: Annotated[tuple[str, ...], tyro.conf.Positional] = HEADS) -> None:
     """Trains on Pendulum, and writes `results/pendulum_paper.json`.
 
     Args:
-        heads: of the policy; all three if none.
+        heads: of the policy.
     """
     use_cpu_cores()
     specs = {
@@ -32,7 +31,7 @@ def main(heads: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
             time_limit=time_limit,
             total_timesteps=1_000_000,
         )
-        for head in chosen("head", heads, HEADS)
+        for head in heads
         for time_limit in ("terminate", "bootstrap")
         for variant in ("ppo", "rpo")
     }

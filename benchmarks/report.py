@@ -148,6 +148,8 @@ def _written(section: Section, content: Row) -> str:
             f"section {section.name}: the results contradict {str(falsified)!r}; change the sentence in "
             "benchmarks/pages/ to what they say now"
         ) from None
+    except KeyError as missing:
+        raise Falsified(f"section {section.name}: a sentence speaks of {missing}, which the results lack") from missing
     return f"{text}\n\n`{content['command']}`, on {content['machine']}."
 
 

@@ -65,29 +65,21 @@ def limits(work: Work) -> dict[str, Any]:
     agent, env = agent_of(work), rpo_jax.make_env(work.env)
     load = load_of(work, agent)
     shapes = {"own": (load.rows, HIDDEN), "large": (LARGE, LARGE)}
-    inputs = networks_and_observations(env, load.runs, work.num_steps, load.envs_of_a_run)
-    step = partial(stepping, env, load.envs, work.num_steps)
-    calls = {
-        "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),
-        "products": everywhere(partial(products_of_a_round, work), *inputs),
-        **{f"stepping, {n}": everywhere(*step(n)) for n in {1, load.blocks}},
-        "stepping by vmap": everywhere(*stepping_by_vmap(env, load.envs, work.num_steps)),
-        **{name: everywhere(chain_of_products, *factors(*shape)) for name, shape in shapes.items()},
-    }
-    seconds = seconds_in_turns(calls)
-    devices = jax.device_count()
+    seconds = seconds_in_turns(calls(work, agent, load, shapes))
+    steps_of_envs, devices = load.envs * work.num_steps, jax.device_count()
     flops = flops_per_step(work, env.observation_size, env.action_size)
-    steps = {n: devices * load.envs * work.num_steps / seconds[f"stepping, {n}"] for n in (1, load.blocks)}
-    by_vmap = devices * load.envs * work.num_steps / seconds["stepping by vmap"]
+    one_block, blocks, by_vmap = (
+        devices * steps_of_envs / seconds[f"stepping, {way}"] for way in (1, load.blocks, "by vmap")
+    )
     products = devices * load.runs * load.envs_of_a_run * work.num_steps / seconds["products"]
     return {
         "flops_per_step": flops,
         "blocks": load.blocks,
         "stepping_by_vmap": round(by_vmap),
-        "stepping_in_one_block": round(steps[1]),
-        "stepping_in_blocks": round(steps[load.blocks]),
+        "stepping_in_one_block": round(one_block),
+        "stepping_in_blocks": round(blocks),
         "products": round(products),
-        "limit": round(1 / (1 / max(by_vmap, *steps.values()) + 1 / products)),
+        "limit": round(1 / (1 / max(by_vmap, one_block, blocks) + 1 / products)),
         "training": round(work.timesteps / seconds["training"]),
         "rows": load.rows,
         "flops_per_second": {
@@ -113,6 +105,22 @@ class Load(NamedTuple):
     runs: int
     envs_of_a_run: int
     rows: int
+
+
+def calls(
+    work: Work, agent: rpo_jax.Agent, load: Load, shapes: dict[str, tuple[int, int]]
+) -> dict[str, Callable[[], Any]]:
+    """What is timed, by name."""
+    env = rpo_jax.make_env(work.env)
+    inputs = networks_and_observations(env, load.runs, work.num_steps, load.envs_of_a_run)
+    step = partial(stepping, env, load.envs, work.num_steps)
+    return {
+        "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),
+        "products": everywhere(partial(products_of_a_round, work), *inputs),
+        **{f"stepping, {n}": everywhere(*step(n)) for n in {1, load.blocks}},
+        "stepping, by vmap": everywhere(*stepping_by_vmap(env, load.envs, work.num_steps)),
+        **{name: everywhere(chain_of_products, *factors(*shape)) for name, shape in shapes.items()},
+    }
 
 
 def load_of(work: Work, agent: rpo_jax.Agent) -> Load:

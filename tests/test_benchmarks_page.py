@@ -23,6 +23,15 @@ def test_the_page_is_what_the_results_make() -> None:
     assert report.page(report.RESULTS) == (BENCHMARKS / "README.md").read_text()
 
 
+def test_the_readme_gives_its_ratios() -> None:
+    readme = " ".join((BENCHMARKS.parent / "README.md").read_text().split())
+    for name, digits in (("throughput", 1), ("throughput_gpu", 2)):
+        found = [run["libraries"] for run in json.loads((BENCHMARKS / "results" / f"{name}.json").read_text())["runs"]]
+        ratios = [of["rpo_jax"]["steps_per_second"] / of["Rejax"]["steps_per_second"] for of in found]
+        told = f"{min(ratios):.{digits}f} to {max(ratios):.{digits}f} times as fast as Rejax"
+        assert told in readme
+
+
 def labelled(runs: Runs, label: str) -> dict[str, Any]:
     return next(run for run in runs if run["label"] == label)
 

@@ -23,8 +23,8 @@ def render(runs: list[Row]) -> str:
     return section(
         "What survives?",
         paragraph(
-            f"{injected} faults at random moments, of which {'all' if survived == injected else survived} were "
-            "survived. Runs have 300 updates, and checkpoints every half second (by default every minute).",
+            f"{survived} of {injected} faults at random moments were survived, in runs of 300 updates with checkpoints "
+            "every half second (by default every minute).",
             "Survived means that the resumed run equals an undisturbed one bit for bit; a damaged file may be refused "
             "instead, by an error that says so. For NaN from a simulator it means that each costs one episode and is "
             "counted; for a learning rate of 1e6, that the other runs of the sweep are bit for bit what they are with "

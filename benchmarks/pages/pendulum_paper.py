@@ -48,8 +48,8 @@ def _normal(finals: dict[str, Sequence[float]]) -> list[str]:
             _is_solved(right_ppo) and _is_solved(right_rpo),
         ),
         claim(
-            f"Bootstrapping alone closes {recovered:.0%} of PPO's gap to RPO, so the published difference is mostly "
-            "due to the treatment of time limits, not to the method.",
+            f"Bootstrapping alone closes {recovered:.0%} of PPO's gap to RPO, so most of that gap is due to the "
+            "treatment of time limits, not to the method.",
             recovered > 0.5,
         ),
     ]
@@ -69,7 +69,7 @@ def _other_heads(finals: dict[str, Sequence[float]], runs: dict[str, Row]) -> li
             not _is_solved(ppo) and not _is_solved(rpo),
         ),
         claim(
-            f"There the means of the methods differ by {apart}, which is within chance.",
+            f"There RPO's mean less PPO's is {apart} (standard error), which is within chance.",
             abs(apart.z) < 2,
         ),
         claim(

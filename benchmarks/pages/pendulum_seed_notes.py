@@ -32,7 +32,7 @@ def render(runs: list[Row]) -> str:
             "RPO perturbs both during the rollout and during the update. The notes divide the observations of the "
             "policy network by [1, 1, 8], but not those of the value network.",
             claim(
-                f"The means of the methods differ by {' and '.join(map(str, apart))}, which is within chance.",
+                f"RPO's mean less PPO's is {' and '.join(map(str, apart))} (standard errors), which is within chance.",
                 all(abs(one.z) < 2 for one in apart),
             ),
         ),
