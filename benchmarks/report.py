@@ -19,6 +19,7 @@ from pages import (
     first_run,
     gpu_flags,
     gpu_kernels,
+    header,
     known_faults,
     pendulum_paper,
     pendulum_seed_notes,
@@ -33,7 +34,6 @@ from pages import (
     throughput,
 )
 from pages.findings import Falsified
-from pages.markdown import enumeration, paragraph
 from recording import RESULTS, Row
 
 
@@ -104,40 +104,12 @@ def page(results: Path) -> str:
     """
     contents = {section: content for section in SECTIONS if (content := _content(results, section))}
     machines = [content["machine"] for section, content in contents.items() if section.name not in OF_VERSIONS]
-    return "\n\n".join([header(machines), *(_written(*item) for item in contents.items())]) + "\n"
+    return "\n\n".join([header.render(machines), *(_written(*item) for item in contents.items())]) + "\n"
 
 
 def _content(results: Path, section: Section) -> Row | None:
     path = results / f"{section.name}.json"
     return json.loads(path.read_text()) if path.exists() else None
-
-
-def header(machines: list[str]) -> str:
-    """The beginning of the page.
-
-    Args:
-        machines: what the sections were measured on.
-    """
-    old = [release for release in known_faults.excluded_releases() if any(f"jax {release}" in x for x in machines)]
-    return "\n\n".join(
-        [
-            "# Benchmarks",
-            paragraph(
-                "Each script asks one question and leaves its answer in `results/`; an interrupted study continues "
-                "with the same command. This page is written by `python benchmarks/report.py`, which computes what it "
-                "says from those results, and fails where they contradict a sentence.",
-                "Returns are means over the last 5% of updates, of episodes played with the sampled action during "
-                "training, unless said otherwise. The studies of learning shared the machine with each other and with "
-                "other work, so "
-                'their times are upper bounds; "How long does a new user wait?" and "What does a sweep cost?" ran '
-                "alone.",
-                f"Sections that name jax {enumeration(old)} were measured with a version that `pyproject.toml` "
-                "excludes now."
-                if old
-                else "",
-            ),
-        ]
-    )
 
 
 def _written(section: Section, content: Row) -> str:

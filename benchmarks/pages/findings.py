@@ -32,10 +32,9 @@ class Difference(NamedTuple):
     mean: float
     error: float
 
-    @property
-    def z(self) -> float:
-        """Standard errors that it is from 0."""
-        return self.mean / self.error
+    def within(self, errors: float) -> bool:
+        """Whether it is at most so many standard errors from 0."""
+        return abs(self.mean) <= errors * self.error
 
     def __str__(self) -> str:
         return f"{self.mean:+.0f} +- {self.error:.0f}"

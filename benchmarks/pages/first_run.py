@@ -12,8 +12,7 @@ def render(runs: list[Row]) -> str:
         "How long does a new user wait?",
         paragraph(
             f"Bare `rpo-jax train`: RPO, {seeds}, Pendulum-v1, preset `fast`. The first run starts with an empty cache "
-            "of",
-            "compiled programs.",
+            "of compiled programs.",
         ),
         table(header, map(_row, runs)),
     )

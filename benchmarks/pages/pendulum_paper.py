@@ -70,7 +70,7 @@ def _other_heads(finals: dict[str, Sequence[float]], runs: dict[str, Row]) -> li
         ),
         claim(
             f"There RPO's mean less PPO's is {apart} (standard error), which is within chance.",
-            abs(apart.z) < 2,
+            apart.within(2),
         ),
         claim(
             f"The entropy of RPO rises there, from {rpo_first:.2f} to {rpo_last:.2f}; that of PPO falls, from "

@@ -33,7 +33,7 @@ def render(runs: list[Row]) -> str:
             "policy network by [1, 1, 8], but not those of the value network.",
             claim(
                 f"RPO's mean less PPO's is {' and '.join(map(str, apart))} (standard errors), which is within chance.",
-                all(abs(one.z) < 2 for one in apart),
+                all(one.within(2) for one in apart),
             ),
         ),
         table(header, [_row(run, setting) for run in runs for setting in range(len(run["settings_labels"]))]),

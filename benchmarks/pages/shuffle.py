@@ -25,7 +25,7 @@ def render(runs: list[Row]) -> str:
             claim("The latter is faster on every task.", faster),
             "Preset `fast` with either, RPO. The difference of the mean returns is given with its standard error over "
             "seeds.",
-            claim("It is nowhere larger than twice that.", all(abs(one.z) < 2 for one in apart.values())),
+            claim("It is nowhere larger than twice that.", all(one.within(2) for one in apart.values())),
         ),
         table(header, rows),
     )
