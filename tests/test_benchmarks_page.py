@@ -1,12 +1,16 @@
 """The page of benchmarks says what its results say."""
 
+import functools
+import importlib
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 Runs = list[dict[str, Any]]
@@ -111,3 +115,17 @@ def test_pictures_are_drawn_from_the_results() -> None:
         if section.draw and path.exists():
             assert section.draw(json.loads(path.read_text())["runs"]).axes
             assert path.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize("path", sorted((BENCHMARKS / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_recorded_commands_are_understood(path: Path) -> None:
+    for command in json.loads(path.read_text())["command"].split(" && "):
+        words = shlex.split(command)
+        script, *arguments = words[words.index("python") + 1 :]
+        main = importlib.import_module(Path(script).stem).main
+
+        @functools.wraps(main)
+        def parsed(*_: Any, **__: Any) -> str:
+            return "parsed"
+
+        assert tyro.cli(parsed, args=arguments) == "parsed"

@@ -18,6 +18,8 @@ def render(machines: list[str]) -> str:
         "Returns are means over the last 5% of updates, of episodes played with the sampled action during training, "
         "unless said otherwise. The studies of learning shared the machine with each other and with other work, so "
         'their times are upper bounds; "How long does a new user wait?" and "What does a sweep cost?" ran alone.',
-        f"Sections that name jax {enumeration(old)} were measured with a version that is excluded now." if old else "",
+        f"Sections that name jax {enumeration(old)} were measured with a version that `pyproject.toml` excludes now."
+        if old
+        else "",
     )
     return f"# Benchmarks\n\n{text}"
