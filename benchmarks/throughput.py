@@ -42,14 +42,13 @@ def main(
     if runs < 1:
         sys.exit(f"--runs {runs} is out of range: it must be 1 or more")
     table, name_of_results = (GPU_WORKS, "throughput_gpu") if gpu else (WORKS, "throughput")
-    given = given_pythons(python)
+    given, failures = given_pythons(python), []
     chosen("library", tuple(given), LIBRARIES)
-    failures: list[str] = []
-    names = chosen("library", libraries, LIBRARIES)
-    pythons = attempt(names, partial(python_of, given=given), failures)
-    for name in chosen("work", works, table):
+    names, libraries = chosen("work", works, table), chosen("library", libraries, LIBRARIES)
+    pythons = attempt(libraries, partial(python_of, given=given), failures)
+    for name in names:
         work = table[name] if updates is None else dataclasses.replace(table[name], updates=updates)
-        jobs = [Job(name, library) for library in names if LIBRARIES[library].can(work)]
+        jobs = [Job(name, library) for library in libraries if LIBRARIES[library].can(work)]
         times = measure(jobs, {name: work}, pythons, runs=runs, gpu=gpu, failures=failures)
         found = {job.library: result for job, result in times.items()}
         if found and updates is None and _known_libraries(name_of_results, name) <= set(found):
