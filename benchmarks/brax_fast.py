@@ -1,12 +1,26 @@
-"""Does preset `fast` learn on Brax? Tasks named on the command line, or all four; backend `spring`, 8 seeds, RPO."""
+"""Does preset `fast` learn on Brax? Backend `spring`, 8 seeds, RPO."""
 
-import sys
+from typing import Annotated
 
+import tyro
+
+from rpo_jax import use_cpu_cores
 from rpo_jax.settings.spec import make_spec
 from study import run_study
 
-TASKS = sys.argv[1:] or ("inverted_pendulum", "reacher", "hopper", "ant")
-SPECS = {task: make_spec(f"brax/{task}", "rpo", "fast", num_seeds=8) for task in TASKS}
+TASKS = ("inverted_pendulum", "reacher", "hopper", "ant")
+
+
+def main(tasks: Annotated[tuple[str, ...], tyro.conf.Positional] = TASKS) -> None:
+    """Trains on Brax, and writes `results/brax_fast.json`.
+
+    Args:
+        tasks: any of Brax.
+    """
+    use_cpu_cores()
+    specs = {task: make_spec(f"brax/{task}", "rpo", "fast", num_seeds=8) for task in tasks}
+    run_study("brax_fast", specs)
+
 
 if __name__ == "__main__":
-    run_study("brax_fast", SPECS)
+    tyro.cli(main)

@@ -5,11 +5,14 @@ import sys
 import time
 from importlib.metadata import version
 
-from study import command, machine, records, users_environment, write
+import tyro
+
+from processes import users_environment
+from recording import add
 
 
 def main() -> None:
-    """Adds to `results/check.json`."""
+    """Runs the command, and adds what it says to `results/check.json`."""
     began = time.perf_counter()
     program = [sys.executable, "-m", "rpo_jax", "check"]
     done = subprocess.run(program, env=users_environment(), capture_output=True, text=True)
@@ -20,9 +23,8 @@ def main() -> None:
         "output": done.stdout.splitlines(),
     }
     print(done.stdout, row["seconds"])
-    others = [known for known in records("check") if known["jaxlib"] != row["jaxlib"]]
-    write("check", [*others, {**row, "command": command(), "machine": machine()}])
+    add("check", row, "jaxlib")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

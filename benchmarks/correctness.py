@@ -6,8 +6,6 @@ one row. What is recorded for the jaxlib in use is not run again.
 """
 
 import json
-import signal
-import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -16,9 +14,10 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from processes import Broken, last_line
+from recording import add, device_kind, records
 from rpo_jax.envs import SUITES
 from rpo_jax.envs.suites import brax
-from study import command, device_kind, machine, records, users_environment, write
 
 NUM_STEPS = 100
 TIME_OUT = 1200.0  # seconds
@@ -39,23 +38,24 @@ def main(
     suites: Annotated[tuple[str, ...], tyro.conf.Positional] = ("gymnax", "brax", "playground"),
     *,
     num_envs: tuple[int, ...] = (128, 1024),
-    backends: Annotated[tuple[str, ...], tyro.conf.arg(help="of Brax")] = brax.BACKENDS,
+    backends: tuple[str, ...] = brax.BACKENDS,
 ) -> None:
-    """Writes `results/correctness.json`."""
+    """Compares every environment with and without fused kernels, and writes `results/correctness.json`.
+
+    Args:
+        suites: whose environments are compared.
+        num_envs: numbers of environments in one call.
+        backends: of Brax.
+    """
     for size in num_envs:
         for env, backend in _environments(suites, backends):
-            place = {
-                "env": env,
-                "backend": backend,
-                "num_envs": size,
-                "jaxlib": version("jaxlib"),
-                "device": device_kind(),
-            }
+            place = {"env": env, "backend": backend, "num_envs": size, "jaxlib": version("jaxlib")}
+            place["device"] = device_kind()
             if any(place.items() <= row.items() for row in records("correctness")):
                 continue
-            row = {**place, **_measured(env, backend, size), "command": command(), "machine": machine()}
+            row = place | _measured(env, backend, size)
             Console(stderr=True).print(row)
-            write("correctness", [*records("correctness"), row])
+            add("correctness", row, *place)
 
 
 def _environments(suites: tuple[str, ...], backends: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -69,18 +69,12 @@ def _environments(suites: tuple[str, ...], backends: tuple[str, ...]) -> list[tu
 
 
 def _measured(env: str, backend: str, num_envs: int) -> dict[str, Any]:
-    program = [sys.executable, "-c", PROGRAM, env, backend, str(num_envs)]
     began = time.perf_counter()
     try:
-        done = subprocess.run(program, env=users_environment(), capture_output=True, text=True, timeout=TIME_OUT)
-    except subprocess.TimeoutExpired:
-        return {"outcome": "hangs"}
-    seconds = round(time.perf_counter() - began, 1)
-    if done.returncode < 0:
-        return {"outcome": f"crashes: {signal.Signals(-done.returncode).name}", "seconds": seconds}
-    if done.returncode:
-        return {"outcome": f"fails: {done.stderr.strip().splitlines()[-1]}", "seconds": seconds}
-    return {**json.loads(done.stdout.splitlines()[-1]), "seconds": seconds}
+        found = json.loads(last_line(sys.executable, PROGRAM, env, backend, str(num_envs), seconds=TIME_OUT))
+    except Broken as broken:
+        found = {"outcome": str(broken)}
+    return {**found, "seconds": round(time.perf_counter() - began, 1)}
 
 
 if __name__ == "__main__":

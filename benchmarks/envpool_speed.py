@@ -5,20 +5,19 @@ normalisations; it includes the opening of its pools. They take turns; medians o
 """
 
 import dataclasses
-import json
 import statistics
-import sys
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import envpool
 import numpy as np
+import tyro
 from rich.console import Console
 
 import rpo_jax
+from arguments import chosen
+from recording import add
 from rpo_jax.settings.presets import PAPER, override
-from study import RESULTS, command, machine, write
-from throughput import check_known
 
 TURNS = 3
 
@@ -43,15 +42,17 @@ WORKS = {
 }
 
 
-def main() -> None:
-    """Measures the works named on the command line, or all, and writes each into `results/envpool_speed.json`."""
-    check_known("work", sys.argv[1:], WORKS)
-    path = RESULTS / "envpool_speed.json"
-    runs = {run["work"]: run for run in json.loads(path.read_text())["runs"]} if path.exists() else {}
-    for name in sys.argv[1:] or WORKS:
-        runs[name] = {"work": name, "command": command(), "machine": machine(), **measure(WORKS[name])}
-        Console(stderr=True).print(runs[name])
-        write(path.stem, list(runs.values()))
+def main(works: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
+    """Times training through EnvPool, and writes `results/envpool_speed.json`.
+
+    Args:
+        works: such as 'HopperHop-v1, 8 x 16'; all if none.
+    """
+    rpo_jax.use_cpu_cores()
+    for name in chosen("work", works, WORKS):
+        row = {"work": name, **measure(WORKS[name])}
+        Console(stderr=True).print(row)
+        add("envpool_speed", row, "work")
 
 
 def measure(work: Work) -> dict[str, Any]:
@@ -94,5 +95,4 @@ def alone(task: str, num_envs: int, seconds: float = 3.0) -> float:
 
 
 if __name__ == "__main__":
-    rpo_jax.use_cpu_cores()
-    main()
+    tyro.cli(main)

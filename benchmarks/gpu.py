@@ -11,27 +11,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Literal, get_args
 
 import tyro
 
-import throughput
-from study import machine, records, write
-from throughput import (
-    GPU_WORKS,
-    LIBRARIES,
-    Job,
-    Work,
-    check_known,
-    command_without,
-    console,
-    environment,
-    given,
-    measure,
-    python_of,
-)
+from arguments import chosen
+from libraries import LIBRARIES, given_pythons, python_of
+from recording import Row, add, command
+from workers import Job, console, environment, measure
+from works import GPU_WORKS, Work
 
 Part = Literal["speed", "flags", "kernels", "same"]
 LOOPS = "--xla_gpu_enable_command_buffer=+WHILE"
@@ -44,145 +35,102 @@ FLAGS = {
     "no command buffers": "--xla_gpu_enable_command_buffer=",
     "no Triton products": "--xla_gpu_enable_triton_gemm=false",
 }
-SAME = """
-import json, sys, time
-import jax, numpy as np, rpo_jax
-sys.path.insert(0, "benchmarks")
-from roofline import agent_of
-from throughput import Work
-work = Work(**json.loads(sys.argv[1]))
-agent = agent_of(work)
-def train(first, count):
-    began = time.perf_counter()
-    result = jax.block_until_ready(rpo_jax.sweep(agent, rpo_jax.grid(), rpo_jax.seeds(first, count)))
-    return jax.tree.map(np.asarray, result[1]), time.perf_counter() - began
-def differ(a, b):
-    return float(np.nanmax([np.nanmax(np.abs(a[k] - b[k]) / (1 + np.abs(b[k]))) for k in ("policy_loss", "entropy")]))
-one, _ = train(0, 1)
-again, seconds = train(0, 1)
-two, _ = train(0, 2)
-first = {name: x[:, :1] for name, x in two.items()}
-print(json.dumps({"twice": differ(one, again), "among_others": differ(first, one), "seconds": seconds}))
-"""
-KERNELS = """
-import json, sys, tempfile, pathlib, collections
-import jax, rpo_jax
-sys.path.insert(0, "benchmarks")
-from roofline import agent_of
-from throughput import Work
-work = Work(**json.loads(sys.argv[1]))
-agent, keys = agent_of(work), rpo_jax.seeds(0, work.seeds)
-train = lambda: jax.block_until_ready(rpo_jax.sweep(agent, rpo_jax.grid(), keys))
-train()
-with tempfile.TemporaryDirectory() as folder:
-    with jax.profiler.trace(folder):
-        train()
-    data = jax.profiler.ProfileData.from_file(str(next(pathlib.Path(folder).rglob("*.xplane.pb"))))
-kinds, spans = collections.defaultdict(list), []
-for plane in data.planes:
-    if not plane.name.startswith("/device:GPU"):
-        continue
-    for line in plane.lines:
-        if not line.name.startswith("Stream"):
-            continue
-        for event in line.events:
-            size = next((str(value) for key, value in event.stats if key == "memcpy_details"), "")
-            kinds[f"{event.name} {size}".strip()].append(event.duration_ns)
-            spans.append((event.start_ns, event.start_ns + event.duration_ns))
-rows = sorted(((sum(x), len(x), name) for name, x in kinds.items()), reverse=True)
-begin, end = min(a for a, _ in spans), max(b for _, b in spans)
-print(json.dumps({
-    "launches": len(spans), "busy_seconds": sum(b - a for a, b in spans) / 1e9, "seconds": (end - begin) / 1e9,
-    "kernels": [{"name": name, "count": count, "microseconds": total / 1e3} for total, count, name in rows[:60]],
-}))
-"""
+PROGRAM = Path(__file__).parent / "gpu_program.py"
+Measure = Callable[[list[Job], dict[str, Work]], dict[Job, Row]]
+Found = Iterator[tuple[str, Row, tuple[str, ...]]]  # a row, the results it belongs to, and the fields that name it
 
 
-@dataclasses.dataclass
-class Options(throughput.Options):
-    """What to measure."""
+def main(
+    parts: Annotated[tuple[Part, ...], tyro.conf.Positional] = get_args(Part),
+    *,
+    works: tuple[str, ...] = (),
+    libraries: tuple[str, ...] = ("rpo_jax", "Rejax"),
+    flags: tuple[str, ...] = (),
+    runs: int = 3,
+    python: tuple[str, ...] = (),
+    gpu: bool = True,
+) -> None:
+    """Writes `results/throughput_gpu.json` and `results/gpu_PART.json`, after every group of works.
 
-    parts: Annotated[tuple[Part, ...], tyro.conf.Positional] = get_args(Part)
-    libraries: tuple[str, ...] = ("rpo_jax", "Rejax")
-    flags: tuple[str, ...] = tuple(FLAGS)
-    runs: int = 3
-    gpu: Annotated[bool, tyro.conf.arg(help="or small works on a CPU, of which nothing is kept")] = True
-
-
-def main(options: Options) -> None:
-    """Writes `results/throughput_gpu.json` and `results/gpu_PART.json`, after every group of works."""
+    Args:
+        parts: what is measured.
+        works: names of works; all if none.
+        libraries: names of libraries.
+        flags: names of sets of flags; all if none.
+        runs: calls of each, of which the median counts.
+        python: LIBRARY=PATH of a Python that has the library installed.
+        gpu: or small works on a CPU, of which nothing is kept.
+    """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # this process asks for the GPU's name
-    check_known("work", options.works, GPU_WORKS)
-    names = options.works or tuple(GPU_WORKS)
-    works = {name: GPU_WORKS[name] if options.gpu else _tiny(GPU_WORKS[name]) for name in names}
-    for part in options.parts:
-        {"speed": speed, "flags": flags, "kernels": kernels, "same": same}[part](works, options)
+    given, libraries = given_pythons(python), chosen("library", libraries, LIBRARIES)
+    table = {name: _sized(GPU_WORKS[name], gpu) for name in chosen("work", works, GPU_WORKS)}
+    names_of_flags = chosen("set of flags", flags, FLAGS)
+
+    def take_turns(jobs: list[Job], works: dict[str, Work]) -> dict[Job, Row]:
+        pythons = {library: python_of(library, given) for library in {job.library for job in jobs}}
+        return measure(jobs, works, pythons, runs=runs, gpu=gpu, failures=[], at_once=len(jobs))
+
+    rows: dict[Part, Callable[[], Found]] = {
+        "speed": lambda: speed(table, libraries, take_turns),
+        "flags": lambda: with_flags(table, names_of_flags, take_turns),
+        "kernels": lambda: kernels(table, gpu),
+        "same": lambda: same(table, gpu),
+    }
+    for part in parts:
+        for name, row, key in rows[part]():
+            console.print({field: value for field, value in row.items() if field != "kernels"})
+            if gpu:
+                add(name, {**row, "command": command(given.values())}, *key)
 
 
-def _tiny(work: Work) -> Work:
-    return dataclasses.replace(work, seeds=min(work.seeds, 2), num_envs=16, updates=2)
+def _sized(work: Work, gpu: bool) -> Work:
+    return work if gpu else dataclasses.replace(work, seeds=min(work.seeds, 2), num_envs=16, updates=2)
 
 
-def speed(works: dict[str, Work], options: Options) -> None:
+def speed(works: dict[str, Work], libraries: Iterable[str], take_turns: Measure) -> Found:
     """Libraries in turns, works of as many seeds at once."""
     for seeds in dict.fromkeys(work.seeds for work in works.values()):
         group = {name: work for name, work in works.items() if work.seeds == seeds}
-        jobs = [Job(name, lib) for name, work in group.items() for lib in options.libraries if LIBRARIES[lib].can(work)]
-        found = measure(jobs, group, pythons_of(jobs, options), options, [], at_once=len(jobs))
+        jobs = [Job(name, library) for name in group for library in libraries if LIBRARIES[library].can(group[name])]
+        found = take_turns(jobs, group)
         for name, work in group.items():
-            libraries = {job.library: result for job, result in found.items() if job.work == name}
-            row = {"work": name, **dataclasses.asdict(work), "libraries": libraries}
-            keep("throughput_gpu", [row], ("work",), options)
+            of_work = {job.library: result for job, result in found.items() if job.work == name}
+            yield "throughput_gpu", {"work": name, **dataclasses.asdict(work), "libraries": of_work}, ("work",)
 
 
-def flags(works: dict[str, Work], options: Options) -> None:
+def with_flags(works: dict[str, Work], names: Iterable[str], take_turns: Measure) -> Found:
     """Ours with each set of flags in turns, one work after another."""
     for name, work in works.items():
-        jobs = [Job(name, "rpo_jax", FLAGS[key]) for key in options.flags]
-        found = measure(jobs, {name: work}, pythons_of(jobs, options), options, [], at_once=len(jobs))
-        rows = [{"work": name, "flags": job.flags, **result} for job, result in found.items()]
-        keep("gpu_flags", rows, ("work", "flags"), options)
+        found = take_turns([Job(name, "rpo_jax", FLAGS[key]) for key in names], {name: work})
+        for job, result in found.items():
+            yield "gpu_flags", {"work": name, "flags": job.flags, **result}, ("work", "flags")
 
 
-def kernels(works: dict[str, Work], options: Options) -> None:
+def kernels(works: dict[str, Work], gpu: bool) -> Found:
     """What a call of two rounds launches; all compile at once."""
+    short = [dataclasses.replace(work, updates=2) for work in works.values()]
     with ThreadPoolExecutor(len(works)) as pool:
-        found = pool.map(lambda work: run_program(KERNELS, dataclasses.replace(work, updates=2)), works.values())
-    rows = [{"work": name, "rounds": 2, **row} for name, row in zip(works, found, strict=True)]
-    keep("gpu_kernels", rows, ("work",), options)
+        found = pool.map(lambda work: run_program("kernels", work, gpu), short)
+    for name, row in zip(works, found, strict=True):
+        yield "gpu_kernels", {"work": name, "rounds": 2, **row}, ("work",)
 
 
-def same(works: dict[str, Work], options: Options) -> None:
+def same(works: dict[str, Work], gpu: bool) -> Found:
     """One seed twice, and beside another, with XLA's deterministic operations and without."""
     for name, work in works.items():
         for flag in ("", "--xla_gpu_deterministic_ops=true"):
-            found = run_program(SAME, work, flag)
-            keep("gpu_same", [{"work": name, "flags": flag, **found}], ("work", "flags"), options)
+            row = run_program("same", work, gpu, flag)
+            yield "gpu_same", {"work": name, "flags": flag, **row}, ("work", "flags")
 
 
-def pythons_of(jobs: Iterable[Job], options: Options) -> dict[str, str]:
-    """The Pythons of the libraries that are measured."""
-    return {library: python_of(library, given(options)) for library in {job.library for job in jobs}}
-
-
-def run_program(program: str, work: Work, flags: str = "") -> dict[str, Any]:
-    """What a program of its own prints of a work, or how it failed."""
-    arguments = [sys.executable, "-c", program, json.dumps(dataclasses.asdict(work))]
-    done = subprocess.run(arguments, env=environment(True, flags), capture_output=True, text=True)
+def run_program(part: str, work: Work, gpu: bool, flags: str = "") -> Row:
+    """What `gpu_program.py` prints of a work, or how it failed."""
+    arguments = [sys.executable, str(PROGRAM), part, json.dumps(dataclasses.asdict(work))]
+    done = subprocess.run(arguments, env=environment(gpu, flags), capture_output=True, text=True)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1][:300]}
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def keep(name: str, rows: Iterable[dict[str, Any]], key: tuple[str, ...], options: Options) -> None:
-    """Adds rows to `results/NAME.json`, in place of those of the same key."""
-    for row in rows:
-        console.print({field: value for field, value in row.items() if field != "kernels"})
-        if options.gpu:
-            new = {**row, "command": command_without(given(options).values()), "machine": machine()}
-            others = [old for old in records(name) if any(old.get(part) != row[part] for part in key)]
-            write(name, [*others, new])
-
-
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    tyro.cli(main)

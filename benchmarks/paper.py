@@ -4,7 +4,6 @@
 holds of it. Ctrl-C or SIGTERM stops it within seconds; the same command goes on.
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -12,11 +11,11 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from rich.console import Console
 
-from rpo_jax import Checkpoints, fit, seeds
-from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.summary import told
+from arguments import chosen
+from recording import add, records
+from rpo_jax import Checkpoints, use_cpu_cores
 from rpo_jax.settings.spec import make_spec
-from study import command, machine, record, records, write
+from study import record, train
 
 CHECKPOINTS = Path(__file__).parent.parent / "runs" / "paper"
 ALPHAS = [0.0, 0.5]  # PPO is RPO with alpha 0
@@ -73,12 +72,18 @@ EXPERIMENTS = {"ppo-vs-rpo": ppo_vs_rpo}
 
 
 def main(
-    experiments: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(EXPERIMENTS),
+    experiments: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     *,
-    only_next: Annotated[bool, tyro.conf.arg(name="next", help="do only the next part")] = False,
+    only_next: Annotated[bool, tyro.conf.arg(name="next")] = False,
 ) -> None:
-    """Does the parts of these experiments that `results/paper-*.json` do not hold yet."""
-    for experiment in experiments:
+    """Does the parts of experiments that `results/paper-*.json` do not hold yet.
+
+    Args:
+        experiments: names of experiments; all if none.
+        only_next: do only the next part.
+    """
+    use_cpu_cores()
+    for experiment in chosen("experiment", experiments, EXPERIMENTS):
         for part in EXPERIMENTS[experiment]():
             if part.label not in {run["label"] for run in records(f"paper-{experiment}")}:
                 do(part)
@@ -88,19 +93,11 @@ def main(
 
 def do(part: Part) -> None:
     """Trains a part, from its checkpoint if there is one, and records it."""
-    spec, console = make_spec(**part.settings), Console(stderr=True)
-    console.print(f"{part.experiment}: {part.label}")
+    Console(stderr=True).print(f"{part.experiment}: {part.label}")
+    spec = make_spec(**part.settings)
     checkpoints = Checkpoints(CHECKPOINTS / part.experiment / part.label.replace("/", "-").replace(" ", ""))
-    with ProgressBar(console, spec).show() as bar:
-        keys = seeds(spec.seeds[0], len(spec.seeds))
-        result = fit(spec.agent(), spec.hyperparams, keys, bar, checkpoints=checkpoints)
-    if result.failure:
-        sys.exit(f"an environment failed: {told(spec, result.failure)}")
-    if result.interrupted:
-        sys.exit("interrupted; the same command goes on")
-    row = {"command": command(), "machine": machine(), **record(part.label, spec, result)}
-    name = f"paper-{part.experiment}"
-    write(name, [*records(name), row])
+    result = train(spec, checkpoints, hint="the same command goes on")
+    add(f"paper-{part.experiment}", record(part.label, spec, result), "label")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,26 @@ divide the observations of the policy network by constants, but not those of the
 both.
 """
 
+import tyro
+
+from rpo_jax import use_cpu_cores
 from rpo_jax.settings.spec import make_spec
 from study import run_study
 
-SPECS = {
-    label: make_spec(
-        "gymnax/Pendulum-v1", "rpo", "seed-notes", num_seeds=10, rpo_alpha=[0.0, 0.3], value_observation_scale=scale
-    )
-    for label, scale in {"undivided, as in the notes": (), "divided too": (1.0, 1.0, 8.0)}.items()
-}
+SCALES = {"undivided, as in the notes": (), "divided too": (1.0, 1.0, 8.0)}  # of the value network's observations
+
+
+def main() -> None:
+    """Trains by the seed notes, and writes `results/pendulum_seed_notes.json`."""
+    use_cpu_cores()
+    specs = {
+        label: make_spec(
+            "gymnax/Pendulum-v1", "rpo", "seed-notes", num_seeds=10, rpo_alpha=[0.0, 0.3], value_observation_scale=scale
+        )
+        for label, scale in SCALES.items()
+    }
+    run_study("pendulum_seed_notes", specs)
+
 
 if __name__ == "__main__":
-    run_study("pendulum_seed_notes", SPECS)
+    tyro.cli(main)

@@ -8,7 +8,6 @@ What XLA saves by compiling stages together, and what it spends, is in the whole
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated, Any, Literal, get_args
@@ -18,15 +17,16 @@ import tyro
 from rich.console import Console
 
 import rpo_jax
-from roofline import agent_of, compiled, seconds_in_turns, stepping
+from recording import origin, records, write
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.rpo import estimate_advantages, init, train_iteration
 from rpo_jax.algorithm.update import update_policy
 from rpo_jax.execution.devices import spread_runs
 from rpo_jax.execution.memory import needed_bytes, usable_bytes
 from rpo_jax.execution.sweep import as_runs, compile_sweep
-from study import RESULTS, command, machine, write
-from throughput import GPU_WORKS, PENDULUM, WORKS, Work
+from stepping import stepping
+from timing import compiled, seconds_in_turns
+from works import GPU_WORKS, PENDULUM, WORKS, Work, agent_of
 
 MOST_UPDATES = 500  # where rounds are small, this many take a second
 
@@ -55,45 +55,47 @@ GPU = Sizes(most_envs=20, most_seeds=10, envs=4096, steps=30_000_000, works=GPU_
 Part = Literal["environments", "seeds", "stages"]
 
 
-@dataclasses.dataclass
-class Options:
-    """What to measure."""
+def main(
+    parts: Annotated[tuple[Part, ...], tyro.conf.Positional] = get_args(Part),
+    *,
+    env: str = PENDULUM,
+    gpu: bool = False,
+    tiny: bool = False,
+) -> None:
+    """Measures speed and memory, and writes `results/scaling.json` after every point; other parts in it stay.
 
-    parts: Annotated[tuple[Part, ...], tyro.conf.Positional] = get_args(Part)
-    env: str = PENDULUM
-    gpu: Annotated[bool, tyro.conf.arg(help="the sizes for a GPU, on the default device")] = False
-    tiny: Annotated[bool, tyro.conf.arg(help="two points of each part, to try the script out; writes nothing")] = False
-
-
-def main(options: Options) -> None:
-    """Writes `results/scaling.json` (with --gpu: `scaling_gpu.json`) after every point; other parts in it stay."""
-    sizes = GPU if options.gpu else CPU
-    if options.tiny:
+    Args:
+        parts: what is measured.
+        env: what is trained where environments or seeds grow.
+        gpu: the sizes for a GPU, on the default device; writes `results/scaling_gpu.json`.
+        tiny: two points of each part, to try the script out; writes nothing.
+    """
+    rpo_jax.use_cpu_cores()
+    sizes = GPU if gpu else CPU
+    if tiny:
         sizes = dataclasses.replace(sizes, most_envs=5, most_seeds=1, steps=1)
-    path = RESULTS / f"scaling{'_gpu' if options.gpu else ''}.json"
-    known = json.loads(path.read_text())["runs"] if path.exists() else []
-    runs = [run for run in known if run["part"] not in options.parts or run.get("env") not in (options.env, None)]
-    for run in measure(sizes, options):
-        runs.append(run | {"command": command(), "machine": machine()})
-        Console(stderr=True).print(run)
-        if not options.tiny:
-            write(path.stem, runs)
+    name = f"scaling{'_gpu' if gpu else ''}"
+    for part in parts:
+        others = [row for row in records(name) if row["part"] != part or row.get("env") not in (env, None)]
+        for row in measure(part, env, sizes):
+            Console(stderr=True).print(row)
+            others.append(row | origin())
+            if not tiny:
+                write(name, others)
 
 
-def measure(sizes: Sizes, options: Options) -> Iterator[dict[str, Any]]:
-    """The records of all parts that were asked for."""
-    if "environments" in options.parts:
-        yield from until_memory_ends(
-            {"part": "environments", "env": options.env}, [(2**n, 1) for n in range(4, sizes.most_envs + 1)], sizes
-        )
-    if "seeds" in options.parts:
-        yield from until_memory_ends(
-            {"part": "seeds", "env": options.env}, [(sizes.envs, 2**n) for n in range(sizes.most_seeds + 1)], sizes
-        )
-    if "stages" in options.parts:
+def measure(part: Part, env: str, sizes: Sizes) -> Iterator[dict[str, Any]]:
+    """The records of a part."""
+    if part == "stages":
         for name, work in sizes.works.items():
             if work.seeds == 1 and work.env in (PENDULUM, "brax/hopper"):
-                yield {"part": "stages", "work": name, **stages(work)}
+                yield {"part": part, "work": name, **stages(work)}
+        return
+    points = {
+        "environments": [(2**n, 1) for n in range(4, sizes.most_envs + 1)],
+        "seeds": [(sizes.envs, 2**n) for n in range(sizes.most_seeds + 1)],
+    }
+    yield from until_memory_ends({"part": part, "env": env}, points[part], sizes)
 
 
 def until_memory_ends(labels: dict[str, str], points: list[tuple[int, int]], sizes: Sizes) -> Iterator[dict[str, Any]]:
@@ -159,4 +161,4 @@ def stages(work: Work) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    tyro.cli(main)

@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import tyro
 from rich.console import Console
 
-from rpo_jax import fit, seeds, sweep
+from recording import origin, write
+from rpo_jax import fit, seeds, sweep, use_cpu_cores
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.settings.spec import make_spec
-from study import save
 
 TURNS = 3
 TIMESTEPS = 10_240_000  # of each seed
 
 
 def main() -> None:
-    """Measures, and writes `results/segments.json`."""
+    """Times `fit` beside `sweep`, and writes `results/segments.json`."""
+    use_cpu_cores()
     spec = make_spec("gymnax/Pendulum-v1", total_timesteps=TIMESTEPS)
     agent, keys = spec.agent(), seeds(0, len(spec.seeds))
     jax.block_until_ready(sweep(agent, spec.hyperparams, keys))  # compiles
@@ -37,8 +39,9 @@ def main() -> None:
         rows.append({"sweep": plain, "fit": result.train_seconds, "checkpoints": result.checkpoint_seconds})
         Console(stderr=True).print(rows[-1])
     medians = {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
-    save("segments", [{"env": spec.env, "seeds": len(spec.seeds), "timesteps": TIMESTEPS, **medians}])
+    row = {"env": spec.env, "seeds": len(spec.seeds), "timesteps": TIMESTEPS, **medians}
+    write("segments", [origin() | row])
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -4,11 +4,14 @@ Preset `paper`, 2M steps, 5 seeds: tasks of DeepMind Control and Gym by EnvPool,
 published, and some of them with bootstrapping. PPO is RPO with alpha 0, and both are trained in one call.
 """
 
-import sys
+from typing import Annotated
 
-from rpo_jax.settings.spec import make_spec
+import tyro
+
+from arguments import chosen
+from rpo_jax import use_cpu_cores
+from rpo_jax.settings.spec import RunSpec, make_spec
 from study import run_study
-from throughput import check_known
 
 TASKS = {
     "terminate": ("Pendulum-v1", "PendulumSwingup-v1", "WalkerRun-v1", "HopperHop-v1", "BipedalWalker-v3"),
@@ -17,24 +20,28 @@ TASKS = {
 WORKS = {f"{task}, {time_limit}": (task, time_limit) for time_limit in TASKS for task in TASKS[time_limit]}
 
 
-def main() -> None:
-    """Trains the works named on the command line, or all."""
-    check_known("work", sys.argv[1:], WORKS)
-    specs = {
-        name: make_spec(
-            f"envpool/{task}",
-            "rpo",
-            "paper",
-            num_seeds=5,
-            time_limit=time_limit,
-            total_timesteps=980 * 2048,
-            rpo_alpha=[0.0, 0.5],
-        )
-        for name, (task, time_limit) in WORKS.items()
-        if name in (sys.argv[1:] or WORKS)
-    }
-    run_study("suites_paper", specs)
+def main(works: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
+    """Trains on EnvPool's tasks, and writes `results/suites_paper.json`.
+
+    Args:
+        works: such as 'Pendulum-v1, terminate'; all if none.
+    """
+    use_cpu_cores()
+    run_study("suites_paper", {name: spec(*WORKS[name]) for name in chosen("work", works, WORKS)})
+
+
+def spec(task: str, time_limit: str) -> RunSpec:
+    """PPO and RPO on a task, with that treatment of its time limit."""
+    return make_spec(
+        f"envpool/{task}",
+        "rpo",
+        "paper",
+        num_seeds=5,
+        time_limit=time_limit,
+        total_timesteps=980 * 2048,
+        rpo_alpha=[0.0, 0.5],
+    )
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -4,20 +4,19 @@ RPO by preset `fast`: on gymnax/Pendulum-v1, and on playground/CartpoleBalance w
 seed's policy plays 128 episodes with its mean action in each suite, which draws its own starting states.
 """
 
-import json
-import sys
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+import tyro
 from rich.console import Console
 
-from rpo_jax import evaluate, fit, make_agent, make_env, seeds
+from arguments import chosen
+from recording import add
+from rpo_jax import evaluate, make_agent, make_env, seeds, use_cpu_cores
 from rpo_jax.algorithm.types import Policy
-from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.settings.spec import RunSpec, make_spec
-from study import RESULTS, command, machine, write
-from throughput import check_known
+from study import train
 
 EPISODES = 128
 WORKS: dict[str, dict[str, Any]] = {
@@ -32,28 +31,26 @@ WORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    """Trains for the tasks named on the command line, or all, and writes each into `results/suites_transfer.json`."""
-    check_known("task", sys.argv[1:], WORKS)
-    path = RESULTS / "suites_transfer.json"
-    runs = {run["task"]: run for run in json.loads(path.read_text())["runs"]} if path.exists() else {}
-    for task in sys.argv[1:] or WORKS:
+def main(tasks: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
+    """Trains in one suite, plays in others, and writes `results/suites_transfer.json`.
+
+    Args:
+        tasks: names of tasks; all if none.
+    """
+    use_cpu_cores()
+    for task in chosen("task", tasks, WORKS):
         suites, settings = WORKS[task]["suites"], WORKS[task]["settings"]
-        returns = play(make_spec(suites[0], "rpo", **settings), suites)
-        runs[task] = {"task": task, "command": command(), "machine": machine(), **settings, "returns": returns}
-        Console(stderr=True).print(runs[task])
-        write(path.stem, list(runs.values()))
+        row = {"task": task, **settings, "returns": play(make_spec(suites[0], "rpo", **settings), suites)}
+        Console(stderr=True).print(row)
+        add("suites_transfer", row, "task")
 
 
 def play(spec: RunSpec, suites: list[str]) -> dict[str, list[list[float]]]:
     """Trains in the first suite; mean and standard error of the returns of each seed's policy in every suite."""
-    keys = seeds(spec.seeds[0], len(spec.seeds))
-    with ProgressBar(Console(stderr=True), spec).show() as bar:
-        state = fit(spec.agent(), spec.hyperparams, keys, bar).state
-    found = {}
+    policies, found = train(spec).state.policy, {}
     for name in suites:
         agent = make_agent(make_env(name), config=spec.config)
-        found[name] = [scored(agent, state.policy, seed) for seed in range(len(spec.seeds))]
+        found[name] = [scored(agent, policies, seed) for seed in range(len(spec.seeds))]
     return found
 
 
@@ -66,4 +63,4 @@ def scored(agent: Any, policies: Policy, seed: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

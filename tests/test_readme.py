@@ -23,16 +23,6 @@ def test_ci_passes_the_tests_by_the_command_of_the_readme() -> None:
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_page_of_benchmarks_is_what_its_results_make() -> None:
-    program = (
-        "from matplotlib.figure import Figure; Figure.savefig = lambda *args, **kwargs: None; "
-        "import report; print(report.page(), end='')"
-    )
-    folder = ROOT / "benchmarks"
-    made = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
-    assert made.stdout == (folder / "README.md").read_text()
-
-
 def test_its_files_exist() -> None:
     for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -1,0 +1,110 @@
+"""Faults inside training: a simulator that gives NaN, a learning rate that diverges, an environment that throws."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax import RPO, Dynamics, Successor, TrainConfig, fit, grid, make_agent, seeds, vectorize
+from rpo_jax.envs.host import Outcome, host_environment
+from rpo_jax.execution import checkpoints
+
+CONFIG = TrainConfig(num_envs=8, num_steps=16, total_timesteps=8 * 16 * 20, num_minibatches=4, hidden_sizes=(8, 8))
+BOUNDS = {"observation_size": 1, "low": -np.ones(1, np.float32), "high": np.ones(1, np.float32)}
+
+
+def not_a_number(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
+    """A simulator that gives NaN or infinity at random steps, in observation or reward; and how many are counted."""
+
+    def init(key: jax.Array):
+        return jnp.zeros((), jnp.int32), jnp.zeros(1)
+
+    for _ in range(count):
+        when, bad = random.randint(2, 40), random.choice([np.nan, np.inf, -np.inf])
+        in_obs = random.random() < 0.5
+
+        def step(key: jax.Array, state: Any, action: jax.Array, when=when, bad=bad, in_obs=in_obs):
+            given = jnp.where(state + 1 == when, bad, action[0])
+            obs, reward = (given, action[0]) if in_obs else (action[0], given)
+            return state + 1, Successor(obs[None], reward, jnp.bool_(False), jnp.bool_(False))
+
+        env = vectorize(Dynamics(init, step), name="breaking", **BOUNDS)
+        result = fit(make_agent(env, RPO, CONFIG), grid(), seeds(0, 2))
+        steps = CONFIG.num_steps * CONFIG.num_updates
+        counted = result.metrics["broken_episodes"].sum(-1)
+        sound = all(np.isfinite(x).all() for x in jax.tree.leaves(result.state.policy))
+        right = (counted == CONFIG.num_envs * (steps // when)).all()
+        yield {"survived": bool(sound and right and np.isfinite(result.metrics["policy_loss"]).all()), "lost": 0}
+
+
+def diverging(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
+    """A learning rate of 1e6 among sane ones, which must not notice."""
+    agent = make_agent(vectorize(_sliding(), name="slide", **BOUNDS), RPO, CONFIG)
+    for _ in range(count):
+        rates = [10 ** random.uniform(-4, -2) for _ in range(4)]
+        where, first_seed = random.randrange(4), random.randrange(1000)
+        sane = fit(agent, grid(learning_rate=rates), seeds(first_seed, 2))
+        mixed = [1e6 if index == where else rate for index, rate in enumerate(rates)]
+        result = fit(agent, grid(learning_rate=mixed), seeds(first_seed, 2))
+        others = [index for index in range(4) if index != where]
+        same = all(
+            np.array_equal(result.metrics[name][others], x[others], equal_nan=True) for name, x in sane.metrics.items()
+        )
+        held = (np.asarray(result.state.fault)[where] > 0).all() and not np.asarray(result.state.fault)[others].any()
+        yield {"survived": bool(same and held), "lost": 0}
+
+
+def _sliding() -> Dynamics:
+    def init(key: jax.Array):
+        x = jax.random.uniform(key, (1,))
+        return (x, 0), x
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        x, time = state[0] + 0.1 * action, state[1] + 1
+        return (x, time), Successor(x, -jnp.abs(x[0]), jnp.bool_(False), time >= 20)
+
+    return Dynamics(init, step)
+
+
+class Throwing:
+    """A pool one of whose environments throws at some step, once."""
+
+    left = 0
+
+    def __init__(self, given: Any):
+        self._count = len(given)
+
+    def reset(self) -> np.ndarray:
+        """Zeros."""
+        return np.zeros((self._count, 1), np.float32)
+
+    def step(self, action: np.ndarray) -> Outcome:
+        """Its action, until it throws."""
+        Throwing.left -= 1
+        if Throwing.left == 0:
+            raise RuntimeError("the leg came off")
+        none = np.zeros(self._count, bool)
+        return Outcome(action, -(action[:, 0] ** 2), none, none, action)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def throwing(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
+    """An environment on the host that throws at a random step; what was done before is kept and gone on with."""
+    for index in range(count):
+        agent = make_agent(host_environment(Throwing, name="throwing", **BOUNDS), RPO, CONFIG)
+        Throwing.left = when = random.randint(CONFIG.num_steps + 1, CONFIG.num_steps * CONFIG.num_updates)
+        kept = checkpoints.Checkpoints(scratch / str(index), "these", {})
+        first = fit(agent, grid(), seeds(0, 2), devices=jax.devices()[:1], checkpoints=kept)
+        done = first.metrics["entropy"].shape[-1]
+        rest = fit(agent, grid(), seeds(0, 2), devices=jax.devices()[:1], checkpoints=kept)
+        entropy = rest.metrics["entropy"]
+        same = np.array_equal(entropy[..., :done], first.metrics["entropy"])
+        told = first.failure is not None and "the leg came off" in first.failure.message
+        whole = entropy.shape[-1] == CONFIG.num_updates and bool(np.isfinite(entropy).all())
+        yield {"survived": bool(told and same and whole), "lost": (when - 1) // CONFIG.num_steps - done}
