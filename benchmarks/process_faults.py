@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import unittest.mock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,9 @@ def go_on(path: Path) -> int:
         return 0
     updates, latest = 0, checkpoints.Checkpoints.latest
 
-    def noted(self: checkpoints.Checkpoints, settings: str) -> checkpoints.Stored | None:
+    def noted(self: checkpoints.Checkpoints, identity: Mapping[str, str]) -> checkpoints.Stored | None:
         nonlocal updates
-        stored = latest(self, settings)
+        stored = latest(self, identity)
         updates = stored.arrays[".metrics['entropy']"].shape[-1] if stored else 0
         return stored
 

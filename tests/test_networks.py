@@ -90,7 +90,7 @@ def test_a_deviation_that_depends_on_the_state_begins_near_one_and_stays_within_
     network = ActorCritic(2, (8, 8), std="state")
     params: Any = init_params(network, jax.random.key(0), OBS)
     assert "log_scale" not in params["params"]
-    _, log_scale = network.apply(params, OBS, method="act")
+    log_scale: Any = network.apply(params, OBS, method="act")[1]
     assert log_scale.shape == (len(OBS), 2)
     assert np.abs(log_scale).max() < 0.1
     wide = jax.tree.map(lambda x: 1e4 * x, params)

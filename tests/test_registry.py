@@ -213,3 +213,18 @@ def test_an_own_network_learns():
     _, metrics = rpo_jax.sweep(agent, rpo_jax.grid(rpo_alpha=[0.1], learning_rate=[3e-3]), rpo_jax.seeds(0, 2))
     rewards = np.asarray(metrics["round_reward"])[0]
     assert (rewards[:, -5:].mean(-1) > 0.5 * rewards[:, :5].mean(-1)).all()  # of negative rewards: less than half
+
+
+def test_the_method_of_the_readme_is_registered_trained_and_resumed(tmp_path, monkeypatch):
+    readme = (DATA.parent.parent / "README.md").read_text()
+    program = next(text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register(" in text)
+    assert len(program.splitlines()) <= 25
+    (tmp_path / "mine.py").write_text(program)
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"^rpo-jax (train --variant gaussian-rpo .*)$", readme, re.MULTILINE)
+    command = [*lines[0].split(), *SIZES, "--total-timesteps", "1600"]
+    assert main(command) == 0
+    for name in ("summary.json", "metrics.csv", "policies.npz"):
+        (tmp_path / "runs" / "mine" / name).unlink()
+    assert main(["resume", "runs/mine", "--import", "mine"]) == 0
+    assert main(["evaluate", "runs/mine", "--import", "mine", "--num-episodes", "2"]) == 0
