@@ -180,13 +180,13 @@ class Drawer:
 
 def test_mujocos_pictures_are_made_in_parts_and_the_last_is_held(player, monkeypatch):
     drawer = Drawer()
-    monkeypatch.setattr(module.playground, "single", lambda name: drawer)
+    monkeypatch.setattr(module.playground, "load", lambda name: drawer)
     monkeypatch.setattr(module, "_states", lambda episode: ([index] for index in range(len(episode.reward))))
     frames = list(FILMS["playground/"](player).frames)
     assert drawer.asked == [50] * 4
     assert [np.asarray(x.picture)[0, 0, 0] for x in frames] == [*range(200), 199]
     assert frames[-1].total == pytest.approx(float(np.sum(player.episode().reward)), rel=1e-5)
-    monkeypatch.setattr(module.playground, "single", lambda name: Drawer(broken=True))
+    monkeypatch.setattr(module.playground, "load", lambda name: Drawer(broken=True))
     with pytest.raises(SettingsError, match="MuJoCo cannot render here: no GL; MUJOCO_GL=egl or osmesa may help"):
         list(FILMS["playground/"](player).frames)
 

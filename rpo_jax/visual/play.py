@@ -136,7 +136,7 @@ def _frames(pictures: Iterator[Image.Image], player: Player, episode: Trajectory
 
 def _by_mujoco(player: Player) -> Movie:
     """Playground's tasks, by MuJoCo's renderer."""
-    env = playground.single(player.run.spec.env.partition("/")[2])
+    env = playground.load(player.run.spec.env.partition("/")[2])
     episode = player.episode()
     states = [state[0] for state in _states(episode)]
 
@@ -162,7 +162,7 @@ def _rendered(player: Player) -> Movie:
     suite, _, env_id = player.run.spec.env.partition("/")
     try:
         with quiet():
-            env = gymnasium.rendering(env_id)
+            env = gymnasium.make_renderable(env_id)
     except SettingsError as error:
         if suite == "gymnasium":
             raise
@@ -218,7 +218,7 @@ def _write_page(player: Player, path: Path) -> float:
     make_folder(path.parent)
     html = importlib.import_module("brax.io.html")
     with quiet():
-        env = brax.single(player.run.spec.env.partition("/")[2], player.run.spec.backend)
+        env = brax.load(player.run.spec.env.partition("/")[2], player.run.spec.backend)
     episode = player.episode()
     total = float(episode.reward.sum())
     page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [state[0] for state in _states(episode)])
