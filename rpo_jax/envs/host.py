@@ -8,7 +8,7 @@ nor copied. So a run cannot be resumed bit for bit, and a state cannot be steppe
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,6 @@ MOST_BYTES = 2**16  # of one callback argument; XLA copies up to 100 kB synchron
 NEW = np.int32(-1)  # in place of the number of a pool that is to be replaced
 
 Result = TypeVar("Result")
-Flags: TypeAlias = np.ndarray | np.bool_
 
 
 class Outcome(NamedTuple):
@@ -74,8 +73,8 @@ class Pool(Protocol):
 
 
 def cut_where_broken(
-    obs: np.ndarray, reward: np.typing.ArrayLike, terminated: Flags, truncated: Flags
-) -> tuple[np.ndarray, np.ndarray, Flags, Flags]:
+    obs: np.ndarray, reward: np.typing.ArrayLike, terminated: np.ndarray, truncated: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Ends episodes whose observation or reward is not finite: truncated, with NaN as observation and reward 0.
 
     Args:

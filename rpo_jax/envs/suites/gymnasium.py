@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -65,7 +66,7 @@ def from_gymnasium(make: "Callable[[], Env]", name: str) -> Environment:
         raise SettingsError(
             f"{name} has actions {space}, and RPO needs a vector of real numbers: a one-dimensional Box"
         )
-    (size,) = env.observation_space.shape or ()
+    size = math.prod(env.observation_space.shape or ())
     env.close()
     return host_environment(
         partial(GymnasiumPool, _flatten_observations(make, name)),
@@ -231,7 +232,7 @@ def _make_checked(make: "Callable[[], Env]", index: int) -> "Env":
         def step(self, action: np.ndarray) -> tuple[Any, ...]:
             with _attribute_errors(index):
                 obs, reward, *ends, _ = super().step(action)
-                results = self._copy(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
+                results: tuple[Any, ...] = self._copy(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
                 return *cut_where_broken(*results), {}  # the info is not used
 
         def _copy(self, obs: np.ndarray) -> np.ndarray:
