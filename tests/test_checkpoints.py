@@ -55,7 +55,7 @@ def assert_same(found: Fit, expected: Fit) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("runs_at_once", [None, 4])
 def test_a_stopped_fit_goes_on_bit_for_bit(tmp_path, number, runs_at_once):
-    with toys.told("once more ends it at once"):
+    with toys.told("repeat the signal to stop immediately"):
         half = train(tmp_path, stopped_after(2, number), runs_at_once=runs_at_once)
     done = half.metrics["entropy"].shape[-1]
     assert half.interrupted
@@ -136,7 +136,7 @@ def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypa
     with toys.told("once more"):
         train(tmp_path, stopped_after(1))
     monkeypatch.undo()
-    with toys.told("not those that were written"), pytest.raises(SettingsError, match=r"all checkpoints .* damaged"):
+    with toys.told("does not match its digest"), pytest.raises(SettingsError, match=r"all checkpoints .* damaged"):
         train(tmp_path)
 
 
@@ -161,11 +161,11 @@ def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp
         assert damaged != words.read_text()
         copy = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-{len(damaged)}")
         (copy / FOLDER / last.name / "info" / "metadata").write_text(damaged)
-        with toys.told("damaged, and is passed over"):
+        with toys.told("damaged and ignored"):
             rest = train(copy)
         assert rest.runs_at_once == 2
         assert_same(rest, train(runs_at_once=2))
-    with toys.told("6 runs at once, and 2 when this was written: results may differ by rounding"):
+    with toys.told("6 runs at once, but 2 when the checkpoint was written: results may differ by rounding"):
         train(tmp_path, runs_at_once=6)
 
 

@@ -68,7 +68,7 @@ def test_a_fault_is_told_once_a_process_and_remembered(memory: Path, monkeypatch
 
     monkeypatch.setattr(probe, "PROBES", {"jax issue 1": failing, "jax issue 2": lambda compile: True})
     for _ in range(2):  # two processes
-        with toys.told(r"computes wrong on this cpu \(jax issue 1\): .*rpo-jax check"):
+        with toys.told(r"computes wrong results on this cpu \(jax issue 1\): .*rpo-jax check"):
             probe.warn_of_faults("cpu")
         probe.warn_of_faults("cpu")
         probe.warn_of_faults.cache_clear()
@@ -127,7 +127,7 @@ def test_without_a_home_the_probe_is_made_and_not_kept(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"failed": 3}', '{"failed": "abc"}'])
 def test_a_damaged_memory_is_made_anew(content: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "PROBES", {"jax issue 1": broken})
-    file = probe._memory(jax.devices("cpu")[0])
+    file = probe._cache_file(jax.devices("cpu")[0])
     assert file
     file.parent.mkdir(parents=True)
     file.write_text(content)
@@ -149,13 +149,13 @@ def test_where_nothing_can_be_kept_the_probe_is_made_again(memory: Path, monkeyp
 
 
 def test_another_jaxlib_or_other_flags_are_probed_anew(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = probe._memory(jax.devices("cpu")[0])
-    assert probe._memory(jax.devices("cpu")[0]) == before
+    before = probe._cache_file(jax.devices("cpu")[0])
+    assert probe._cache_file(jax.devices("cpu")[0]) == before
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")
-    assert probe._memory(jax.devices("cpu")[0]) != before
+    assert probe._cache_file(jax.devices("cpu")[0]) != before
     monkeypatch.undo()
     monkeypatch.setattr(probe, "version", lambda package: "9.9.9")
-    assert probe._memory(jax.devices("cpu")[0]) != before
+    assert probe._cache_file(jax.devices("cpu")[0]) != before
 
 
 # The update in NumPy

@@ -247,7 +247,7 @@ def test_a_run_that_is_resumed_goes_on_in_the_same_curves(tmp_path, monkeypatch,
         if progress.updates > 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patch, toys.told("once more ends it at once"):
+    with monkeypatch.context() as patch, toys.told("repeat the signal to stop immediately"):
         patch.setattr(ProgressBar, "__call__", interrupt)
         assert main(["train", *TINY, "--out", str(folder), "--logger", *LOGGERS]) == 130
     done = read_csv(folder / "log.csv")["update"].max()

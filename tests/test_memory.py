@@ -84,7 +84,7 @@ def test_what_is_larger_than_memory_is_cut_to_fit(agent, monkeypatch):
 def test_a_run_larger_than_memory_is_an_error_that_tells_what_would_fit(agent, monkeypatch):
     monkeypatch.setattr(memory, "usable_bytes", lambda devices: 100)
     for train in (sweep, fit):
-        with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are to be had; half of num_envs"):
+        with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are usable; half of num_envs"):
             train(agent, SETTINGS, seeds(0, 1))
 
 

@@ -1,4 +1,4 @@
-"""The host's loop around jitted segments of training."""
+"""Training in compiled segments, between which the host reports, evaluates and writes checkpoints."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,19 +26,23 @@ from rpo_jax.execution.evaluations import Evaluated, Evaluation, Evaluator
 from rpo_jax.execution.memory import fit_in_memory, needed_bytes
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.sweep import as_runs, by_setting_and_seed, collect
+from rpo_jax.typing import Device, PyTree
 
 MAX_SEGMENT = 128  # updates
 SEGMENT_SECONDS = 0.5
 
+Runs: TypeAlias = tuple[Hyperparams, jax.Array]
+Result = TypeVar("Result")
+
 
 class Progress(NamedTuple):
-    """How far a fit has come.
+    """The progress of a fit, reported after each segment.
 
     Attributes:
-        updates: rounds done by every run.
-        seconds: spent training so far, compilation apart.
-        metrics: {name: [H, S, rows]} of the rounds since the last report.
-        returns: of an evaluation that follows the last of them [H, S, episodes]; None if none did.
+        updates: number of updates of every run so far.
+        seconds: training time so far, without compilation, in seconds.
+        metrics: metrics of the updates since the last report {name: [H, S, updates]}.
+        returns: returns of an evaluation after the last of these updates [H, S, episodes]; None if there was none.
     """
 
     updates: int
@@ -48,11 +52,11 @@ class Progress(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What ended a fit.
+    """The failure of an environment that ended a fit.
 
     Attributes:
-        message: what the environment said.
-        run: the indices of its setting and seed; None if they are not known.
+        message: error message of the environment.
+        run: indices of the setting and the seed of the run that failed; None if unknown.
     """
 
     message: str
@@ -60,20 +64,20 @@ class Failure(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What a fit gives.
+    """The result of a fit.
 
     Attributes:
-        state: last states, leaves [H, S, ...].
-        metrics: {name: [H, S, U]}, one row per update.
-        compile_seconds: tracing and compilation.
-        train_seconds: the rest, but for what evaluations and checkpoints took.
-        bytes_per_run: peak device memory of the call, for each of its runs.
-        runs_at_once: runs in one call.
-        interrupted: whether a signal, or a failure, stopped it before the last update.
-        failure: of an environment on the host; None if none failed.
-        evaluated: what evaluations found; None if none was asked for.
-        evaluate_seconds: that they took, compilation included.
-        checkpoint_seconds: that checkpoints took, likewise.
+        state: last training states, leaves [H, S, ...].
+        metrics: {name: [H, S, U]}, one entry per update.
+        compile_seconds: time of tracing and compilation, in seconds.
+        train_seconds: training time without evaluations and checkpoints, in seconds.
+        bytes_per_run: peak device memory of a call, divided by its number of runs.
+        runs_at_once: number of runs in one call.
+        interrupted: whether a signal or a failure stopped it before it was complete.
+        failure: failure of an environment on the host; None if none failed.
+        evaluated: results of the evaluations; None if there were none.
+        evaluate_seconds: time of the evaluations including compilation, in seconds.
+        checkpoint_seconds: time of the checkpoints, in seconds.
     """
 
     state: TrainingState
@@ -93,31 +97,37 @@ def fit(
     agent: Agent,
     hyperparams: Hyperparams,
     keys: jax.Array,
-    on_progress: Callable[[Progress], Any] = lambda progress: None,
-    devices: Sequence[Any] | None = None,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
+    devices: Sequence[Device] | None = None,
     runs_at_once: int | None = None,
     checkpoints: Checkpoints | None = None,
     evaluation: Evaluation | None = None,
 ) -> Fit:
-    """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
+    """Trains every setting with every seed, as `sweep` does, in segments of updates between which it reports progress.
 
-    SIGINT (Ctrl-C), SIGTERM and SIGHUP end it after the segment under way, and what was done is returned; where an
-    environment on the host fails, what was done before that segment. A second signal ends it at once.
+    The signals SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it after the current segment, and the result so far is
+    returned. If an environment on the host fails, the result before the current segment is returned. A second signal
+    has its usual effect.
 
     Args:
-        agent: the static part.
-        hyperparams: settings with leaves [H], from `grid`, or a single one (H = 1).
-        keys: [S], from `seeds`.
-        on_progress: called after each segment.
-        devices: over which runs are spread; all of the default platform if None.
-        runs_at_once: the most in one call, even if memory holds more; in each segment batches take turns.
-        checkpoints: written from time to time, and when training is stopped. Where there is one already, training goes
-            on from it: bit for bit as if never stopped, but environments on the host begin new episodes.
-        evaluation: how to evaluate policies on the way; not at all if None.
+        agent: from `make_agent`.
+        hyperparams: settings with leaves [H], from `grid`; or a single setting, so that H = 1.
+        keys: random keys of the seeds [S], from `seeds`.
+        on_progress: called after each segment, such as a logger from `make_logger`.
+        devices: devices over which runs are sharded; all of the default platform if None.
+        runs_at_once: largest number of runs in one call; as many as fit in memory if None. Every segment trains all
+            calls one after another.
+        checkpoints: where to write checkpoints at intervals, and when training is stopped; none if None. If there is a
+            checkpoint already, training resumes from it. The result is the same, bit for bit, as without the
+            interruption, except that environments on the host begin new episodes.
+        evaluation: when and how to evaluate the policies during training; never if None.
+
+    Returns:
+        The result, of all updates or of those before the interruption.
 
     Raises:
-        SettingsError: if `runs_at_once` is not 1 or more, memory does not hold a single run, or a checkpoint cannot be
-            written or read.
+        SettingsError: if a hyperparameter, the keys or `runs_at_once` cannot be used, a single run does not fit in
+            memory, or a checkpoint cannot be written or read.
     """
     runs = as_runs(hyperparams, keys)
     agent.env.forget()
@@ -137,7 +147,7 @@ def fit(
     with stop_requests() as stopped:
         try:
             agent.env.check()
-            course.evaluate()  # what a failure kept from being done
+            course.evaluate()  # if a failure or a signal prevented it before
             while not stopped and course.updates < agent.config.num_updates:
                 segment_began = time.perf_counter()
                 row = course.advance(min(count, course.updates_left))
@@ -170,9 +180,16 @@ def fit(
 
 
 class _Course:
-    """Runs on their way, in batches that take turns: where they are between two segments."""
+    """The training state of all runs between segments. In each segment the calls are made one after another."""
 
-    def __init__(self, spread: Spread, program: Any, runs: Any, num_seeds: int, evaluation: Evaluation | None):
+    def __init__(
+        self,
+        spread: Spread,
+        program: jax.stages.Compiled,
+        runs: Runs,
+        num_seeds: int,
+        evaluation: Evaluation | None,
+    ):
         self._spread, self._program = spread, program
         self._num_runs, self._num_seeds = len(runs[1]), num_seeds
         self._batches = spread.place(runs)
@@ -182,31 +199,30 @@ class _Course:
         self.updates = 0
         self.evaluate_seconds = self.checkpoint_seconds = 0.0
         self._like = jax.eval_shape(lambda: self._collected(self._initial()))
-        clips = by_setting_and_seed(runs[0].observation_clip, num_seeds)[:, 0]
+        clips = by_setting_and_seed(np.asarray(runs[0].observation_clip), num_seeds)[:, 0]
         self.evaluator = Evaluator(evaluation, spread.agent, clips, self._like.policy)
 
     def blank(self) -> Snapshot:
-        """What a snapshot looks like before the first update."""
+        """Describes the snapshot before the first update: shapes and dtypes."""
         state = jax.eval_shape(_data_of_keys, self._like)
         return Snapshot(state, self.metrics(), self.evaluator.found, 0.0, 0.0, 0.0, self._spread.num_runs)
 
     def go_on_from(self, snapshot: Snapshot) -> None:
-        """Takes the place of what a snapshot holds."""
+        """Restores a snapshot."""
         if snapshot.runs_at_once != self._spread.num_runs:
             logging.getLogger("rpo_jax").warning(
-                f"{self._spread.num_runs} runs at once, and {snapshot.runs_at_once} when this was written: results may "
-                "differ by rounding"
+                f"{self._spread.num_runs} runs at once, but {snapshot.runs_at_once} when the checkpoint was written: "
+                "results may differ by rounding"
             )
         self._rows, self.updates, self._seconds = [snapshot.metrics], updates_of(snapshot), snapshot.seconds
         self.evaluate_seconds, self.checkpoint_seconds = snapshot.evaluate_seconds, snapshot.checkpoint_seconds
         self.evaluator.found = snapshot.evaluated
-        of_runs = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), snapshot.state)
-        kind = jax.random.key_impl(self._batches[0][1])
-        placed, like = self._spread.place_states(of_runs), jax.eval_shape(self._initial)
-        self._states = [_with_keys(*pair, kind) for pair in zip(placed, like, strict=True)]
+        states = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), snapshot.state)
+        placed, like = self._spread.place_states(states), jax.eval_shape(self._initial)
+        self._states = [_with_keys(*pair, self._batches[0][1]) for pair in zip(placed, like, strict=True)]
 
     def begin(self) -> None:
-        """Makes the states that no snapshot gave: all of them, or what lives on the host."""
+        """Initialises the states, or after a restored snapshot only the environments on the host."""
         if not self._states:
             self._states = self._initial()
         elif self._spread.agent.env.on_host:
@@ -217,10 +233,10 @@ class _Course:
         self._began = time.perf_counter() - self._seconds
 
     def advance(self, count: int) -> dict[str, np.ndarray]:
-        """Does `count` updates of every run, and gives their metrics {name: [H, S, count]}.
+        """Does `count` updates of every run, and returns their metrics {name: [H, S, count]}.
 
         Raises:
-            SimulatorError: if an environment on the host failed; all is as it was before.
+            SimulatorError: if an environment on the host failed; the states are those before the call.
         """
         pairs = zip(self._batches, self._states, strict=True)
         states, metrics = zip(*(self._program(settings, state, count) for (settings, _), state in pairs), strict=True)
@@ -232,17 +248,17 @@ class _Course:
 
     @property
     def updates_left(self) -> int:
-        """Until the end or the next evaluation."""
+        """The number of updates until the end or the next evaluation."""
         left = self._spread.agent.config.num_updates - self.updates
         return min(left, self.evaluator.updates_left(self.updates))
 
     @property
     def seconds(self) -> float:
-        """Trained so far."""
+        """Training time so far, in seconds."""
         return self._seconds
 
     def evaluate(self) -> np.ndarray | None:
-        """Evaluates the policies of all runs if it is time: their returns [H, S, episodes]."""
+        """Evaluates the policies of all runs if it is due; returns [H, S, episodes] or None."""
         if not self.evaluator.is_due(self.updates):
             return None
         own = [state.replace(env_state=None, obs=None, discounted_return=None) for state in self._states]
@@ -258,28 +274,28 @@ class _Course:
         self.checkpoint_seconds += took
 
     def state(self) -> TrainingState:
-        """Of all runs, leaves [H, S, ...]."""
+        """The states of all runs, leaves [H, S, ...]."""
         return jax.block_until_ready(self._collected(self._states))
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Of all updates so far {name: [H, S, updates]}."""
+        """The metrics of all updates so far {name: [H, S, updates]}."""
         empty = np.zeros((self._num_runs // self._num_seeds, self._num_seeds, 0), np.float32)
         return {name: np.concatenate([empty, *(row[name] for row in self._rows)], axis=-1) for name in METRICS}
 
     def snapshot(self) -> Snapshot:
-        """All that is needed to go on from here."""
+        """Everything that is needed to resume from here."""
         state = jax.device_get(_data_of_keys(self.state()))
         seconds = self._seconds, self.evaluate_seconds, self.checkpoint_seconds
         return Snapshot(state, self.metrics(), self.evaluator.found, *seconds, self._spread.num_runs)
 
     def close(self) -> None:
-        """Frees what environments hold on the host."""
-        jax.effects_barrier()  # a segment that was cut still steps its environments
+        """Closes environments on the host."""
+        jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
         for state in self._states:
             self._spread.agent.env.close(state.env_state)
 
     def _initial(self, episodes: int = 0) -> list[TrainingState]:
-        """States before the first update; other `episodes` are others of the same seeds."""
+        """States before the first update; `episodes` selects different episodes of the same seeds."""
         batches = self._batches
         if episodes:
             batches = [(runs, jax.vmap(jax.random.fold_in, (0, None))(keys, episodes)) for runs, keys in batches]
@@ -290,7 +306,7 @@ class _Course:
 
 
 def _digest(agent: Agent, hyperparams: Hyperparams, keys: jax.Array, evaluation: Evaluation | None) -> str:
-    """SHA-256 of what is trained, as far as an agent can tell: a fit goes on from its own checkpoints only."""
+    """SHA-256 digest of what is trained, as far as the agent shows: a fit resumes from its own checkpoints only."""
     env, numbers = agent.env, [*jax.tree.leaves(hyperparams), jax.random.key_data(keys), agent.env.low, agent.env.high]
     functions = [getattr(function, "__name__", "") for function in (agent.head.family, agent.head.to_env)]
     words = [env.name, env.time_limit, agent.variant.name, *functions, agent.head.squashed]
@@ -303,48 +319,49 @@ def _digest(agent: Agent, hyperparams: Hyperparams, keys: jax.Array, evaluation:
     return total.hexdigest()
 
 
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """What it gives, and the seconds it took."""
+def _timed(function: Callable[[], Result]) -> tuple[Result, float]:
+    """Calls a function; returns its result and the time it took, in seconds."""
     began = time.perf_counter()
     return function(), time.perf_counter() - began
 
 
 def _data_of_keys(state: TrainingState) -> TrainingState:
-    """A state whose random keys are plain numbers."""
+    """Converts random keys of a state to their data."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
 
 
-def _with_keys(state: TrainingState, like: TrainingState, kind: Any) -> TrainingState:
-    """The way back: keys of that kind where `like` has keys."""
+def _with_keys(state: TrainingState, like: TrainingState, key: jax.Array) -> TrainingState:
+    """Inverse of `_data_of_keys`: makes random keys of the same implementation as `key` where `like` has keys."""
+    kind = jax.random.key_impl(key)
     return jax.tree.map(lambda x, y: jax.random.wrap_key_data(x, impl=kind) if _is_key(y) else x, state, like)
 
 
-def _is_key(x: Any) -> bool:
+def _is_key(x: jax.Array) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
-    """The setting and seed among whose environments [H, S, N] the one that failed is."""
+def _run_of(failure: SimulatorError, env_state: PyTree) -> tuple[int, int] | None:
+    """Finds the indices of the setting and the seed of the environment [H, S, N] that failed."""
     if failure.index is None:
         return None
     (ticket,) = (x for x in jax.tree.leaves(env_state, is_leaf=_is_ticket) if _is_ticket(x))
     own = np.argwhere(np.asarray(ticket.pool) == failure.pool)  # in the order of the pool
     last = np.asarray(ticket.pool.shape) - 1
-    setting, seed, _ = [*own, last][min(failure.index, len(own))]  # what fills up a device is the last run again
+    setting, seed, _ = [*own, last][min(failure.index, len(own))]  # the padding of a device repeats the last run
     return int(setting), int(seed)
 
 
-def _is_ticket(x: Any) -> bool:
+def _is_ticket(x: object) -> bool:
     return isinstance(x, Ticket)
 
 
 def _rows(
     spread: Spread, batches: Sequence[Metrics], count: int, num_runs: int, num_seeds: int
 ) -> dict[str, np.ndarray]:
-    """Metrics of a segment's `count` updates {name: [H, S, count]}."""
+    """Gathers the metrics of the `count` updates of a segment {name: [H, S, count]}."""
     parts = [{name: spread.runs(np.asarray(x)[:, :count]) for name, x in metrics.items()} for metrics in batches]
-    whole = {name: np.concatenate([part[name] for part in parts])[:num_runs] for name in METRICS}
-    return by_setting_and_seed(whole, num_seeds)
+    joined = {name: np.concatenate([part[name] for part in parts])[:num_runs] for name in METRICS}
+    return by_setting_and_seed(joined, num_seeds)
 
 
 @partial(jit, static_argnums=0)
@@ -352,18 +369,18 @@ def _init_runs(spread: Spread, runs: Hyperparams, keys: jax.Array) -> TrainingSt
     return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN), BY_DEVICE)(runs, keys)
 
 
-def _compile(runs: Any, spread: Spread) -> Any:
-    """The program of a segment. It takes the states it is given; but not those on the host, where it may fail."""
+def _compile(runs: Runs, spread: Spread) -> jax.stages.Compiled:
+    """Compiles a segment. It donates its input states, unless environments on the host may fail and lose them."""
     settings, keys = spread.placed(runs)
     state = spread.shapes(partial(_init_runs, spread), settings, keys)
     advance = _advance_runs if spread.agent.env.on_host else _advance_runs_in_place
     return spread.compile(advance.trace(spread, settings, state, 0))
 
 
-def _advance(spread: Spread, runs: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Any]:
-    """`count` rounds of every run; a traced number, so that one program serves segments of any length."""
+def _advance(spread: Spread, runs: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Metrics]:
+    """Does `count` updates of every run. The count is traced, so that one program serves segments of any length."""
 
-    def rounds(hyperparams: Hyperparams, state: TrainingState, count: int):
+    def do_updates(hyperparams: Hyperparams, state: TrainingState, count: int):
         def body(index, carry):
             state, rows = carry
             state, metrics = train_iteration(spread.agent, hyperparams, state)
@@ -371,7 +388,7 @@ def _advance(spread: Spread, runs: Hyperparams, state: TrainingState, count: int
 
         return jax.lax.fori_loop(0, count, body, (state, {name: jnp.zeros(MAX_SEGMENT) for name in METRICS}))
 
-    return spread.map(rounds, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(runs, state, count)
+    return spread.map(do_updates, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(runs, state, count)
 
 
 _advance_runs = jit(_advance, static_argnums=0)
