@@ -1,34 +1,59 @@
-"""The policy by the operators of ONNX."""
-
-from typing import Any
+"""The policy as an ONNX model."""
 
 import jax.numpy as jnp
 import numpy as np
 import onnx
+from jax.typing import ArrayLike
 from onnx import helper, numpy_helper
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.heads import squash_to_bounds
 from rpo_jax.algorithm.types import Policy
 
-OPSET, IR = 17, 9  # which runtimes of 2023 and later read
-EPSILON = 1e-8  # of the normalisation
+OPSET, IR = 17, 9  # supported by runtimes since 2023
+EPSILON = 1e-8  # added to the variance by the normalisation of observations
 
 
 class Graph:
-    """Operators one after another: each takes the result of the one before, and constants."""
+    """A chain of ONNX operators: each takes the result of the previous one, and constants.
+
+    Attributes:
+        nodes: operators so far.
+        constants: their constants.
+        last: name of the last result.
+    """
 
     def __init__(self, start: str):
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        """Begins a chain.
+
+        Args:
+            start: name of the input.
+        """
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
         self.last = start
 
-    def then(self, operator: str, *constants: Any) -> "Graph":
-        """Adds an operator."""
+    def then(self, operator: str, *constants: ArrayLike) -> "Graph":
+        """Applies an operator to the last result.
+
+        Args:
+            operator: name of an ONNX operator.
+            *constants: its other inputs, converted to float32.
+
+        Returns:
+            The same graph.
+        """
         return self._add(operator, [self.last, *map(self._constant, constants)])
 
     def times_its(self, operator: str) -> "Graph":
-        """Multiplies by what an operator makes of it."""
+        """Multiplies the last result by an operator applied to it.
+
+        Args:
+            operator: name of an ONNX operator of one input.
+
+        Returns:
+            The same graph.
+        """
         before = self.last
         return self.then(operator)._add("Mul", [before, self.last])
 
@@ -37,19 +62,22 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [self.last]))
         return self
 
-    def _constant(self, value: Any) -> str:
+    def _constant(self, value: ArrayLike) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
         return name
 
 
-def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> Any:
-    """The model: `observation` [batch, O] to `action` [batch, A], as `Agent` has them.
+def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> onnx.ModelProto:
+    """Builds the ONNX model of a policy: input `observation` [batch, O], output `action` [batch, A].
 
     Args:
-        agent: the static part.
-        policy: of one run.
-        observation_clip: as in training.
+        agent: from `make_agent`.
+        policy: policy of one run.
+        observation_clip: bound at which normalised observations are clipped.
+
+    Returns:
+        The checked model.
     """
     graph, network, config = Graph("observation"), policy.params["params"], agent.config
     if config.normalize_observations:
@@ -64,7 +92,7 @@ def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> Any:
         _activate(graph, config.activation)
     graph.then("MatMul", layers[-1]["kernel"]).then("Add", layers[-1]["bias"])
     log_scale = jnp.asarray(network["log_scale"])
-    graph.then("Add", agent.head.mean(jnp.zeros_like(log_scale), log_scale))  # a location shifts the mean
+    graph.then("Add", agent.head.mean(jnp.zeros_like(log_scale), log_scale))  # the mean is the location plus this
     _to_env(graph, agent)
     graph.nodes[-1].output[0] = "action"
     return _model(graph, agent.env.observation_size, agent.env.action_size)
@@ -85,12 +113,12 @@ def _to_env(graph: Graph, agent: Agent) -> None:
         graph.then("Max", low).then("Min", high)
 
 
-def _model(graph: Graph, observation_size: int, action_size: int) -> Any:
-    def value(name: str, size: int) -> Any:
+def _model(graph: Graph, observation_size: int, action_size: int) -> onnx.ModelProto:
+    def value(name: str, size: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size])
 
     inputs, outputs = [value("observation", observation_size)], [value("action", action_size)]
-    whole = helper.make_graph(graph.nodes, "policy", inputs, outputs, graph.constants)
-    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    policy = helper.make_graph(graph.nodes, "policy", inputs, outputs, graph.constants)
+    model = helper.make_model(policy, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     onnx.checker.check_model(model, full_check=True)
     return model
