@@ -125,7 +125,7 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     with pytest.raises(SettingsError, match="other settings"):
         fit(own_agent(), SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, "others"))
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
 
 def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "digest", lambda arrays, info: "of other numbers")
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     monkeypatch.undo()
     with toys.told("does not match its digest"), pytest.raises(SettingsError, match=r"all checkpoints .* damaged"):
@@ -141,7 +141,7 @@ def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypa
 
 
 def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     for other in ((grid(rpo_alpha=[0.1, 0.3]), seeds(0, 3)), (SETTINGS, seeds(1, 3))):
         with pytest.raises(SettingsError, match="other settings"):
@@ -153,7 +153,7 @@ def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
 
 def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHARE", 1e9)
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(5), runs_at_once=2)
     last = max(path for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
     words = last / "info" / "metadata"
@@ -170,7 +170,7 @@ def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     (tmp_path / FOLDER / "7.orbax-checkpoint-tmp" / "arrays").mkdir(parents=True)
     train(tmp_path)
@@ -178,9 +178,9 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
 
 
 def test_other_versions_are_told(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
-    with toys.told("jax are others"):
+    with toys.told("jax changed since"):
         fit(own_agent(), SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, jax="0.0"))
 
 
@@ -210,7 +210,7 @@ def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monke
 def stopped(tmp_path_factory) -> tuple[Path, Fit]:
     """With as many runs at once as it would not have of itself."""
     folder = tmp_path_factory.mktemp("stopped")
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(folder, stopped_after(5), runs_at_once=2)
     return folder, train(runs_at_once=2)
 

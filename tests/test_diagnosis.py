@@ -23,7 +23,7 @@ from rpo_jax.compiling import probe
 from rpo_jax.diagnosis import checks, numpy_update, processes
 from rpo_jax.diagnosis.checks import Finding
 from rpo_jax.diagnosis.machine import describe_machine
-from rpo_jax.diagnosis.stepping import Apart, Differences, compare
+from rpo_jax.diagnosis.stepping import Comparison, Deviation, compare
 
 # The probe
 
@@ -196,15 +196,15 @@ def test_the_check_of_an_update_sees_one_that_is_off(name: str, monkeypatch: pyt
 
 
 def test_an_update_that_gives_other_bits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    own, calls = checks._repeated, []
+    own, calls = checks._compare_bits, []
 
     def other(first: Any, second: Any) -> Finding:
         calls.append(own(first, jax.tree.map(lambda x: np.nextafter(x, np.inf), second)))
         return calls[0]
 
-    monkeypatch.setattr(checks, "_repeated", other)
+    monkeypatch.setattr(checks, "_compare_bits", other)
     assert not checks.update().ok
-    assert "other bits" in calls[0].text
+    assert "different bits" in calls[0].text
 
 
 # Environments
@@ -252,9 +252,9 @@ def test_an_environment_that_is_wrong_is_found(change: Any, wrong: str) -> None:
 
 
 def test_what_is_allowed_is_bounded_however_chaotic_an_environment() -> None:
-    chaotic = Apart(9.0, 9.0, 0, 0.1, 9.0)
-    assert Differences(0.0, Apart(0.09, 0.09, 0, 0.2, 80.0), chaotic).wrong == []
-    assert len(Differences(0.0, Apart(0.2, 0.2, 1, 0.4, 100.0), chaotic).wrong) == 5
+    chaotic = Deviation(9.0, 9.0, 0, 0.1, 9.0)
+    assert Comparison(0.0, Deviation(0.09, 0.09, 0, 0.2, 80.0), chaotic).wrong == []
+    assert len(Comparison(0.0, Deviation(0.2, 0.2, 1, 0.4, 100.0), chaotic).wrong) == 5
 
 
 @pytest.mark.parametrize("value", [1e33, np.inf, 0.3])

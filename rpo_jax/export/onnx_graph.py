@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import onnx
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
 from rpo_jax.algorithm.agent import Agent
