@@ -1,6 +1,7 @@
 """Sweeps larger than memory are cut into equal calls of one program, and give what the uncut ones give."""
 
 import signal
+from typing import Any
 from functools import partial
 
 import jax
@@ -91,10 +92,11 @@ def test_a_run_larger_than_memory_is_an_error_that_tells_what_would_fit(agent, m
 def test_what_needs_as_much_with_fewer_runs_is_cut_until_one_is_left(agent, monkeypatch):
     monkeypatch.setattr(memory, "usable_bytes", lambda devices: 1000)
     monkeypatch.setattr(memory, "needed_bytes", lambda program: {4: 1200, 3: 1100}.get(program, 900))
-    assert fit_in_memory(agent, 4, None, None, lambda spread: spread.num_runs)[1] == 2
+    compile_for: Any = lambda spread: spread.num_runs  # noqa: E731
+    assert fit_in_memory(agent, 4, None, None, compile_for)[1] == 2
     monkeypatch.setattr(memory, "needed_bytes", lambda program: 1200)
     with pytest.raises(SettingsError, match="a run needs"):
-        fit_in_memory(agent, 4, None, None, lambda spread: spread.num_runs)
+        fit_in_memory(agent, 4, None, None, compile_for)
 
 
 def test_a_cut_that_changes_how_many_runs_a_core_takes_changes_results_by_rounding_only():

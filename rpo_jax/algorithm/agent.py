@@ -94,6 +94,9 @@ def make_agent(
         config: static settings; the default `TrainConfig()` if None.
         head: the family of action distributions.
 
+    Returns:
+        The agent, whose environments also record episode returns and lengths.
+
     Raises:
         SettingsError: if the configuration, the head or the variant does not fit the environment.
     """

@@ -42,8 +42,16 @@ def train(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> tuple[Train
 
 
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingState:
-    """The state before the first round. Its environments are blank, and the round begins their episodes; not on the
+    """The state before the first update. Its environments are blank, and the update begins their episodes; not on the
     host, where they have begun.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        hyperparams: numbers [].
+        key: random key of the run, such as `jax.random.key(seed)`.
+
+    Returns:
+        The state of one run.
     """
     key, key_params = jax.random.split(key)
 
@@ -70,7 +78,16 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array) -> TrainingStat
 
 
 def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
-    """One round of RPO: act, estimate advantages, improve the perturbed policy."""
+    """One update of RPO: collect a rollout, estimate advantages, improve the perturbed policy.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        hyperparams: numbers [].
+        state: of one run.
+
+    Returns:
+        The next state, and metrics {name: []}.
+    """
     hyperparams = anneal(hyperparams, state.update / agent.config.num_updates)
     key, key_act, key_learn = jax.random.split(state.key, 3)
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]

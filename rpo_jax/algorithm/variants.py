@@ -106,7 +106,13 @@ VARIANTS = {
 
 
 def get_variant(name: str) -> Variant:
-    """The variant of that name.
+    """Returns the variant of that name.
+
+    Args:
+        name: one of `VARIANTS`.
+
+    Returns:
+        The variant.
 
     Raises:
         SettingsError: if there is none.

@@ -8,7 +8,7 @@ nor copied. So a run cannot be resumed bit for bit, and a state cannot be steppe
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -73,15 +73,15 @@ class Pool(Protocol):
 
 
 def cut_where_broken(
-    obs: np.ndarray, reward: np.typing.ArrayLike, terminated: np.ndarray, truncated: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    obs: np.ndarray, reward: np.typing.ArrayLike, terminated: Any, truncated: Any
+) -> tuple[np.ndarray, np.ndarray, Any, Any]:
     """Ends episodes whose observation or reward is not finite: truncated, with NaN as observation and reward 0.
 
     Args:
         obs: next observations before any reset [..., O].
         reward: rewards [...].
-        terminated: whether the task ended [...] bool.
-        truncated: whether the time limit ended the episode [...] bool.
+        terminated: whether the task ended [...] bool, a Python bool if there is one environment.
+        truncated: whether the time limit ended the episode [...] bool, likewise.
 
     Returns:
         The same four, observations and rewards as float32, in which the algorithm computes.

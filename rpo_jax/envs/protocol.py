@@ -141,6 +141,9 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
     Args:
         dynamics: one environment.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
+
+    Returns:
+        The environment, of any number of copies of these dynamics.
     """
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     one = Dynamics(jit(dynamics.init), jit(dynamics.step))

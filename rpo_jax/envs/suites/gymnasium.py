@@ -232,7 +232,7 @@ def _make_checked(make: "Callable[[], Env]", index: int) -> "Env":
         def step(self, action: np.ndarray) -> tuple[Any, ...]:
             with _attribute_errors(index):
                 obs, reward, *ends, _ = super().step(action)
-                results: tuple[Any, ...] = self._copy(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
+                results = self._copy(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
                 return *cut_where_broken(*results), {}  # the info is not used
 
         def _copy(self, obs: np.ndarray) -> np.ndarray:
