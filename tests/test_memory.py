@@ -1,8 +1,8 @@
 """Sweeps larger than memory are cut into equal calls of one program, and give what the uncut ones give."""
 
 import signal
-from typing import Any
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
