@@ -103,6 +103,9 @@ def make_agent(
             `evaluate(obs [N, O]) -> value [N]`; the `ActorCritic` that the configuration describes if None. All its
             parameters are trained; those under a submodule called `value` with `value_learning_rate`.
 
+    Returns:
+        The agent, whose environments also record episode returns and lengths.
+
     Raises:
         SettingsError: if the configuration, the head, the variant or the network does not fit the environment.
     """
