@@ -45,7 +45,16 @@ class Agent:
         return normalize(moments, obs, clip) if self.config.normalize_observations else obs
 
     def init_params(self, key: jax.Array, obs: jax.Array, hyperparams: Hyperparams) -> Params:
-        """Parameters before any update, for observations like these [N, O]; they keep the variant's constraint."""
+        """Initialises the parameters of the network, and applies the variant's constraint.
+
+        Args:
+            key: random key.
+            obs: any observations [N, O]; only their shape counts.
+            hyperparams: numbers [].
+
+        Returns:
+            The parameters.
+        """
         return self.constrain(init_params(self.network, key, obs), hyperparams)
 
     def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""Digests of what a fit trains, by part: it resumes from its own checkpoints only, and can name what differs."""
+"""Digests of what a fit trains, by part: a fit resumes from its own checkpoints only, and names what differs."""
 
 import dataclasses
 import functools

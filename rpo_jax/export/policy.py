@@ -46,7 +46,7 @@ class Program(NamedTuple):
 
 
 def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, float]:
-    """Writes the policy as StableHLO, and as ONNX unless `why_no_onnx` has a reason, after testing both.
+    """Writes the policy as StableHLO, and as ONNX unless `why_no_onnx` gives a reason, after testing both.
 
     Args:
         run: the run, loaded from its folder.
