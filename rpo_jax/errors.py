@@ -1,31 +1,46 @@
-"""What a user sees when a setting or a name cannot be used, or an environment fails."""
+"""Errors that users see: settings that cannot be used, and environments that fail."""
 
 import difflib
 from collections.abc import Iterable
 
-MOST_NAMES = 40  # that an error lists
+MOST_NAMES = 40  # names that an error lists at most
 
 
 class SettingsError(ValueError):
-    """A setting, name or folder that cannot be used; its message is one line that says what to do."""
+    """A setting, name or folder cannot be used. The message is one line that says what to do."""
 
 
 class SimulatorError(RuntimeError):
-    """An environment that steps on the host failed.
+    """An environment that is stepped on the host failed.
 
     Attributes:
-        index: which of its pool; None if that is not known.
-        pool: the number of the pool, once known.
+        index: position of the environment in its pool; None if unknown.
+        pool: number of the pool; None until it is known.
     """
 
     def __init__(self, message: str, index: int | None = None):
+        """Creates the error.
+
+        Args:
+            message: what failed.
+            index: position of the environment in its pool; None if unknown.
+        """
         super().__init__(message)
         self.index = index
         self.pool: int | None = None
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:
-    """The error for a name that does not exist: it lists the nearest known names, or all of them."""
+    """Returns the error for a name that does not exist; it suggests similar names, or lists the known ones.
+
+    Args:
+        kind: what the name should name, such as "environment".
+        name: the unknown name.
+        known: the names that exist.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
     names = sorted(known)
     lowered = {candidate.lower(): candidate for candidate in names}
     near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]

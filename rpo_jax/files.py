@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what is plain enough for JSON."""
+"""Atomic file writes, JSON, and digests."""
 
 import contextlib
 import hashlib
@@ -17,20 +17,33 @@ DIGEST = "digest"
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder if it is not there; raises a SettingsError if it cannot be made."""
+    """Creates a folder and its parents unless they exist.
+
+    Args:
+        folder: the folder to create.
+
+    Raises:
+        SettingsError: if the folder cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise SettingsError(f"{folder} is a file, and a folder is needed; choose another --out") from None
     except OSError as error:
-        raise SettingsError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from None
+        raise SettingsError(f"cannot create the folder {folder}: {error.strerror}; choose another --out") from None
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` once it is whole and on the disk.
+    """Writes a file atomically: `path` is replaced only once the new content is complete and on disk.
 
-    Until then its name is hidden, and readers of the folder pass over it.
+    Until then the content is in a hidden file, which readers of the folder ignore. It is deleted if the block fails.
+
+    Args:
+        path: the file to create or replace.
+
+    Yields:
+        The path to write to instead.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -42,14 +55,27 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON; "inf" and null stand for infinity and NaN, which it does not have."""
+def write_json(path: Path, content: object) -> None:
+    """Writes JSON atomically.
+
+    Args:
+        path: the file to create or replace.
+        content: numbers, strings, lists, tuples and dictionaries, converted by `plain`.
+    """
     with written_whole(path) as part:
         part.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def plain(x: Any) -> Any:
-    """As JSON holds it: lists for tuples, "inf" and null for infinity and NaN."""
+    """Converts a value to what JSON can represent.
+
+    Args:
+        x: a number, NumPy scalar or string, or lists, tuples and dictionaries of them.
+
+    Returns:
+        The same value with lists for tuples, Python numbers for NumPy scalars, "inf" or "-inf" for infinities, and
+        None for NaN.
+    """
     if isinstance(x, np.generic):
         x = x.item()
     if isinstance(x, dict):
@@ -61,13 +87,20 @@ def plain(x: Any) -> Any:
     return x
 
 
-def digest_of(described: dict[str, Any]) -> str:
-    """SHA-256 of settings or a summary, as their file holds them; an entry `DIGEST` does not count."""
+def digest_of(described: dict[str, object]) -> str:
+    """Computes the SHA-256 digest of the content of a JSON file.
+
+    Args:
+        described: the content, such as settings or a summary; its entry `DIGEST`, if any, is left out.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     own = {name: value for name, value in plain(described).items() if name != DIGEST}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Computes the SHA-256 digest of a file: 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

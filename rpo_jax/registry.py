@@ -1,7 +1,7 @@
-"""Names that a user gives to environments, variants, heads and networks, so that the command and run folders know them.
+"""Registries of environments, variants, heads and networks, in which users register their own by name.
 
-A module that registers names is imported only if the user names it (`rpo-jax ... --import my_module`), or installed it
-as an entry point of the group `rpo_jax`.
+A module that registers names is imported if it is given to the command (`rpo-jax ... --import my_module`), or if an
+installed package lists it as an entry point of the group `rpo_jax`.
 """
 
 import importlib
@@ -19,24 +19,38 @@ from rpo_jax.errors import SettingsError, unknown_name
 
 GROUP = "rpo_jax"  # of entry points
 Thing = TypeVar("Thing")
-_importing: list[str] = []  # modules whose import is under way
+_importing: list[str] = []  # modules that are being imported, outermost first
 
 
 class Registry(Mapping[str, Thing], Generic[Thing]):
-    """Things by name: those of rpo_jax, and those that users register."""
+    """Objects of one kind by name: those of rpo_jax, and those that users register.
+
+    Attributes:
+        kind: name of the kind, such as "variant".
+    """
 
     def __init__(self, kind: str, own: Mapping[str, Thing]):
-        """A registry of things of a kind, such as "variant", which begins with rpo_jax's own."""
+        """Creates a registry without objects of users.
+
+        Args:
+            kind: name of the kind, such as "variant".
+            own: objects of rpo_jax by name; their names cannot be registered again.
+        """
         self.kind = kind
         self._own = dict(own)
         self._registered: dict[str, Thing] = {}
         self._origins: dict[str, str] = {}
 
     def add(self, name: str, thing: Thing, pattern: str = r"[\w.-]+") -> None:
-        """Registers a user's thing; a name that the user registered before is replaced.
+        """Registers an object of a user. It replaces an object that was registered before with the same name.
+
+        Args:
+            name: its name.
+            thing: the object.
+            pattern: regular expression that the whole name must match.
 
         Raises:
-            SettingsError: if the name is one of rpo_jax's own, or does not match the pattern.
+            SettingsError: if the name belongs to rpo_jax, or does not match the pattern.
         """
         if name in self._own:
             raise SettingsError(f"{self.kind} {name!r} belongs to rpo_jax; choose another name")
@@ -48,28 +62,39 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             self._origins[name] = _importing[0]
 
     def knows(self, name: str) -> bool:
-        """Whether there is such a name, those of installed entry points included."""
+        """Returns whether a name is known; imports the entry points of installed packages if necessary.
+
+        Args:
+            name: name of an object.
+        """
         if name not in self:
             _import_entry_points()
         return name in self
 
     def find(self, name: str) -> Thing:
-        """The thing of that name.
+        """Returns the object of a name; imports the entry points of installed packages if necessary.
+
+        Args:
+            name: name of an object.
 
         Raises:
-            SettingsError: if there is none.
+            SettingsError: if the name is unknown.
         """
         if not self.knows(name):
             raise unknown_name(self.kind, name, self)
         return self[name]
 
     def origin(self, name: str) -> str | None:
-        """The module whose import registered that name; None if there was none."""
+        """Returns the module whose import registered a name; None if no import did.
+
+        Args:
+            name: name of an object.
+        """
         return self._origins.get(name)
 
     @property
     def registered(self) -> tuple[str, ...]:
-        """Names that users registered."""
+        """The names that users registered."""
         return tuple(self._registered)
 
     def __getitem__(self, name: str) -> Thing:
@@ -83,13 +108,13 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
 
 
 def import_modules(names: tuple[str, ...]) -> None:
-    """Imports modules that register names; they are looked for in the current folder too, as by `python -m`.
+    """Imports modules that register names. The current folder is searched too, as by `python -m`.
 
     Args:
-        names: such as "my_module" or "my_package.methods".
+        names: names of modules, such as "my_module" or "my_package.methods".
 
     Raises:
-        SettingsError: if one is not found, or its import fails.
+        SettingsError: if a module is not found, or its import fails.
     """
     if names and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -106,14 +131,14 @@ def import_modules(names: tuple[str, ...]) -> None:
                     "give a name such as my_module, without .py"
                 ) from None
             raise SettingsError(f"--import {name} failed: {_where(error)}") from None
-        except Exception as error:  # whatever a user's module raises
+        except Exception as error:  # the module of a user can raise any error
             raise SettingsError(f"--import {name} failed: {_where(error)}") from None
         finally:
             _importing.pop()
 
 
 def _where(error: Exception) -> str:
-    """An exception, and the file and line that raised it."""
+    """Describes an error with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
@@ -125,7 +150,7 @@ def _import_entry_points() -> None:
         try:
             _importing.append(point.value)
             point.load()
-        except Exception as error:  # one broken package does not take the others away
+        except Exception as error:  # other packages are still imported
             logging.getLogger("rpo_jax").warning(f"entry point {point.name} of {GROUP} failed: {_where(error)}")
         finally:
             _importing.pop()

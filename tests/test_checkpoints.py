@@ -55,7 +55,7 @@ def assert_same(found: Fit, expected: Fit) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("runs_at_once", [None, 4])
 def test_a_stopped_fit_goes_on_bit_for_bit(tmp_path, number, runs_at_once):
-    with toys.told("once more ends it at once"):
+    with toys.told("repeat the signal to stop immediately"):
         half = train(tmp_path, stopped_after(2, number), runs_at_once=runs_at_once)
     done = half.metrics["entropy"].shape[-1]
     assert half.interrupted
@@ -125,7 +125,7 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     with pytest.raises(SettingsError, match="other settings"):
         fit(own_agent(), SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, "others"))
@@ -133,15 +133,15 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
 
 def test_numbers_that_are_not_those_of_the_digest_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "digest", lambda arrays, info: "of other numbers")
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     monkeypatch.undo()
-    with toys.told("not those that were written"), pytest.raises(SettingsError, match=r"all checkpoints .* damaged"):
+    with toys.told("does not match its digest"), pytest.raises(SettingsError, match=r"all checkpoints .* damaged"):
         train(tmp_path)
 
 
 def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     for other in ((grid(rpo_alpha=[0.1, 0.3]), seeds(0, 3)), (SETTINGS, seeds(1, 3))):
         with pytest.raises(SettingsError, match="other settings"):
@@ -153,7 +153,7 @@ def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
 
 def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHARE", 1e9)
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(5), runs_at_once=2)
     last = max(path for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
     words = last / "info" / "metadata"
@@ -161,16 +161,16 @@ def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp
         assert damaged != words.read_text()
         copy = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-{len(damaged)}")
         (copy / FOLDER / last.name / "info" / "metadata").write_text(damaged)
-        with toys.told("damaged, and is passed over"):
+        with toys.told("damaged and ignored"):
             rest = train(copy)
         assert rest.runs_at_once == 2
         assert_same(rest, train(runs_at_once=2))
-    with toys.told("6 runs at once, and 2 when this was written: results may differ by rounding"):
+    with toys.told("6 runs at once, but 2 when the checkpoint was written: results may differ by rounding"):
         train(tmp_path, runs_at_once=6)
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
     (tmp_path / FOLDER / "7.orbax-checkpoint-tmp" / "arrays").mkdir(parents=True)
     train(tmp_path)
@@ -178,9 +178,9 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
 
 
 def test_other_versions_are_told(tmp_path):
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(tmp_path, stopped_after(1))
-    with toys.told("jax are others"):
+    with toys.told("jax changed since"):
         fit(own_agent(), SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path, jax="0.0"))
 
 
@@ -210,7 +210,7 @@ def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monke
 def stopped(tmp_path_factory) -> tuple[Path, Fit]:
     """With as many runs at once as it would not have of itself."""
     folder = tmp_path_factory.mktemp("stopped")
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(folder, stopped_after(5), runs_at_once=2)
     return folder, train(runs_at_once=2)
 

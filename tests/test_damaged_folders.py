@@ -85,7 +85,7 @@ def stopped(tmp_path_factory) -> Path:
         shown(self, progress)
         stop(progress)
 
-    with pytest.MonkeyPatch.context() as patch, toys.told("once more"):
+    with pytest.MonkeyPatch.context() as patch, toys.told("stop immediately"):
         patch.setattr(ProgressBar, "__call__", tell)
         patch.setattr(checkpoints, "LEAST_SECONDS", 0.0)
         patch.setattr(checkpoints, "SHARE", 1.0)

@@ -23,7 +23,7 @@ from rpo_jax.compiling import probe
 from rpo_jax.diagnosis import checks, numpy_update, processes
 from rpo_jax.diagnosis.checks import Finding
 from rpo_jax.diagnosis.machine import describe_machine
-from rpo_jax.diagnosis.stepping import Apart, Differences, compare
+from rpo_jax.diagnosis.stepping import Comparison, Deviation, compare
 
 # The probe
 
@@ -68,7 +68,7 @@ def test_a_fault_is_told_once_a_process_and_remembered(memory: Path, monkeypatch
 
     monkeypatch.setattr(probe, "PROBES", {"jax issue 1": failing, "jax issue 2": lambda compile: True})
     for _ in range(2):  # two processes
-        with toys.told(r"computes wrong on this cpu \(jax issue 1\): .*rpo-jax check"):
+        with toys.told(r"computes wrong results on this cpu \(jax issue 1\): .*rpo-jax check"):
             probe.warn_of_faults("cpu")
         probe.warn_of_faults("cpu")
         probe.warn_of_faults.cache_clear()
@@ -127,7 +127,7 @@ def test_without_a_home_the_probe_is_made_and_not_kept(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"failed": 3}', '{"failed": "abc"}'])
 def test_a_damaged_memory_is_made_anew(content: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "PROBES", {"jax issue 1": broken})
-    file = probe._memory(jax.devices("cpu")[0])
+    file = probe._cache_file(jax.devices("cpu")[0])
     assert file
     file.parent.mkdir(parents=True)
     file.write_text(content)
@@ -149,13 +149,13 @@ def test_where_nothing_can_be_kept_the_probe_is_made_again(memory: Path, monkeyp
 
 
 def test_another_jaxlib_or_other_flags_are_probed_anew(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = probe._memory(jax.devices("cpu")[0])
-    assert probe._memory(jax.devices("cpu")[0]) == before
+    before = probe._cache_file(jax.devices("cpu")[0])
+    assert probe._cache_file(jax.devices("cpu")[0]) == before
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")
-    assert probe._memory(jax.devices("cpu")[0]) != before
+    assert probe._cache_file(jax.devices("cpu")[0]) != before
     monkeypatch.undo()
     monkeypatch.setattr(probe, "version", lambda package: "9.9.9")
-    assert probe._memory(jax.devices("cpu")[0]) != before
+    assert probe._cache_file(jax.devices("cpu")[0]) != before
 
 
 # The update in NumPy
@@ -196,15 +196,15 @@ def test_the_check_of_an_update_sees_one_that_is_off(name: str, monkeypatch: pyt
 
 
 def test_an_update_that_gives_other_bits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    own, calls = checks._repeated, []
+    own, calls = checks._compare_bits, []
 
     def other(first: Any, second: Any) -> Finding:
         calls.append(own(first, jax.tree.map(lambda x: np.nextafter(x, np.inf), second)))
         return calls[0]
 
-    monkeypatch.setattr(checks, "_repeated", other)
+    monkeypatch.setattr(checks, "_compare_bits", other)
     assert not checks.update().ok
-    assert "other bits" in calls[0].text
+    assert "different bits" in calls[0].text
 
 
 # Environments
@@ -252,9 +252,9 @@ def test_an_environment_that_is_wrong_is_found(change: Any, wrong: str) -> None:
 
 
 def test_what_is_allowed_is_bounded_however_chaotic_an_environment() -> None:
-    chaotic = Apart(9.0, 9.0, 0, 0.1, 9.0)
-    assert Differences(0.0, Apart(0.09, 0.09, 0, 0.2, 80.0), chaotic).wrong == []
-    assert len(Differences(0.0, Apart(0.2, 0.2, 1, 0.4, 100.0), chaotic).wrong) == 5
+    chaotic = Deviation(9.0, 9.0, 0, 0.1, 9.0)
+    assert Comparison(0.0, Deviation(0.09, 0.09, 0, 0.2, 80.0), chaotic).wrong == []
+    assert len(Comparison(0.0, Deviation(0.2, 0.2, 1, 0.4, 100.0), chaotic).wrong) == 5
 
 
 @pytest.mark.parametrize("value", [1e33, np.inf, 0.3])

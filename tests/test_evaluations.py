@@ -85,7 +85,7 @@ def test_a_stopped_fit_goes_on_with_its_evaluations(tmp_path):
         if progress.updates >= 3:
             signal.raise_signal(signal.SIGTERM)
 
-    with toys.told("once more"):
+    with toys.told("stop immediately"):
         train(on_progress=stop, checkpoints=Checkpoints(tmp_path, "these", {}))
     rest, whole = train(checkpoints=Checkpoints(tmp_path, "these", {})), train()
     jax.tree.map(np.testing.assert_array_equal, rest.evaluated, whole.evaluated)

@@ -53,7 +53,7 @@ def test_an_interrupt_keeps_what_was_done(after: int) -> None:
         if len(done) == after:
             signal.raise_signal(signal.SIGINT)
 
-    with toys.told("once more ends it at once"):
+    with toys.told("repeat the signal to stop immediately"):
         result = fit(make_agent(), SETTINGS, seeds(0, 2), interrupt)
     assert result.interrupted
     assert result.metrics["entropy"].shape == (2, 2, done[-1])

@@ -213,10 +213,10 @@ class OddPool(CountingPool):
 
 def test_a_pool_that_gives_something_else_is_told_what_it_should_give():
     agent = toys.tiny_agent(env=host_env(OddPool))
-    with toys.told("door is stuck|must give"):
+    with toys.told("door is stuck|must return"):
         result = fit(agent, grid(), seeds(0, 1))
     assert result.failure is not None
-    assert result.failure.message == "a pool gave reward of shape (4, 1), and must give (4,)"
+    assert result.failure.message == "a pool returned reward of shape (4, 1), and must return (4,)"
 
 
 class UnableToBegin(CountingPool):

@@ -210,9 +210,9 @@ def test_tensorboard_has_curves_over_the_seeds(trained):
     table = read_csv(trained / "log.csv")
     for setting, alpha in enumerate(ALPHAS):
         own = table[table["setting"] == setting]
-        tagged = pd.DataFrame(as_tags(own) | {"step": own["step"]}).groupby("step")
+        tag_metrics = pd.DataFrame(as_tags(own) | {"step": own["step"]}).groupby("step")
         for name in ("mean", "min", "max"):
-            for tag, expected in tagged.agg(name).items():
+            for tag, expected in tag_metrics.agg(name).items():
                 assert_curve(event_curve(trained / f"tensorboard/rpo_alpha={alpha}/{name}", str(tag)), expected)
 
 
@@ -247,7 +247,7 @@ def test_a_run_that_is_resumed_goes_on_in_the_same_curves(tmp_path, monkeypatch,
         if progress.updates > 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patch, toys.told("once more ends it at once"):
+    with monkeypatch.context() as patch, toys.told("repeat the signal to stop immediately"):
         patch.setattr(ProgressBar, "__call__", interrupt)
         assert main(["train", *TINY, "--out", str(folder), "--logger", *LOGGERS]) == 130
     done = read_csv(folder / "log.csv")["update"].max()
@@ -446,7 +446,7 @@ def test_a_logger_that_fails_is_told_once_and_training_goes_on(when, caplog):
     assert len(calls) == 1
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("rpo_jax", "WARNING")
-    assert "logger kept failed, training goes on without it: OSError: [Errno 28]" in record.message
+    assert "logger kept failed, training continues without it: OSError: [Errno 28]" in record.message
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_a_logger_that_fails_is_told_once_and_training_goes_on(when, caplog):
 def test_a_folder_that_cannot_be_written_does_not_end_training(name, taken, tmp_path, capsys):
     (tmp_path / taken).parent.mkdir(exist_ok=True)
     (tmp_path / taken).write_text("")
-    with toys.told(f"logger {name} failed, training goes on without it"):
+    with toys.told(f"logger {name} failed, training continues without it"):
         assert main(["train", *TINY, "--out", str(tmp_path), "--logger", name]) == 0
     assert len(read_csv(tmp_path / "metrics.csv")) == len(SEEDS) * UPDATES
 

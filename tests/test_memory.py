@@ -2,6 +2,7 @@
 
 import signal
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,17 +85,18 @@ def test_what_is_larger_than_memory_is_cut_to_fit(agent, monkeypatch):
 def test_a_run_larger_than_memory_is_an_error_that_tells_what_would_fit(agent, monkeypatch):
     monkeypatch.setattr(memory, "usable_bytes", lambda devices: 100)
     for train in (sweep, fit):
-        with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are to be had; half of num_envs"):
+        with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are usable; half of num_envs"):
             train(agent, SETTINGS, seeds(0, 1))
 
 
 def test_what_needs_as_much_with_fewer_runs_is_cut_until_one_is_left(agent, monkeypatch):
     monkeypatch.setattr(memory, "usable_bytes", lambda devices: 1000)
     monkeypatch.setattr(memory, "needed_bytes", lambda program: {4: 1200, 3: 1100}.get(program, 900))
-    assert fit_in_memory(agent, 4, None, None, lambda spread: spread.num_runs)[1] == 2
+    compile_for: Any = lambda spread: spread.num_runs  # noqa: E731
+    assert fit_in_memory(agent, 4, None, None, compile_for)[1] == 2
     monkeypatch.setattr(memory, "needed_bytes", lambda program: 1200)
     with pytest.raises(SettingsError, match="a run needs"):
-        fit_in_memory(agent, 4, None, None, lambda spread: spread.num_runs)
+        fit_in_memory(agent, 4, None, None, compile_for)
 
 
 def test_a_cut_that_changes_how_many_runs_a_core_takes_changes_results_by_rounding_only():

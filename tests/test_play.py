@@ -24,9 +24,9 @@ from rpo_jax.runs.results import load_run
 from rpo_jax.settings.spec import make_spec
 from rpo_jax.visual import movies
 from rpo_jax.visual import play as module
-from rpo_jax.visual.drawings import RED, SIZE, mountain_car, pendulum, picture
-from rpo_jax.visual.movies import Frame, Movie, captioned, write_movie
-from rpo_jax.visual.play import FILMS, Player, play
+from rpo_jax.visual.drawings import RED, SIZE, draw_image, mountain_car, pendulum
+from rpo_jax.visual.movies import Frame, Movie, add_caption, write_movie
+from rpo_jax.visual.play import RENDERERS, Player, play
 
 TINY = {"num_envs": 8, "num_steps": 8, "num_minibatches": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
 
@@ -56,17 +56,17 @@ def where_red(image: Image.Image) -> tuple[float, float]:
 
 @pytest.mark.parametrize("angle", [0.0, 0.5 * np.pi, -0.5 * np.pi, np.pi, 0.7])
 def test_the_rod_stands_where_the_angle_says(angle):
-    x, y = where_red(picture(pendulum, np.array([np.cos(angle), np.sin(angle), 0.0])))
+    x, y = where_red(draw_image(pendulum, np.array([np.cos(angle), np.sin(angle), 0.0])))
     assert x == pytest.approx(-0.17 * SIZE * np.sin(angle), abs=4)  # its middle; a positive angle leans to the left
     assert y == pytest.approx(0.17 * SIZE * np.cos(angle), abs=4)
 
 
 @pytest.mark.parametrize("position", [-1.2, -0.52, 0.2, 0.6])
 def test_the_car_is_on_the_hill_and_whole(position):
-    image = picture(mountain_car, np.array([position, 0.0]))
+    image = draw_image(mountain_car, np.array([position, 0.0]))
     x, y = where_red(image)
     assert x + SIZE / 2 == pytest.approx(SIZE * (0.06 + 0.88 * (position + 1.2) / 1.8), abs=14)
-    valley = picture(mountain_car, np.array([-np.pi / 6, 0.0]))
+    valley = draw_image(mountain_car, np.array([-np.pi / 6, 0.0]))
     assert where_red(valley)[1] <= y + 1
     assert reds(image) == pytest.approx(reds(valley), rel=0.15)
 
@@ -88,11 +88,11 @@ def test_a_gif_lasts_as_long_as_the_episode_and_tells_its_return(player, tmp_pat
 
 
 def test_frames_go_from_the_first_state_to_the_last(player):
-    frames, episode = list(FILMS["gymnax/Pendulum-v1"](player).frames), player.episode()
+    frames, episode = list(RENDERERS["gymnax/Pendulum-v1"](player).frames), player.episode()
     seen = [*np.asarray(episode.obs), np.asarray(episode.final_obs)[-1]]
     assert len(frames) == len(seen) == 201
     for index in (0, 100, 199, 200):
-        assert frames[index].picture.tobytes() == picture(pendulum, seen[index]).tobytes()
+        assert frames[index].picture.tobytes() == draw_image(pendulum, seen[index]).tobytes()
         assert frames[index].total == pytest.approx(float(np.sum(episode.reward[:index])), rel=1e-5)
     np.testing.assert_allclose([x.action for x in frames], [*np.asarray(episode.env_action) / 2, [0]], atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_movies_go_at_the_speed_of_the_task(tmp_path, seconds, steps):
 
 
 def test_actions_are_bars_upwards_if_positive():
-    image = np.asarray(captioned(Frame(Image.new("RGB", (300, 50)), np.array([1.0, 0.0, -0.5]), 0.0)), int)
+    image = np.asarray(add_caption(Frame(Image.new("RGB", (300, 50)), np.array([1.0, 0.0, -0.5]), 0.0)), int)
     red = np.abs(image - RED).sum(-1) < 40
     columns = 300 - 10 - 16 * 3 + 16 * np.arange(3) + 5
     middle = 50 + movies.STRIP // 2
@@ -180,15 +180,15 @@ class Drawer:
 
 def test_mujocos_pictures_are_made_in_parts_and_the_last_is_held(player, monkeypatch):
     drawer = Drawer()
-    monkeypatch.setattr(module.playground, "single", lambda name: drawer)
+    monkeypatch.setattr(module.playground, "load", lambda name: drawer)
     monkeypatch.setattr(module, "_states", lambda episode: ([index] for index in range(len(episode.reward))))
-    frames = list(FILMS["playground/"](player).frames)
+    frames = list(RENDERERS["playground/"](player).frames)
     assert drawer.asked == [50] * 4
     assert [np.asarray(x.picture)[0, 0, 0] for x in frames] == [*range(200), 199]
     assert frames[-1].total == pytest.approx(float(np.sum(player.episode().reward)), rel=1e-5)
-    monkeypatch.setattr(module.playground, "single", lambda name: Drawer(broken=True))
+    monkeypatch.setattr(module.playground, "load", lambda name: Drawer(broken=True))
     with pytest.raises(SettingsError, match="MuJoCo cannot render here: no GL; MUJOCO_GL=egl or osmesa may help"):
-        list(FILMS["playground/"](player).frames)
+        list(RENDERERS["playground/"](player).frames)
 
 
 def test_a_sample_is_not_the_mean(player):

@@ -168,7 +168,7 @@ def test_an_environment_has_the_name_it_was_registered_by():
     with pytest.raises(SettingsError, match="backend='mjx' is for brax"):
         make_env("mine/reaching", backend="mjx")
     register("environment", "mine/nothing", lambda: None)
-    with pytest.raises(SettingsError, match="makes NoneType"):
+    with pytest.raises(SettingsError, match="returns NoneType"):
         make_env("mine/nothing")
 
 

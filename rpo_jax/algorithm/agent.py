@@ -45,7 +45,16 @@ class Agent:
         return normalize(moments, obs, clip) if self.config.normalize_observations else obs
 
     def init_params(self, key: jax.Array, obs: jax.Array, hyperparams: Hyperparams) -> Params:
-        """Parameters before any update, for observations like these [N, O]; they keep the variant's constraint."""
+        """Initialises the parameters of the network, and applies the variant's constraint.
+
+        Args:
+            key: random key.
+            obs: any observations [N, O]; only their shape counts.
+            hyperparams: numbers [].
+
+        Returns:
+            The parameters.
+        """
         return self.constrain(init_params(self.network, key, obs), hyperparams)
 
     def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -102,6 +111,9 @@ def make_agent(
         network: any flax module with methods `act(obs [N, O]) -> (loc [N, A], log_scale [A] or [N, A])` and
             `evaluate(obs [N, O]) -> value [N]`; the `ActorCritic` that the configuration describes if None. All its
             parameters are trained; those under a submodule called `value` with `value_learning_rate`.
+
+    Returns:
+        The agent, whose environments also record episode returns and lengths.
 
     Raises:
         SettingsError: if the configuration, the head, the variant or the network does not fit the environment.

@@ -152,7 +152,19 @@ def record(
     sample: bool = False,
     observation_clip: Scalar = 10.0,
 ) -> Trajectory:
-    """Plays `num_steps` steps of one environment, to look at; arguments as of `evaluate`."""
+    """Plays `num_steps` steps of one environment, and records them.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        state: of one run.
+        key: random key of the episodes; not one that trained.
+        num_steps: steps T, over as many episodes as it takes.
+        sample: act with a sample of the policy rather than with its mean action.
+        observation_clip: as in training.
+
+    Returns:
+        What happened, leaves [T, ...].
+    """
     key_reset, key_noise, key_env, key_following = jax.random.split(key, 4)
     act = make_actor(agent, state, key_noise, sample, observation_clip)
 

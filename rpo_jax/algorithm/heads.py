@@ -130,7 +130,13 @@ HEADS: Registry[Head] = Registry(
 
 
 def get_head(name: str) -> Head:
-    """The head of that name.
+    """Returns the head of that name.
+
+    Args:
+        name: one of `HEADS`.
+
+    Returns:
+        The head.
 
     Raises:
         SettingsError: if there is none.

@@ -16,7 +16,7 @@ from rpo_jax.envs.protocol import Environment
 from rpo_jax.errors import SettingsError
 from rpo_jax.registry import Registry
 
-LOG_SCALE_BOUNDS = (-5.0, 2.0)  # of one that depends on the state, which nothing else holds back
+LOG_SCALE_BOUNDS = (-5.0, 2.0)  # of a log-scale that depends on the state, which is not bounded otherwise
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
 
 Initializer = Callable[..., jax.Array]
@@ -119,10 +119,17 @@ def _divide(obs: jax.Array, scale: tuple[float, ...]) -> jax.Array:
 
 
 def make_mlp(env: Environment, config: TrainConfig) -> ActorCritic:
-    """The `ActorCritic` that the configuration describes.
+    """Makes the `ActorCritic` that a configuration describes.
+
+    Args:
+        env: environment whose observations and actions it has.
+        config: static settings.
+
+    Returns:
+        The network.
 
     Raises:
-        SettingsError: if it divides observations by constants, and not by one for each number.
+        SettingsError: if a setting scales observations, but does not have one number for each dimension.
     """
     scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
     for name, scale in scales.items():
@@ -146,7 +153,16 @@ NETWORKS: Registry[MakeNetwork] = Registry("network", {"mlp": make_mlp})
 
 
 def init_params(network: nn.Module, key: jax.Array, obs: jax.Array) -> Params:
-    """Parameters of a network with methods `act` and `evaluate`, for observations [N, O]."""
+    """Initialises the parameters of a network.
+
+    Args:
+        network: flax module with methods `act` and `evaluate`, as described in `make_agent`.
+        key: random key.
+        obs: any observations [N, O]; only their shape counts.
+
+    Returns:
+        The parameters.
+    """
 
     def both(module: Any, obs: jax.Array) -> Any:
         return module.act(obs), module.evaluate(obs)
@@ -155,13 +171,18 @@ def init_params(network: nn.Module, key: jax.Array, obs: jax.Array) -> Params:
 
 
 def check_network(network: nn.Module, observation_size: int, action_size: int) -> Params:
-    """Checks that a network gives what the algorithm asks of one; see `make_agent`. Only shapes are computed.
+    """Checks that a network has the methods that `make_agent` describes. Only shapes are computed.
+
+    Args:
+        network: flax module.
+        observation_size: number of dimensions of observations, O.
+        action_size: number of dimensions of actions, A.
 
     Returns:
-        Its parameters, as shapes and dtypes.
+        Shapes and dtypes of its parameters.
 
     Raises:
-        SettingsError: if it lacks a method, or a result has another shape.
+        SettingsError: if a method is missing, a result has the wrong shape, or there are variables besides parameters.
     """
     for name in ("act", "evaluate"):
         if not callable(getattr(type(network), name, None)):

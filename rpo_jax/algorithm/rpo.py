@@ -32,11 +32,14 @@ def train(
         agent: the static part, from `make_agent`.
         hyperparams: numbers [].
         key: random key of the run, such as `jax.random.key(seed)`.
-        initial: a trained policy to begin with, its normalisation included; a new one if None.
+        initial: trained policy to begin with, including its normalisation of observations; a new one if None.
 
     Returns:
         The last state, and metrics {name: [U]}, one row per update. Of environments on the host, `agent.env.check()`
         raises what failed, and `agent.env.close(state.env_state)` frees them.
+
+    Raises:
+        SettingsError: if the initial policy has another network, or other sizes of observations or actions.
     """
 
     def body(state, _):
@@ -46,12 +49,20 @@ def train(
 
 
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None) -> TrainingState:
-    """The state before the first update; arguments as of `train`.
+    """The state before the first update. Its environments are blank, and the update begins their episodes; not on the
+    host, where they have begun.
 
-    Environments are zero-filled until the first rollout resets them; those on the host are reset here.
+    Args:
+        agent: the static part, from `make_agent`.
+        hyperparams: numbers [].
+        key: random key of the run, such as `jax.random.key(seed)`.
+        initial: trained policy to begin with, including its normalisation of observations; a new one if None.
+
+    Returns:
+        The state of one run.
 
     Raises:
-        SettingsError: if the initial policy is of another network, or of other sizes of observation and action.
+        SettingsError: if the initial policy has another network, or other sizes of observations or actions.
     """
     key, key_params = jax.random.split(key)
 
@@ -94,7 +105,16 @@ def _check_alike(initial: Policy, policy: Policy) -> None:
 
 
 def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
-    """One round of RPO: act, estimate advantages, improve the perturbed policy."""
+    """One update of RPO: collect a rollout, estimate advantages, improve the perturbed policy.
+
+    Args:
+        agent: the static part, from `make_agent`.
+        hyperparams: numbers [].
+        state: of one run.
+
+    Returns:
+        The next state, and metrics {name: []}.
+    """
     hyperparams = anneal(hyperparams, state.update / agent.config.num_updates)
     key, key_act, key_learn = jax.random.split(state.key, 3)
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]

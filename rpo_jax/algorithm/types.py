@@ -105,7 +105,12 @@ class TrainingState(struct.PyTreeNode):
 
 
 class Policy(NamedTuple):
-    """A trained policy: parameters, and the moments that normalise its observations."""
+    """A trained policy.
+
+    Attributes:
+        params: of the actor-critic.
+        obs_moments: running moments that normalise its observations [O].
+    """
 
     params: Params
     obs_moments: Moments

@@ -110,7 +110,13 @@ VARIANTS: Registry[Variant] = Registry(
 
 
 def get_variant(name: str) -> Variant:
-    """The variant of that name.
+    """Returns the variant of that name.
+
+    Args:
+        name: one of `VARIANTS`.
+
+    Returns:
+        The variant.
 
     Raises:
         SettingsError: if there is none.

@@ -1,4 +1,4 @@
-"""Pictures of training."""
+"""Figures of training curves."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,16 +7,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-FEW_POINTS = 20
+FEW_POINTS = 20  # curves with fewer points get markers
 
 
 class Curves(NamedTuple):
-    """What one setting of one variant did.
+    """Training curves of one setting of one variant, over U updates and S seeds.
 
     Attributes:
-        steps: environment steps of a run at each row [U].
-        episode_return: [S, U]; NaN where no episode ended.
-        entropy: [S, U].
+        steps: environment steps of each run after each update [U].
+        episode_return: mean return of the episodes that ended in each update [S, U]; NaN where none ended.
+        entropy: entropy of the policy, in nats [S, U].
     """
 
     steps: np.ndarray
@@ -25,11 +25,14 @@ class Curves(NamedTuple):
 
 
 def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
-    """Return and policy entropy over steps: every seed as a thin line, the mean over seeds as a thick one.
+    """Plots return and policy entropy over steps: a thin line for each seed, a thick one for their mean.
 
     Args:
-        curves: by label.
-        title: of the picture.
+        curves: training curves by the label of the legend.
+        title: title of the figure.
+
+    Returns:
+        The figure, not yet saved.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -1,8 +1,8 @@
-"""The one door to the compiler: what the library jits is compiled here, with the options its platform needs.
+"""Compilation of all programs of the library, with the XLA options that the platform needs.
 
-Options are given to XLA per program, by `jit` and `compile_traced`, so that importing rpo_jax changes nothing global. A
-process that is ours alone, such as the command, also sets them for everything that is compiled in it, by
-`set_process_options`, since suites have programs of their own.
+`jit` and `compile_traced` pass the options to XLA for each program, so that importing rpo_jax changes no global state.
+The command `rpo-jax`, whose process runs nothing else, also calls `set_process_options`, so that programs that suites
+compile themselves get them too.
 """
 
 import dataclasses
@@ -12,77 +12,110 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial, update_wrapper
 from importlib.metadata import version
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import get_opaque_trace_state
+from jax.extend.core import ClosedJaxpr, get_opaque_trace_state
 
 from rpo_jax.compiling.probe import warn_of_faults
+from rpo_jax.typing import PyTree
 
-# By platform. XLA's CPU library of small kernels, YNNPACK, is fast at products. Its fusions of sums are slow; with
-# jaxlib 0.10.2 they are wrong and crash, with 0.11.0 they crash (jax issues 39103, 39257, 40412).
-OPTIONS: dict[str, dict[str, Any]] = {
+Option: TypeAlias = str | bool | int
+
+# By platform. YNNPACK, XLA's library of small CPU kernels, is fast at matrix products, but its fused sums are slow.
+# With jaxlib 0.10.2 these sums are wrong and crash, with 0.11.0 they crash (jax issues 39103, 39257, 40412).
+OPTIONS: dict[str, dict[str, Option]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 }
-# XLA ends a process whose flags it does not know, so they are set for versions that were tried only.
+# XLA aborts the process if it does not know a flag, so flags are set for tested versions only.
 FLAGS_FOR = ("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2")
 
 Result = TypeVar("Result")
 
 
 class Jitted(Generic[Result]):
-    """What `jit` makes of a function."""
+    """A function compiled by `jit`."""
 
     __name__: str
 
-    def __init__(self, function: Callable[..., Result], **how: Any):
+    def __init__(self, function: Callable[..., Result], **options: Any):
+        """Wraps a function, as `jit` does.
+
+        Args:
+            function: pure function of arrays.
+            **options: keyword arguments of `jax.jit`.
+        """
         update_wrapper(self, function)
-        self._inner = jax.jit(function, **how)
-        self._outer = lru_cache(lambda platform: jax.jit(function, compiler_options=known_options(platform), **how))
+        self._nested = jax.jit(function, **options)
+        self._compiled_for = lru_cache(
+            lambda platform: jax.jit(function, compiler_options=known_options(platform), **options)
+        )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Result:
-        """Runs it: as a part of what is being traced or transformed, if something is, else as a program of its own."""
-        if _is_part():  # JAX takes options for whole programs only
-            return self._inner(*args, **kwargs)
-        return self._outer(_platform_of((args, kwargs)))(*args, **kwargs)
+    def __call__(self, *args: PyTree, **kwargs: PyTree) -> Result:
+        """Calls the function: as a program of its own, or as a part of the one that is being traced."""
+        if _is_nested():  # JAX accepts compiler options for complete programs only
+            return self._nested(*args, **kwargs)
+        return self._compiled_for(_platform_of((args, kwargs)))(*args, **kwargs)
 
-    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
-        """Lowers a call, as `jax.jit` does."""
-        return self._inner.lower(*args, **kwargs)
+    def lower(self, *args: PyTree, **kwargs: PyTree) -> jax.stages.Lowered:
+        """Lowers a call, as the `lower` of `jax.jit` does."""
+        return self._nested.lower(*args, **kwargs)
 
-    def trace(self, *args: Any, **kwargs: Any) -> jax.stages.Traced:
-        """Traces a call, for `compile_traced`."""
-        return self._inner.trace(*args, **kwargs)
+    def trace(self, *args: PyTree, **kwargs: PyTree) -> jax.stages.Traced:
+        """Traces a call for `compile_traced`; arguments may be `jax.ShapeDtypeStruct`."""
+        return self._nested.trace(*args, **kwargs)
 
 
-def jit(function: Callable[..., Result], **how: Any) -> Jitted[Result]:
-    """`jax.jit`, but compiled with the platform's options; under `vmap` and `grad` it is `jax.jit`.
+def jit(function: Callable[..., Result], **options: Any) -> Jitted[Result]:
+    """Compiles a function as `jax.jit` does, with the options of the platform.
+
+    Inside other programs, and under transformations such as `jax.vmap` and `jax.grad`, it is the same as `jax.jit`.
 
     Args:
-        function: what to compile.
-        **how: `static_argnums`, `static_argnames` and `donate_argnums`, as of `jax.jit`.
+        function: pure function of arrays.
+        **options: keyword arguments of `jax.jit`: `static_argnums`, `static_argnames` or `donate_argnums`.
+
+    Returns:
+        The compiled function.
     """
-    return Jitted(function, **how)
+    return Jitted(function, **options)
 
 
 def compile_traced(traced: jax.stages.Traced, platform: str) -> jax.stages.Compiled:
-    """The program of a traced call, with the platform's options; recent programs are cached."""
-    return _compile(_Call(traced.jaxpr, traced), platform)
+    """Compiles a traced call with the options of the platform. Recent programs are cached.
+
+    Args:
+        traced: the call, from `Jitted.trace`.
+        platform: "cpu", "gpu" or "tpu".
+
+    Returns:
+        The compiled program.
+    """
+    return _compile(_TracedCall(traced.jaxpr, traced), platform)
 
 
 @lru_cache
-def known_options(platform: str) -> dict[str, Any]:
-    """Those of `OPTIONS` that this XLA knows. The first call warns if the machine is known to compute wrong."""
+def known_options(platform: str) -> dict[str, Option]:
+    """Selects the `OPTIONS` that the installed XLA knows.
+
+    The first call for a platform warns if the machine is known to compute wrong results.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu".
+
+    Returns:
+        Values of the options by name.
+    """
     warn_of_faults(platform)
     return {name: value for name, value in OPTIONS.get(platform, {}).items() if _is_known(name, value, platform)}
 
 
 def set_process_options() -> None:
-    """Sets the options of the CPU for all programs of this process and its children, by XLA_FLAGS.
+    """Sets the CPU options for all programs of this process and its children, through XLA_FLAGS.
 
-    Before JAX starts, with a jaxlib that this was tried with (another is told of); what XLA_FLAGS says already stands,
-    and so does a file of flags that it names.
+    Call it before JAX starts. Flags in XLA_FLAGS take precedence, and nothing is set if it names a file of flags. With
+    a version of jaxlib that was not tested it sets nothing and warns.
     """
     flags, release = os.environ.get("XLA_FLAGS", "").strip(), version("jaxlib")
     own = {flag.partition("=")[0] for flag in flags.split()}
@@ -91,27 +124,30 @@ def set_process_options() -> None:
         return
     if release not in FLAGS_FOR:
         logging.getLogger("rpo_jax").warning(
-            f"XLA_FLAGS is left as it is, since jaxlib {release} was not tried with rpo_jax: environments may be "
-            "slower; `rpo-jax check` tells whether they are right"
+            f"XLA_FLAGS is not changed, since jaxlib {release} was not tested with rpo_jax: environments may be "
+            "slower; `rpo-jax check` tests whether their results are right"
         )
         return
     os.environ["XLA_FLAGS"] = " ".join([flags, *new]).strip()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Call:
-    """JAX traces once for the same arguments and settings, matmul precision included: the jaxpr tells calls apart."""
+class _TracedCall:
+    """Key of the cache of programs.
 
-    jaxpr: Any
+    JAX caches the jaxpr of a function by arguments and settings, including the matmul precision, so it identifies them.
+    """
+
+    jaxpr: ClosedJaxpr
     traced: jax.stages.Traced = dataclasses.field(compare=False)
 
 
 @lru_cache(maxsize=8)
-def _compile(call: _Call, platform: str) -> jax.stages.Compiled:
+def _compile(call: _TracedCall, platform: str) -> jax.stages.Compiled:
     return call.traced.lower().compile(known_options(platform))
 
 
-def _is_known(name: str, value: Any, platform: str) -> bool:
+def _is_known(name: str, value: Option, platform: str) -> bool:
     device = jax.local_devices(backend=platform)[0]
     argument = jax.ShapeDtypeStruct((), jnp.float32, sharding=jax.sharding.SingleDeviceSharding(device))
     try:
@@ -123,19 +159,19 @@ def _is_known(name: str, value: Any, platform: str) -> bool:
     return True
 
 
-def _is_part() -> bool:
-    """Whether what is called now is recorded, as by an outer `jit`, or transformed, as by `vmap` and `grad`."""
-    return get_opaque_trace_state(convention="flax") != _untraced()
+def _is_nested() -> bool:
+    """Whether JAX is tracing, as under an outer `jit`, or transforming, as under `vmap` and `grad`."""
+    return get_opaque_trace_state(convention="flax") != _top_level_trace_state()
 
 
 @lru_cache
-def _untraced() -> Any:
-    with ThreadPoolExecutor(1) as pool:  # where nothing is traced, whatever is here
+def _top_level_trace_state() -> object:
+    with ThreadPoolExecutor(1) as pool:  # in a new thread nothing is being traced
         return pool.submit(partial(get_opaque_trace_state, convention="flax")).result()
 
 
-def _platform_of(args: Any) -> str:
-    """Where a program of these arguments runs."""
+def _platform_of(args: PyTree) -> str:
+    """The platform on which a program runs that is called with these arguments."""
     committed = (x.sharding for x in jax.tree.leaves(args) if isinstance(x, jax.Array) and x.committed)
     if sharding := next(committed, None):
         return next(iter(sharding.device_set)).platform

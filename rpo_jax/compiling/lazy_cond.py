@@ -1,21 +1,25 @@
-"""Work that is seldom needed."""
+"""Conditional evaluation that still skips under vmap."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from rpo_jax.typing import PyTree
 
-def where_any(function: Callable[..., jax.Array], wanted: jax.Array, *args: Any) -> jax.Array:
-    """`function(*args)`, or zeros of that shape without calling it where nothing is wanted.
 
-    Unlike `lax.cond`, it skips the call under vmap too, unless some member of the batch wants it.
+def where_any(function: Callable[..., jax.Array], wanted: jax.Array, *args: PyTree) -> jax.Array:
+    """Evaluates `function(*args)` only if any element of `wanted` is true.
+
+    Under `jax.vmap`, `lax.cond` evaluates both branches; this skips the call unless some member of the batch needs it.
 
     Args:
-        function: of arrays; gives one.
-        wanted: bool, any shape.
-        *args: of the function.
+        function: pure function that returns one array.
+        wanted: whether each element of the result is needed, bool of any shape.
+        *args: arguments of the function, trees of arrays.
+
+    Returns:
+        The result of the function, or zeros of its shape.
     """
 
     def evaluate(wanted, args, call):

@@ -1,1 +1,1 @@
-"""`rpo-jax check`: does this machine compute right?"""
+"""`rpo-jax check`: tests whether this machine computes right results."""

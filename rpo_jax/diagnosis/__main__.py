@@ -1,6 +1,6 @@
-"""Runs checks: `python -m rpo_jax.diagnosis NAME ...`; each finding is a line of JSON on standard output.
+"""Runs checks in this process: `python -m rpo_jax.diagnosis NAME ...` prints each finding as a line of JSON.
 
-It ends when its standard input does.
+The process exits when its standard input is closed.
 """
 
 import dataclasses
@@ -15,23 +15,30 @@ from rpo_jax.diagnosis.checks import Finding, checks_of
 
 
 def end_with_input() -> None:
-    """Ends the process once nobody holds the other end of its input, even where a check hangs."""
-    while os.read(0, 1):  # a buffered reader would hold a lock where the process ends by itself
+    """Exits the process once its standard input is closed, even if a check hangs; to be run in a thread."""
+    while os.read(0, 1):  # a buffered reader would hold a lock when the process exits normally
         pass
     os._exit(1)
 
 
-def made(check: Callable[[], Finding]) -> Finding:
-    """What a check finds; an error of its own is a finding too, and those after it are made."""
+def run_check(check: Callable[[], Finding]) -> Finding:
+    """Runs a check; an exception becomes a finding, so that the checks after it still run.
+
+    Args:
+        check: the check.
+
+    Returns:
+        What it found.
+    """
     try:
         return check()
     except Exception as error:
-        told = (str(error).strip().splitlines() or [""])[0]
-        return Finding(False, f"fails: {type(error).__name__}: {told}", report_it())
+        message = (str(error).strip().splitlines() or [""])[0]
+        return Finding(False, f"fails: {type(error).__name__}: {message}", report_it())
 
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_input, daemon=True).start()
     checks = {name: check for group in checks_of(long=True) for name, check in group.items()}
     for name in sys.argv[1:]:
-        print(json.dumps(dataclasses.asdict(made(checks[name]))), flush=True)
+        print(json.dumps(dataclasses.asdict(run_check(checks[name]))), flush=True)

@@ -1,4 +1,4 @@
-"""What `rpo-jax check` looks at."""
+"""The checks of `rpo-jax check`."""
 
 import dataclasses
 import shutil
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ import numpy as np
 from rpo_jax.algorithm.advantages import generalized_advantage_estimation
 from rpo_jax.algorithm.agent import Agent, flatten, make_agent, make_optimizer
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.metrics import Metrics
 from rpo_jax.algorithm.rpo import init, train
 from rpo_jax.algorithm.types import Batch, TrainingState
 from rpo_jax.algorithm.update import draw_noise, shuffle, update_policy
@@ -24,18 +24,19 @@ from rpo_jax.diagnosis import numpy_update
 from rpo_jax.diagnosis.stepping import COMPILERS, compare
 from rpo_jax.envs import SUITES, Dynamics, Environment, Successor, make_env, vectorize
 from rpo_jax.envs.suites.brax import BACKENDS
+from rpo_jax.typing import PyTree
 
 NUM_ENVS, NUM_STEPS = 128, 50
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        ok: whether what was computed is right.
-        text: what was found, in a line.
-        remedy: what to do where it is not.
+        ok: whether the computed results are right.
+        text: what was found, in one line.
+        remedy: what to do if they are not.
     """
 
     ok: bool
@@ -44,7 +45,7 @@ class Finding:
 
 
 def devices() -> Finding:
-    """What JAX finds to compute on, and with what."""
+    """Reports the devices that JAX uses, and whether the installed jaxlib has a known fault on them."""
     found, release = jax.devices(), version("jaxlib")
     text = f"{len(found)} x {found[0].device_kind} ({found[0].client.platform_version.splitlines()[0]})"
     if known := BROKEN.get(found[0].platform, {}).get(release):
@@ -55,14 +56,14 @@ def devices() -> Finding:
 
 
 def known_faults() -> Finding:
-    """What XLA is known to have computed wrong, compiled as a user's own program and as one of rpo_jax."""
-    ways = {"programs of your own": jax.jit, "programs of rpo_jax": jit}
-    failed = [f"{way} ({', '.join(names)})" for way, make in ways.items() if (names := failed_probes(make))]
-    return _finding(not failed, f"{' and '.join(failed or ways)} are {'wrong' if failed else 'right'}")
+    """Runs the probes, compiled as a program of the user and as one of rpo_jax."""
+    compilers = {"programs of your own": jax.jit, "programs of rpo_jax": jit}
+    failed = [f"{name} ({', '.join(names)})" for name, make in compilers.items() if (names := failed_probes(make))]
+    return _finding(not failed, f"{' and '.join(failed or compilers)} are {'wrong' if failed else 'right'}")
 
 
 def crashes() -> Finding:
-    """Sums that ended or hung the process, jax issues 39257 and 40412."""
+    """Computes sums that crashed or hung the process, jax issues 39257 and 40412."""
     random, right = np.random.default_rng(3), True
     for shape in ((3, 1, 2, 2, 8, 8, 8), (1, 3, 2, 2, 8, 8, 8)):
         x, y = random.normal(size=(2, *shape)).astype(np.float32)
@@ -74,8 +75,8 @@ def crashes() -> Finding:
 
 
 def update() -> Finding:
-    """Advantages, and one update of RPO, by XLA and by NumPy; and the same update once more."""
-    # With a large epsilon a step of Adam is nearly proportional to the gradient, so that its size is tested too.
+    """Compares advantages and one learning step of RPO with NumPy's, and the learning step with its repetition."""
+    # With a large epsilon, a step of Adam is nearly proportional to the gradient, so that its size is tested too.
     agent, hyperparams = _small_agent(), Hyperparams(adam_epsilon=1.0, learning_rate=1.0, entropy_coefficient=0.01)
     state = jit(partial(init, agent))(hyperparams, jax.random.key(0))
     random = np.random.default_rng(0)
@@ -86,23 +87,23 @@ def update() -> Finding:
     found, again = (program(state, batch, key, hyperparams)[0].params for _ in range(2))
     minibatches = jax.tree.map(np.asarray, jit(partial(_minibatches, agent))(batch, key, hyperparams))
     expected = numpy_update.update(params, minibatches, hyperparams)
-    moved = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (params, expected)), strict=True))
-    apart = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (found, expected)), strict=True)) / moved
-    of_advantages = _advantages_apart(random)
-    text = f"an update differs from NumPy's by {apart:.0e} of the largest change, advantages by {of_advantages:.0e}"
-    repeated = _repeated(found, again)
-    return _finding(apart < 1e-3 and of_advantages < 1e-4 and repeated.ok, f"{text}; {repeated.text}")
+    change = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (params, expected)), strict=True))
+    error = max(np.abs(y - x).max() for x, y in zip(*map(jax.tree.leaves, (found, expected)), strict=True)) / change
+    advantage_error = _compute_advantage_error(random)
+    text = f"an update differs from NumPy's by {error:.0e} of the largest change, advantages by {advantage_error:.0e}"
+    repeated = _compare_bits(found, again)
+    return _finding(error < 1e-3 and advantage_error < 1e-4 and repeated.ok, f"{text}; {repeated.text}")
 
 
 def training() -> Finding:
-    """A whole training, twice."""
+    """Trains the same run twice and compares the results."""
     agent = _small_agent()
     run = jit(partial(train, agent, Hyperparams()))
-    return _repeated(*(_without_keys(run(jax.random.key(0))) for _ in range(2)))
+    return _compare_bits(*(_without_keys(run(jax.random.key(0))) for _ in range(2)))
 
 
 def products() -> Finding:
-    """How matrix products round."""
+    """Measures the rounding errors of matrix products."""
     x = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
     exact = x.astype(float) @ x
     errors = {}
@@ -113,16 +114,25 @@ def products() -> Finding:
     return _finding(errors["highest"] < 1e-5 and errors["default"] < 0.05, text)
 
 
-def environment(name: str, ways: Sequence[str] = tuple(COMPILERS), **options: str) -> Finding:
-    """Resets and steps of an environment, compiled in several ways, against one without fused kernels."""
-    found = compare(make_env(name, **options), NUM_ENVS, NUM_STEPS, {way: COMPILERS[way] for way in ways})
-    wrong = [f"{way}: {', '.join(differences.wrong)}" for way, differences in found.items() if differences.wrong]
-    apart = max(differences.steps.first for differences in found.values())
-    return _finding(not wrong, "; ".join(wrong) or f"steps are those without fused kernels, to {apart:.0e}")
+def environment(name: str, compilers: Sequence[str] = tuple(COMPILERS), **options: str) -> Finding:
+    """Compares resets and steps of an environment with those of a program without fused kernels.
+
+    Args:
+        name: suite and id of the environment.
+        compilers: how to compile the environment, names of `COMPILERS`.
+        **options: options of `make_env`.
+
+    Returns:
+        What was found.
+    """
+    found = compare(make_env(name, **options), NUM_ENVS, NUM_STEPS, {known: COMPILERS[known] for known in compilers})
+    wrong = [f"{known}: {', '.join(comparison.wrong)}" for known, comparison in found.items() if comparison.wrong]
+    error = max(comparison.steps.first for comparison in found.values())
+    return _finding(not wrong, "; ".join(wrong) or f"steps are those without fused kernels, to {error:.0e}")
 
 
 GENERAL = (devices, known_faults, update, products)
-SHORT = {"ways": ("by jax.jit",)}  # as users compile; `known_faults` and `update` look at how rpo_jax does
+SHORT = {"compilers": ("by jax.jit",)}  # as users compile; `known_faults` and `update` test how rpo_jax does
 LONG = (
     *("brax/halfcheetah", "brax/hopper", "brax/pusher", "brax/walker2d", "playground/CartpoleBalance"),
     *(f"brax/inverted_pendulum {backend}" for backend in BACKENDS[1:]),
@@ -130,9 +140,13 @@ LONG = (
 
 
 def checks_of(*, long: bool) -> list[dict[str, Callable[[], Finding]]]:
-    """The checks by name, in groups that share a process; those of suites that are installed.
+    """Lists the checks of the suites that are installed.
 
-    What ends its process is the only one or the last of its group.
+    Args:
+        long: whether to include checks that take long.
+
+    Returns:
+        Groups of checks by name. A group shares a process; a check that may crash it is the last of its group.
     """
     quick = {
         **{check.__name__.replace("_", " "): check for check in GENERAL},
@@ -141,11 +155,11 @@ def checks_of(*, long: bool) -> list[dict[str, Callable[[], Finding]]]:
     }
     groups = [quick, {"brax/inverted_pendulum": partial(environment, "brax/inverted_pendulum", **SHORT)}]
     if long:
-        groups += [{"training": training}, *({name: _named(name)} for name in LONG if _is_installed(name))]
+        groups += [{"training": training}, *({name: _environment_check(name)} for name in LONG if _is_installed(name))]
     return groups
 
 
-def _named(name: str) -> Callable[[], Finding]:
+def _environment_check(name: str) -> Callable[[], Finding]:
     task, _, backend = name.partition(" ")
     return partial(environment, task, **({"backend": backend} if backend else {}))
 
@@ -154,20 +168,21 @@ def _is_installed(name: str) -> bool:
     return bool(find_spec(SUITES[name.partition("/")[0]].module))
 
 
-def _repeated(first: Any, second: Any) -> Finding:
+def _compare_bits(first: PyTree, second: PyTree) -> Finding:
+    """Compares the results of the same program run twice; on a GPU, differences are allowed."""
     pairs = zip(*map(jax.tree.leaves, (first, second)), strict=True)
     same = all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
-    text = f"run twice it gives {'the same' if same else 'other'} bits"
+    text = f"run twice it gives {'the same' if same else 'different'} bits"
     if same or jax.default_backend() == "cpu":
         return _finding(same, text)
-    return Finding(True, f"{text}; to try: XLA_FLAGS=--xla_gpu_deterministic_ops=true")
+    return Finding(True, f"{text}; XLA_FLAGS=--xla_gpu_deterministic_ops=true may help")
 
 
-def _finding(ok: Any, text: str) -> Finding:
+def _finding(ok: bool | np.bool_, text: str) -> Finding:
     return Finding(bool(ok), text, "" if ok else remedy())
 
 
-def _advantages_apart(random: np.random.Generator) -> float:
+def _compute_advantage_error(random: np.random.Generator) -> float:
     shape = 32, 64
     rewards, values, next_values = random.normal(size=(3, *shape)).astype(np.float32)
     terminated, truncated = random.uniform(size=(2, *shape)) < 0.1
@@ -176,7 +191,7 @@ def _advantages_apart(random: np.random.Generator) -> float:
     return float(np.abs(np.asarray(found) - numpy_update.advantages(*rows)).max())
 
 
-def _without_keys(result: tuple[TrainingState, Any]) -> Any:
+def _without_keys(result: tuple[TrainingState, Metrics]) -> tuple[TrainingState, Metrics]:
     return result[0].replace(key=None, env_state=None), result[1]
 
 
@@ -188,7 +203,7 @@ def _small_agent() -> Agent:
 
 
 def _point() -> Environment:
-    """A point that is pushed towards the middle of a plane."""
+    """A point in a plane whose reward is highest at the origin."""
 
     def init(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         position = jax.random.uniform(key, (2,), minval=-1.0)
@@ -215,7 +230,7 @@ def _random_batch(agent: Agent, random: np.random.Generator) -> Batch:
 
 
 def _minibatches(agent: Agent, batch: Batch, key: jax.Array, hyperparams: Hyperparams) -> list[tuple[Batch, jax.Array]]:
-    """What an update learns from, in its order: minibatches before normalisation, and perturbations."""
+    """The minibatches of an update in order, with advantages that are not normalised yet, and their perturbations."""
     found = []
     for epoch in range(agent.config.num_epochs):
         key_shuffle, key_noise = jax.random.split(jax.random.fold_in(key, epoch))

@@ -1,4 +1,4 @@
-"""What a report of a fault needs to say about the machine."""
+"""Description of the machine for reports of faults."""
 
 import os
 import platform
@@ -8,14 +8,14 @@ from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.probe import processor
 
 PACKAGES = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "mujoco-mjx", "playground")
-# By which XLA chooses kernels.
+# CPU features by which XLA chooses kernels.
 FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
 
 
 def describe_machine() -> list[str]:
-    """Versions, processor and flags, a line each."""
-    name, _, able = processor().partition(";")
-    features = [feature for feature in FEATURES if feature in able.split()]
+    """Describes the machine: a line each with versions, CPU and XLA flags."""
+    name, _, known = processor().partition(";")
+    features = [feature for feature in FEATURES if feature in known.split()]
     return [
         ", ".join([f"Python {platform.python_version()}", *filter(None, map(_installed, PACKAGES))]),
         f"{num_cores()} cores of {name} ({', '.join(features) or 'features unknown'}), {platform.system()}",

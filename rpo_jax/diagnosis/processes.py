@@ -1,4 +1,4 @@
-"""Runs groups of checks, each in a process of its own, since a fault may end or hang it."""
+"""Runs groups of checks, each in its own process, since a fault may crash or hang it."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.probe import remedy, report_it
 from rpo_jax.diagnosis.checks import Finding
 
-TIME_OUT = 600.0  # seconds, of a process
-MOST = 4  # processes at once: each takes about a gigabyte
-# Programs are compiled anew, and really compiled; processes share a GPU; errors are told whole.
+TIME_OUT = 600.0  # seconds that a process may take
+MOST = 4  # processes at once; each needs about a gigabyte of memory
+# Programs are compiled, without a cache; processes share a GPU; tracebacks are complete.
 ENVIRONMENT = {
     "JAX_ENABLE_COMPILATION_CACHE": "false",
     "JAX_DISABLE_JIT": "false",
@@ -28,8 +28,15 @@ ENVIRONMENT = {
 
 
 def run_checks(groups: Sequence[Sequence[str]]) -> Generator[tuple[str, Finding]]:
-    """Findings by name; groups in the order in which they end. Where the caller stops, so do the processes."""
-    count = 1 if find_spec("libtpu") else min(MOST, num_cores())  # a TPU takes one process
+    """Runs groups of checks in parallel processes, which are killed if the caller stops iterating.
+
+    Args:
+        groups: names of checks; those of a group share a process.
+
+    Yields:
+        Name and finding of each check, group by group in the order in which they finish.
+    """
+    count = 1 if find_spec("libtpu") else min(MOST, num_cores())  # a TPU can be used by one process only
     started: list[subprocess.Popen[bytes]] = []
     with ThreadPoolExecutor(count) as pool:
         running = {pool.submit(run_group, names, started=started): names for names in groups}
@@ -45,17 +52,20 @@ def run_checks(groups: Sequence[Sequence[str]]) -> Generator[tuple[str, Finding]
 def run_group(
     names: Sequence[str], time_out: float = TIME_OUT, started: list[subprocess.Popen[bytes]] | None = None
 ) -> list[Finding]:
-    """The findings of checks that share a process; also of one that ends it, or never ends.
+    """Runs checks in one process. A check that crashes or hangs is a finding; those after it are not reached.
 
     Args:
-        names: of the checks.
-        time_out: seconds.
-        started: gets the process.
+        names: names of the checks.
+        time_out: seconds after which the process is killed.
+        started: list to which the process is appended.
+
+    Returns:
+        The finding of each check.
     """
-    # -P: what lies in the current folder is not imported.
+    # -P: modules in the current folder are not imported.
     command = [sys.executable, "-P", "-m", "rpo_jax.diagnosis", *names]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        # It ends when its input does, as when this process dies.
+        # It exits when its input is closed, so also if this process is killed.
         process = subprocess.Popen(command, env=_environment(), stdin=subprocess.PIPE, stdout=out, stderr=errors)
         if started is not None:
             started.append(process)
@@ -66,15 +76,15 @@ def run_group(
             except subprocess.TimeoutExpired:
                 process.kill()
                 end = Finding(False, f"no answer in {time_out:.0f} s: it hangs, or the machine is busy", remedy())
-        lines, complaints = (_lines(file) for file in (out, errors))
+        lines, error_lines = (_read_lines(file) for file in (out, errors))
     findings = [Finding(**json.loads(line)) for line in lines if line.startswith("{")]
     missing = len(names) - len(findings)
-    end = end or _told(process.returncode, complaints)
+    end = end or _explain_exit(process.returncode, error_lines)
     return [*findings, *[end] * min(missing, 1), *[Finding(False, "not reached", end.remedy)] * (missing - 1)]
 
 
 def _environment() -> dict[str, str]:
-    """Of a process; with a CPU to compare with, and rpo_jax where this process has it from."""
+    """The environment variables of a process; it can use the CPU, and imports the same rpo_jax as this process."""
     own = dict(ENVIRONMENT)
     if platforms := os.environ.get("JAX_PLATFORMS"):
         own["JAX_PLATFORMS"] = platforms if "cpu" in platforms.split(",") else f"{platforms},cpu"
@@ -83,21 +93,22 @@ def _environment() -> dict[str, str]:
     return os.environ | own
 
 
-def _lines(file: IO[str]) -> list[str]:
+def _read_lines(file: IO[str]) -> list[str]:
     file.seek(0)
     return file.read().splitlines()
 
 
-def _told(returncode: int, complaints: Sequence[str]) -> Finding:
-    """How a process ended that gave no finding."""
+def _explain_exit(returncode: int, error_lines: Sequence[str]) -> Finding:
+    """The finding of a check whose process exited without printing one."""
     if returncode == -signal.SIGKILL:
         return Finding(False, "its process was killed: memory may be short", "free memory, and try again")
     if returncode < 0:
-        return Finding(False, f"crashes: its process was ended by {_name(-returncode)}", remedy())
-    told = [line for line in complaints if line[:1].strip()] or ["no message"]  # indented lines are of a longer text
-    return Finding(False, f"fails: {told[-1]}", report_it())
+        return Finding(False, f"crashes: its process was ended by {_signal_name(-returncode)}", remedy())
+    # Indented lines are a part of a longer message.
+    messages = [line for line in error_lines if line[:1].strip()] or ["no message"]
+    return Finding(False, f"fails: {messages[-1]}", report_it())
 
 
-def _name(number: int) -> str:
+def _signal_name(number: int) -> str:
     names = {known.value: known.name for known in signal.Signals}
     return names.get(number, f"signal {number}")

@@ -1,7 +1,7 @@
-"""An environment compiled as users and rpo_jax compile it, against the same compiled without XLA's fused kernels."""
+"""Compares an environment compiled as users and rpo_jax do with the same compiled without XLA's fused kernels."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -9,32 +9,37 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs import Environment
+from rpo_jax.typing import PyTree
 
-PLAIN = {"xla_cpu_experimental_ynn_fusion_type": ""}  # options of the reference, which is always on a CPU
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True, **PLAIN}  # to compile
-COMPILERS = {"by jax.jit": jax.jit, "by rpo_jax": jit}
-SEGMENT = 10  # steps that are compared from one common state on; by then rounding has grown
-NUDGES = {"cpu": 1e-6}  # relative, of a state: some roundings of float32
-NUDGE = 1e-3  # elsewhere, where products may round to TF32 or bfloat16
-LEAST, TIMES, MOST = 1e-4, 10.0, 0.1  # what is allowed: that many times what a nudge makes, within these bounds
-SHARE = 2e-3  # of rows that may be off by more than `MOST`, beside `MORE` times those that a nudge throws off
+Compiler: TypeAlias = Callable[..., Callable[..., Any]]
+
+PLAIN = {"xla_cpu_experimental_ynn_fusion_type": ""}  # options of the reference program, which runs on a CPU
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True, **PLAIN}  # compile fast
+COMPILERS: dict[str, Compiler] = {"by jax.jit": jax.jit, "by rpo_jax": jit}
+SEGMENT = 10  # steps from a common state that are compared, after which rounding errors have grown
+NUDGES = {"cpu": 1e-6}  # relative change of a state: a few rounding errors of float32
+NUDGE = 1e-3  # on other platforms, where matrix products may round to TF32 or bfloat16
+# A deviation is allowed up to LEAST + TIMES that of a nudged state, but no more than MOST.
+LEAST, TIMES, MOST = 1e-4, 10.0, 0.1
+# At most SHARE + MORE times the share after a nudge of all rows may deviate by more than MOST.
+SHARE = 2e-3
 MORE = 2.0
-FAR = 10.0  # further off a row may be nowhere, but for `TIMES` what a nudge makes
+FAR = 10.0  # no row may deviate by more than this and more than TIMES the worst row after a nudge
 
 
-class Apart(NamedTuple):
-    """How far two programs of one environment are apart: |x - y| / (1 + |y|), infinite where one alone is finite.
+class Deviation(NamedTuple):
+    """How much two programs of one environment differ: |x - y| / (1 + |y|), infinite where only one is finite.
 
-    Contacts make much of little, but seldom twice: for `first` and `last` the median over segments counts of each
-    environment, and of these the greatest. So one environment that is always wrong is seen, and one that rounding
-    throws over is not. What is wrong now and then is seen by `share` and `worst`.
+    Contacts can amplify rounding errors in a few segments. So `first` and `last` are the median over segments for each
+    environment, and the maximum over environments: an environment that is always wrong counts, one that is rarely off
+    does not. Occasional errors show in `share` and `worst`.
 
     Attributes:
-        first: of one step from a common state.
-        last: of `SEGMENT` steps from a common state.
-        broken: environments of which one program alone is finite, at any step.
-        share: of all rows, of one environment at one step, those that are further apart than `MOST`.
-        worst: the greatest of all rows.
+        first: deviation after one step from a common state.
+        last: deviation after `SEGMENT` steps from a common state.
+        broken: number of environments in which only one program was finite at any step.
+        share: share of rows that deviate by more than `MOST`; a row is one environment at one step.
+        worst: largest deviation of a row.
     """
 
     first: float
@@ -44,25 +49,25 @@ class Apart(NamedTuple):
     worst: float
 
 
-class Differences(NamedTuple):
-    """What `compare` finds of one way to compile.
+class Comparison(NamedTuple):
+    """A program compared with the reference program.
 
     Attributes:
-        reset: greatest difference of the first observations.
-        steps: of the program that is tried from the plain one.
-        nudged: of the plain one from itself where its states are nudged.
+        reset: largest deviation of the first observations.
+        steps: deviation of the steps.
+        nudged: deviation of the reference program from itself if its states are changed a little, by a nudge.
     """
 
     reset: float
-    steps: Apart
-    nudged: Apart
+    steps: Deviation
+    nudged: Deviation
 
     @property
     def wrong(self) -> list[str]:
-        """What rounding does not explain; empty if all is right."""
+        """The deviations that rounding does not explain; empty if there are none."""
         allowed = [min(MOST, LEAST + TIMES * nudged) for nudged in (0.0, *self.nudged[:2])]
         found = zip(("reset", "one step", "ten steps"), (self.reset, *self.steps[:2]), allowed, strict=True)
-        wrong = [f"{name} off by {apart:.0e}, {most:.0e} allowed" for name, apart, most in found if apart > most]
+        wrong = [f"{name} off by {error:.0e}, {most:.0e} allowed" for name, error, most in found if error > most]
         if (extra := self.steps.broken - self.nudged.broken) > 0:
             wrong.append(f"{extra} environments not finite")
         if self.steps.share > (most := SHARE + MORE * self.nudged.share):
@@ -73,42 +78,50 @@ class Differences(NamedTuple):
 
 
 def compare(
-    env: Environment, num_envs: int, num_steps: int, compilers: Mapping[str, Callable[..., Any]] = COMPILERS
-) -> dict[str, Differences]:
-    """Plays random actions in segments, each program from the states that the plain one reached; by name of the way.
+    env: Environment, num_envs: int, num_steps: int, compilers: Mapping[str, Compiler] = COMPILERS
+) -> dict[str, Comparison]:
+    """Compares programs of an environment with the reference program, for random actions.
+
+    Every segment starts from the state that the reference program has reached.
 
     Args:
-        env: any that is stepped in JAX.
-        num_envs: side by side.
-        num_steps: of each; a multiple of `SEGMENT`.
-        compilers: ways to make programs of functions.
+        env: an environment in JAX.
+        num_envs: number of environments, N.
+        num_steps: number of steps of each; a multiple of `SEGMENT`.
+        compilers: functions that compile a function, by name.
+
+    Returns:
+        The comparison for each compiler.
     """
     cpu = jax.local_devices(backend="cpu")[0]
     with jax.default_device(cpu):
         keys = jax.random.split(jax.random.key(0), num_envs)
-        plain_reset, plain = _plain(env.reset, QUICK), _plain(_player(env, num_envs), PLAIN)
-        state, obs = initial = plain_reset(keys)
-    resets = {name: make(env.reset) for name, make in compilers.items()}
-    players = {name: make(_player(env, num_envs)) for name, make in compilers.items()}
-    resets_apart = {name: _apart(reset(_moved(keys))[1], obs).max() for name, reset in resets.items()}
-    apart: dict[str, list[np.ndarray]] = {name: [] for name in (*players, "nudged")}
+        reference_reset = jax.jit(env.reset, compiler_options=QUICK)
+        reference = jax.jit(_make_player(env, num_envs), compiler_options=PLAIN)
+        state, obs = initial = reference_reset(keys)
+    resets = {name: compile(env.reset) for name, compile in compilers.items()}
+    players = {name: compile(_make_player(env, num_envs)) for name, compile in compilers.items()}
+    reset_errors = {name: _errors(reset(_to_default_device(keys))[1], obs).max() for name, reset in resets.items()}
+    errors: dict[str, list[np.ndarray]] = {name: [] for name in (*players, "nudged")}
     random = np.random.default_rng(1)
     for actions in np.split(_random_actions(env, num_envs, num_steps), num_steps // SEGMENT):
-        found = {name: play(*_moved((state, actions, initial)))[1] for name, play in players.items()}
+        found = {name: play(*_to_default_device((state, actions, initial)))[1] for name, play in players.items()}
         with jax.default_device(cpu):
-            found["nudged"] = plain(_nudged(state, random), actions, initial)[1]
-            state, expected = plain(state, actions, initial)
+            found["nudged"] = reference(_nudge(state, random), actions, initial)[1]
+            state, expected = reference(state, actions, initial)
         for name, rows in found.items():
-            apart[name].append(_apart(rows, expected))
-    summaries = {name: _summary(np.stack(segments)) for name, segments in apart.items()}
-    return {name: Differences(float(resets_apart[name]), summaries[name], summaries["nudged"]) for name in compilers}
+            errors[name].append(_errors(rows, expected))
+    deviations = {name: _summarize(np.stack(segments)) for name, segments in errors.items()}
+    return {name: Comparison(float(reset_errors[name]), deviations[name], deviations["nudged"]) for name in compilers}
 
 
-def _player(env: Environment, num_envs: int) -> Callable[..., Any]:
-    def play(state: Any, actions: jax.Array, initial: Any) -> tuple[Any, jax.Array]:
+def _make_player(env: Environment, num_envs: int) -> Callable[..., tuple[PyTree, jax.Array]]:
+    """Makes a function that plays a segment; its rows [SEGMENT, N, O + 1] are observations and rewards."""
+
+    def play(state: PyTree, actions: jax.Array, initial: PyTree) -> tuple[PyTree, jax.Array]:
         keys = jax.random.split(jax.random.key(1), num_envs)
 
-        def step(state: Any, action: jax.Array) -> tuple[Any, jax.Array]:
+        def step(state: PyTree, action: jax.Array) -> tuple[PyTree, jax.Array]:
             state, timestep = env.step(keys, state, action, initial)
             return state, jnp.concatenate([timestep.final_obs, timestep.reward[:, None]], -1)
 
@@ -117,12 +130,7 @@ def _player(env: Environment, num_envs: int) -> Callable[..., Any]:
     return play
 
 
-def _plain(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    return jax.jit(function, compiler_options=options)
-
-
-def _moved(tree: Any) -> Any:
-    """To the device that users compute on."""
+def _to_default_device(tree: PyTree) -> PyTree:
     return tree if jax.default_backend() == "cpu" else jax.device_put(tree, jax.local_devices()[0])
 
 
@@ -132,28 +140,29 @@ def _random_actions(env: Environment, num_envs: int, num_steps: int) -> np.ndarr
     return random.uniform(low, high, (num_steps, num_envs, env.action_size)).astype(np.float32)
 
 
-def _nudged(state: Any, random: np.random.Generator) -> Any:
-    nudge = NUDGES.get(jax.default_backend(), NUDGE)
+def _nudge(state: PyTree, random: np.random.Generator) -> PyTree:
+    """Changes the numbers of a state by a random relative error of the size of rounding."""
+    size = NUDGES.get(jax.default_backend(), NUDGE)
 
-    def of(x: jax.Array) -> Any:
+    def nudge(x: jax.Array) -> jax.Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
             return x
-        return x * (1 + nudge * random.uniform(-1, 1, x.shape)).astype(x.dtype)
+        return x * (1 + size * random.uniform(-1, 1, x.shape)).astype(x.dtype)
 
-    return jax.tree.map(of, state)
+    return jax.tree.map(nudge, state)
 
 
-def _apart(found: Any, expected: Any) -> np.ndarray:
-    """Of each environment, [..., N, O] to [..., N]."""
-    found, expected = (np.asarray(x, float) for x in (found, expected))
-    alike = np.isfinite(found) == np.isfinite(expected)
+def _errors(found: jax.Array, expected: jax.Array) -> np.ndarray:
+    """The largest error of the numbers of each environment, [..., N, O] to [..., N]."""
+    x, y = (np.asarray(rows, float) for rows in (found, expected))
+    alike = np.isfinite(x) == np.isfinite(y)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(found - expected) / (1 + np.abs(expected))
-    return np.where(alike, np.nan_to_num(apart, nan=0.0), np.inf).max(-1)
+        errors = np.abs(x - y) / (1 + np.abs(y))
+    return np.where(alike, np.nan_to_num(errors, nan=0.0), np.inf).max(-1)
 
 
-def _summary(apart: np.ndarray) -> Apart:
-    """Of [segments, SEGMENT, N]."""
-    first, last = (np.quantile(apart[:, step], 0.5, axis=0, method="higher").max() for step in (0, -1))
-    broken = int(np.isinf(apart).any((0, 1)).sum())
-    return Apart(float(first), float(last), broken, float((apart > MOST).mean()), float(apart.max()))
+def _summarize(errors: np.ndarray) -> Deviation:
+    """Summarises errors [segments, SEGMENT, N]."""
+    first, last = (np.quantile(errors[:, step], 0.5, axis=0, method="higher").max() for step in (0, -1))
+    broken = int(np.isinf(errors).any((0, 1)).sum())
+    return Deviation(float(first), float(last), broken, float((errors > MOST).mean()), float(errors.max()))

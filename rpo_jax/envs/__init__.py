@@ -1,8 +1,8 @@
-"""Environments: one protocol, wrappers, and an adapter per suite, which is imported only when asked for."""
+"""Environments: the common interface, wrappers, and an adapter for each suite. A suite is imported on first use."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep, vectorize
 from rpo_jax.envs.suites import brax, envpool, gymnasium, gymnax, playground
@@ -29,14 +29,14 @@ TIME_LIMITS = ("bootstrap", "terminate")
 
 
 class Suite(NamedTuple):
-    """Where environments come from.
+    """The adapter of a suite of environments.
 
     Attributes:
-        make: gives the environment of an id; takes `options` by name.
-        tasks: `() -> {id: (observation size, action size)}`; imports the suite if it is not in `JAX_SUITES`.
-        module: what has to be installed.
-        options: keywords of `make_env` that it takes.
-        more: modules that add tasks, and what installs them.
+        make: `(id, **options) -> Environment`.
+        tasks: `() -> {id: (observation size, action size)}`; imports the suite unless it is in `JAX_SUITES`.
+        module: module that has to be installed.
+        options: names of the options of `make_env` that the suite accepts.
+        more: packages that add tasks to the suite, by the name of their module.
     """
 
     make: Callable[..., Environment]
@@ -53,29 +53,37 @@ SUITES = {
     "gymnasium": Suite(gymnasium.make, gymnasium.tasks, "gymnasium", more=gymnasium.PROVIDERS),
     "playground": Suite(playground.make, playground.tasks, "mujoco_playground"),
 }
-JAX_SUITES = ("gymnax", "brax")  # what is installed with rpo_jax
-ENVIRONMENTS: Registry[Callable[[], Environment]] = Registry("environment", {})  # users' own
+JAX_SUITES = ("gymnax", "brax")  # installed with rpo_jax
+ENVIRONMENTS: Registry[Callable[[], Environment]] = Registry("environment", {})  # registered by users
 
 
 def environment_names() -> dict[str, list[str]]:
-    """The environments that come with rpo_jax: names by suite. Imports no suite."""
+    """Lists the environments of the suites that are installed with rpo_jax, without importing them.
+
+    Returns:
+        Names that `make_env` accepts, by suite.
+    """
     return {suite: [f"{suite}/{name}" for name in SUITES[suite].tasks()] for suite in JAX_SUITES}
 
 
-def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Environment:
+def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int | None) -> Environment:
     """Makes an environment.
 
     Args:
         name: suite and id, such as "gymnax/Pendulum-v1", "brax/ant" or "envpool/HopperHop-v1"; `rpo-jax envs` lists
-            them. Or one that `register` was given.
-        time_limit: "bootstrap" values the state in which a time limit cut an episode, which is right; "terminate"
-            takes the cut for the end of the task, as the paper's published code does.
-        **options: those that are not None are for one suite: `backend` of Brax ("spring", the default, "positional",
-            "generalized" or "mjx"); `num_threads` of EnvPool (of the pool of each device).
+            them. Or a name that was given to `register`.
+        time_limit: how to treat an episode that ends by its time limit. "bootstrap" adds the value of the last state
+            to the return, which is correct; "terminate" treats it as the end of the task, as the paper's published
+            code does.
+        **options: options of one suite; None stands for the default. `backend` of Brax: "spring" (the default),
+            "positional", "generalized" or "mjx". `num_threads` of EnvPool: threads of the pool of each device.
+
+    Returns:
+        The environment.
 
     Raises:
-        SettingsError: if the name, the time limit or an option is unknown, the suite is not installed, or actions are
-            discrete.
+        SettingsError: if the name, the time limit or an option is unknown, the suite is not installed, or the actions
+            are discrete.
     """
     suite, _, env_id = name.partition("/")
     if time_limit not in TIME_LIMITS:
@@ -90,9 +98,11 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
         if not takers:
             raise unknown_name("option", option, [option for suite in SUITES.values() for option in suite.options])
         if suite not in takers:
-            raise SettingsError(f"{option}={value!r} is for {' and '.join(takers)} environments; {name} has none")
+            raise SettingsError(
+                f"{option}={value!r} is for {' and '.join(takers)} environments; {name} does not have this option"
+            )
     if not env_id:
-        raise SettingsError(f"{name} names a suite and no environment of it; `rpo-jax envs {suite}` lists them")
+        raise SettingsError(f"{name} is a suite, and an environment is needed; `rpo-jax envs {suite}` lists them")
     env = _registered(name) if own else SUITES[suite].make(env_id, **given)
     return terminate_at_time_limit(env) if time_limit == "terminate" else env
 
@@ -100,5 +110,7 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
 def _registered(name: str) -> Environment:
     env = ENVIRONMENTS[name]()
     if not isinstance(env, Environment):
-        raise SettingsError(f"what was registered as {name} makes {type(env).__name__}, and must make an Environment")
+        raise SettingsError(
+            f"the function registered as {name} returns {type(env).__name__}, and must return an Environment"
+        )
     return env._replace(name=name)

@@ -1,14 +1,14 @@
-"""Suites that step on the host: one call of theirs for all environments of a device, from inside the compiled rollout.
+"""Environments that are stepped on the host, by callbacks from the compiled rollout.
 
-Such a suite is a `Pool`: numpy in, numpy out. What JAX carries from step to step is a `Ticket`, which says which pool
-an environment is in. A pool lives in this process and nowhere else: its state can be neither saved nor copied, so a
-run cannot be resumed bit for bit, and a state whose pool is closed cannot be stepped.
+Such a suite provides a `Pool`, which steps all environments of a device at once, with NumPy arrays. JAX carries only a
+`Ticket`, the number of the pool of each environment. A pool exists in this process only: its state can be neither saved
+nor copied. So a run cannot be resumed bit for bit, and a state cannot be stepped once its pool is closed.
 """
 
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +19,24 @@ from jax.experimental.buffer_callback import buffer_callback
 
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
+from rpo_jax.typing import PyTree
 
 LOG = logging.getLogger("rpo_jax")
-MOST_BYTES = 2**16  # XLA copies up to 100 kB at once
-NEW = np.int32(-1)
+MOST_BYTES = 2**16  # of one callback argument; XLA copies up to 100 kB synchronously
+NEW = np.int32(-1)  # in place of the number of a pool that is to be replaced
+
+Result = TypeVar("Result")
 
 
 class Outcome(NamedTuple):
-    """What a step of n environments gives, those that ended reset already.
+    """The result of one step of n environments, in which those whose episode ended have been reset.
 
     Attributes:
-        obs: what to act on next [n, O].
-        reward: [n].
-        terminated: [n] bool.
-        truncated: [n] bool.
-        final_obs: the true successor, before any reset [n, O]; NaN where the simulator broke.
+        obs: observation to act on next [n, O].
+        reward: reward of the step [n].
+        terminated: whether the task ended [n] bool.
+        truncated: whether the time limit ended the episode [n] bool.
+        final_obs: next observation before any reset [n, O]; NaN where the simulator produced non-finite numbers.
     """
 
     obs: np.ndarray
@@ -44,28 +47,44 @@ class Outcome(NamedTuple):
 
 
 class Pool(Protocol):
-    """Environments of a suite, each with a seed of its own, stepped together.
+    """A number of environments of one suite that are stepped together, each with its own seed.
 
-    Either function may raise a `SimulatorError` whose `index` says which environment failed.
+    `reset` and `step` may raise a `SimulatorError` whose `index` says which environment failed.
     """
 
     def reset(self) -> np.ndarray:
-        """First observations [n, O]."""
+        """Begins an episode in every environment and returns the first observations [n, O]."""
         ...
 
     def step(self, action: np.ndarray) -> Outcome:
-        """One step of all, broken episodes cut; action: [n, A] float32 within the bounds."""
+        """Steps every environment, and resets those whose episode ends.
+
+        Args:
+            action: actions within the bounds [n, A] float32.
+
+        Returns:
+            The result of the step; `cut_where_broken` has ended episodes that are not finite.
+        """
         ...
 
     def close(self) -> None:
-        """Frees what the pool holds."""
+        """Frees what the environments hold, such as threads."""
         ...
 
 
-def cut_where_broken(obs: np.ndarray, reward: Any, terminated: Any, truncated: Any) -> tuple[Any, ...]:
-    """True successors [..., O], rewards, ends: what is not finite cuts the episode, with NaN seen and no reward.
+def cut_where_broken(
+    obs: np.ndarray, reward: np.typing.ArrayLike, terminated: Any, truncated: Any
+) -> tuple[np.ndarray, np.ndarray, Any, Any]:
+    """Ends episodes whose observation or reward is not finite: truncated, with NaN as observation and reward 0.
 
-    Observations and rewards become float32, as the algorithm sees them, first.
+    Args:
+        obs: next observations before any reset [..., O].
+        reward: rewards [...].
+        terminated: whether the task ended [...] bool, a Python bool if there is one environment.
+        truncated: whether the time limit ended the episode [...] bool, likewise.
+
+    Returns:
+        The same four, observations and rewards as float32, in which the algorithm computes.
     """
     with np.errstate(over="ignore"):
         obs, reward = np.asarray(obs, np.float32), np.asarray(reward, np.float32)
@@ -77,11 +96,11 @@ def cut_where_broken(obs: np.ndarray, reward: Any, terminated: Any, truncated: A
 
 
 class Ticket(NamedTuple):
-    """The state of an environment on the host.
+    """The state of environments on the host, as JAX carries it.
 
     Attributes:
-        pool: its number [N] int32.
-        seed: the environment's own [N] int32.
+        pool: number of the pool of each environment [N] int32.
+        seed: seed of each environment [N] int32.
     """
 
     pool: jax.Array
@@ -89,13 +108,19 @@ class Ticket(NamedTuple):
 
 
 class Host:
-    """The open pools, by number; what compiled programs call.
+    """The open pools by number, and the functions that compiled programs call.
 
-    A pool that has failed is not stepped any more: each call gives NaN at once, so that no device waits for another,
-    and whoever called the program learns of it by `check`.
+    A pool that has failed is not stepped any more: each call returns NaN at once, so that no device waits for another,
+    and `check()` re-raises the error.
     """
 
     def __init__(self, open_pool: Callable[[Sequence[int]], Pool], observation_size: int):
+        """Creates a host without pools.
+
+        Args:
+            open_pool: `seeds -> Pool`, makes one environment for each seed.
+            observation_size: length of an observation, O.
+        """
         self._open_pool = open_pool
         self._observation_size = observation_size
         self._numbers = itertools.count()
@@ -105,9 +130,14 @@ class Host:
         self._failure: SimulatorError | KeyboardInterrupt | None = None
 
     def reset(self, replaced: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Opens a pool of environments with these seeds [n]: its number [n], and first observations [n, O].
+        """Opens a pool.
 
-        It takes the place and the number of the pool `replaced` [n], if that is not `NEW`.
+        Args:
+            replaced: number of the pool that is closed and whose number is reused [n] int32; `NEW` for none.
+            seed: seed of each environment [n] int32.
+
+        Returns:
+            Number of the pool, once for each environment [n], and first observations [n, O].
         """
         number = next(self._numbers) if replaced[0] == NEW else int(replaced[0])
 
@@ -117,27 +147,44 @@ class Host:
                 self.close(replaced)
             self._sizes[number] = len(seed)
             self._pools[number] = self._open_pool(seed.tolist())
-            return self._checked(("obs",), (self._pools[number].reset(),), len(seed))
+            return self._check_arrays(("obs",), (self._pools[number].reset(),), len(seed))
 
-        (obs,) = self._guarded(number, begin) or (np.full((len(seed), self._observation_size), np.nan, np.float32),)
+        (obs,) = self._call_unless_failed(number, begin) or (
+            np.full((len(seed), self._observation_size), np.nan, np.float32),
+        )
         return np.full(len(seed), number, np.int32), obs
 
     def step(self, number: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Steps a whole pool; its number again, and an `Outcome`."""
+        """Steps all environments of a pool.
+
+        Args:
+            number: number of the pool [n] int32.
+            action: actions within the bounds [n, A].
+
+        Returns:
+            Number of the pool [n], followed by the fields of an `Outcome`.
+        """
 
         def step() -> tuple[np.ndarray, ...]:
             outcome = self._pool(number).step(action)
-            return self._checked(Outcome._fields, outcome, len(number))
+            return self._check_arrays(Outcome._fields, outcome, len(number))
 
         obs, none = np.full((len(number), self._observation_size), np.nan, np.float32), np.zeros(len(number), bool)
-        lost = (obs, np.full(len(number), np.nan, np.float32), none, none, obs)
-        return number, *(self._guarded(int(number[0]), step) or lost)
+        failed = (obs, np.full(len(number), np.nan, np.float32), none, none, obs)
+        return number, *(self._call_unless_failed(int(number[0]), step) or failed)
 
     def close(self, number: np.ndarray) -> tuple[np.ndarray]:
-        """Closes pools; a number [n] for each of their environments."""
-        for one in np.unique(number).tolist():
-            self._sizes.pop(one, None)
-            pool = self._pools.pop(one, None)
+        """Closes pools; those that are closed already are ignored.
+
+        Args:
+            number: number of the pool of each environment [n] int32.
+
+        Returns:
+            The numbers [n], so that a program can depend on the call.
+        """
+        for closed in np.unique(number).tolist():
+            self._sizes.pop(closed, None)
+            pool = self._pools.pop(closed, None)
             if pool is not None:
                 try:
                     pool.close()
@@ -146,7 +193,12 @@ class Host:
         return (number,)
 
     def check(self) -> None:
-        """Raises the failure of an environment if there was one, once; or the interrupt that came while it stepped."""
+        """Re-raises the first error since the last call, if there was one.
+
+        Raises:
+            SimulatorError: if an environment has failed.
+            KeyboardInterrupt: if one arrived while environments were stepped.
+        """
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -155,28 +207,28 @@ class Host:
         first = int(numbers[0])
         if first not in self._pools or (numbers != first).any() or len(numbers) != self._sizes[first]:
             raise SimulatorError(
-                "these environments are not those of one open pool: environments on the host live as long as the call "
-                "that began them, and cannot be copied or rearranged"
+                "these environments are not those of one open pool: environments on the host exist only until the call "
+                "that began them ends, and cannot be copied or rearranged"
             )
         return self._pools[first]
 
-    def _checked(self, names: Sequence[str], arrays: Sequence[Any], n: int) -> tuple[np.ndarray, ...]:
-        """What a pool gave, as XLA expects it."""
+    def _check_arrays(self, names: Sequence[str], arrays: Sequence[np.ndarray], n: int) -> tuple[np.ndarray, ...]:
+        """Checks the shapes of what a pool returned, and converts it to the types that XLA expects."""
         checked = []
         for name, array in zip(names, arrays, strict=True):
             shape = (n, self._observation_size) if name.endswith("obs") else (n,)
             if np.shape(array) != shape:
-                raise SimulatorError(f"a pool gave {name} of shape {np.shape(array)}, and must give {shape}")
+                raise SimulatorError(f"a pool returned {name} of shape {np.shape(array)}, and must return {shape}")
             checked.append(np.asarray(array, _KINDS[name]))
         return tuple(checked)
 
-    def _guarded(self, number: int, function: Callable[[], Any]) -> Any:
-        """What the function gives; None if it fails, or the pool has failed before."""
+    def _call_unless_failed(self, number: int, function: Callable[[], Result]) -> Result | None:
+        """Calls the function; None if it fails, or the pool has failed before."""
         if number in self._failed:
             return None
         try:
             return function()
-        except KeyboardInterrupt as interrupt:  # XLA may call from the main thread, and would make its own error of it
+        except KeyboardInterrupt as interrupt:  # XLA may call from the main thread, and would raise its own error
             failure = interrupt
         except BaseException as error:
             failure = error if isinstance(error, SimulatorError) else SimulatorError(f"{type(error).__name__}: {error}")
@@ -190,17 +242,31 @@ class Host:
 _KINDS = dict(zip(Outcome._fields, (np.float32, np.float32, np.bool_, np.bool_, np.float32), strict=True))
 
 
-def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: Any) -> Environment:
-    """Makes an Environment of a suite that steps on the host.
+def host_environment(
+    open_pool: Callable[[Sequence[int]], Pool],
+    *,
+    name: str,
+    observation_size: int,
+    low: np.ndarray,
+    high: np.ndarray,
+    time_limit: int | None = None,
+) -> Environment:
+    """Makes an Environment that is stepped on the host.
 
     Args:
-        open_pool: gives a pool of environments with these seeds, non-negative int32.
-        **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
+        open_pool: `seeds -> Pool`, makes one environment for each seed, a non-negative int32.
+        name: suite and id, such as "envpool/HopperHop-v1".
+        observation_size: length of an observation, O.
+        low: lower bounds of the actions [A].
+        high: upper bounds of the actions [A].
+        time_limit: steps after which an episode is truncated; None if there is no limit.
+
+    Returns:
+        The environment.
     """
-    size = attributes["observation_size"]
-    host = Host(open_pool, size)
-    call_reset = _call(host.reset, (((), np.int32), ((size,), np.float32)))
-    outcome = ((((size,) if name.endswith("obs") else ()), kind) for name, kind in _KINDS.items())
+    host = Host(open_pool, observation_size)
+    call_reset = _call(host.reset, (((), np.int32), ((observation_size,), np.float32)))
+    outcome = ((((observation_size,) if name.endswith("obs") else ()), kind) for name, kind in _KINDS.items())
     call_step = _call(host.step, (((), np.int32), *outcome))
     call_close = _call(host.close, (((), np.int32),))
 
@@ -215,7 +281,7 @@ def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: A
     def restart(keys: jax.Array, state: Ticket) -> tuple[Ticket, jax.Array]:
         return begin(keys, state.pool)
 
-    def step(keys: jax.Array, state: Ticket, action: jax.Array, initial: Any) -> tuple[Ticket, Timestep]:
+    def step(keys: jax.Array, state: Ticket, action: jax.Array, initial: PyTree) -> tuple[Ticket, Timestep]:
         pool, obs, reward, terminated, truncated, final_obs = call_step(state.pool, action)
         return state._replace(pool=pool), Timestep(obs, reward, terminated, truncated, final_obs)
 
@@ -223,34 +289,52 @@ def host_environment(open_pool: Callable[[Sequence[int]], Pool], **attributes: A
         number = state.pool.reshape(-1)  # of any number of runs
         call_close(number) if isinstance(number, Tracer) else host.close(np.asarray(number))
 
-    calls = {"reset": reset, "step": step, "restart": restart, "close": close, "check": host.check}
-    return Environment(**calls, on_host=True, **attributes)
+    return Environment(
+        name=name,
+        observation_size=observation_size,
+        low=low,
+        high=high,
+        reset=reset,
+        step=step,
+        time_limit=time_limit,
+        on_host=True,
+        restart=restart,
+        close=close,
+        check=host.check,
+    )
 
 
 def _on_one_device() -> bool:
-    """Whether what is being traced is, or becomes under `shard_map`, a program of a single device."""
+    """Whether the program being traced runs on a single device, also as the body of a `shard_map`."""
     return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
-def _pieces(x: jax.Array) -> list[jax.Array]:
-    """An array [n, ...] in pieces that JAX hands to the host at once.
+def _split_into_pieces(x: jax.Array) -> list[jax.Array]:
+    """Cuts an array [n, ...] into pieces that are small enough to be copied to the host synchronously.
 
-    Larger ones it has copied by a thread, perhaps the one that runs the call and waits for them: a deadlock.
+    JAX copies larger arrays on a thread of a pool. If that is the thread that waits for the callback, it deadlocks.
     """
     rows = max(1, MOST_BYTES // (x[:1].size * x.dtype.itemsize))
     return [x[first : first + rows] for first in range(0, len(x), rows)]
 
 
-def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...], Any]]) -> Callable[..., Any]:
-    """A call of a host function of arrays [n, ...]; under vmap one call with all of them, not one for each.
+def _call(
+    function: Callable[..., tuple[np.ndarray, ...]], results: Sequence[tuple[tuple[int, ...], np.typing.DTypeLike]]
+) -> Callable[..., tuple[jax.Array, ...]]:
+    """Makes a function of a host, of NumPy arrays [n, ...], callable from compiled programs.
+
+    Under vmap it is called once with all arrays concatenated, not once for each.
 
     Args:
         function: `arrays [n, ...] -> tuple of arrays [n, ...]`.
-        results: shape without n, and dtype of each that it gives.
+        results: shape without n, and dtype, of each result.
+
+    Returns:
+        The same function of JAX arrays.
     """
 
-    def in_place(_: Any, out: Sequence[Any], *args: Any) -> None:
-        # Copies, for the memory is XLA's again once this returns.
+    def in_place(_: object, out: Sequence[np.typing.ArrayLike], *args: np.typing.ArrayLike) -> None:
+        # The arguments are copied, since XLA reuses their memory once this returns.
         for to, array in zip(out, function(*(np.asarray(x).copy() for x in args)), strict=True):
             np.asarray(to)[...] = array
 
@@ -258,23 +342,25 @@ def _call(function: Callable[..., Any], results: Sequence[tuple[tuple[int, ...],
         return function(*(np.concatenate([np.asarray(piece) for piece in pieces]) for pieces in args))
 
     @jax.custom_batching.custom_vmap
-    def call(*args: jax.Array) -> Any:
+    def call(*args: jax.Array) -> tuple[jax.Array, ...]:
         shapes = tuple(jax.ShapeDtypeStruct((len(args[0]), *shape), dtype) for shape, dtype in results)
 
-        def copied(*args: jax.Array) -> Any:
-            return tuple(io_callback(on_host, shapes, *map(_pieces, args)))
+        def call_with_copies(*args: jax.Array) -> tuple[jax.Array, ...]:
+            return tuple(io_callback(on_host, shapes, *map(_split_into_pieces, args)))
 
         if not _on_one_device():
-            return copied(*args)
-        # Twelve times as fast, and waits for nothing; but XLA cannot split a program around it.
-        in_memory = buffer_callback(in_place, shapes, has_side_effect=True)
-        return jax.lax.platform_dependent(*args, cpu=in_memory, default=copied)
+            return call_with_copies(*args)
+        # Twelve times as fast, and synchronous; but XLA cannot partition a program around it.
+        call_in_place = buffer_callback(in_place, shapes, has_side_effect=True)
+        return jax.lax.platform_dependent(*args, cpu=call_in_place, default=call_with_copies)
 
     @call.def_vmap
-    def call_once(size: int, is_batched: Sequence[bool], *args: jax.Array) -> Any:
-        whole = [x if own else jnp.broadcast_to(x, (size, *x.shape)) for x, own in zip(args, is_batched, strict=True)]
-        together = call(*(x.reshape((-1, *x.shape[2:])) for x in whole))
-        apart = tuple(x.reshape((size, -1, *x.shape[1:])) for x in together)
-        return apart, (True,) * len(apart)
+    def call_once(
+        size: int, is_batched: Sequence[bool], *args: jax.Array
+    ) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
+        batched = [x if own else jnp.broadcast_to(x, (size, *x.shape)) for x, own in zip(args, is_batched, strict=True)]
+        joined = call(*(x.reshape((-1, *x.shape[2:])) for x in batched))
+        split = tuple(x.reshape((size, -1, *x.shape[1:])) for x in joined)
+        return split, (True,) * len(split)
 
     return call

@@ -1,8 +1,7 @@
-"""What the algorithm asks of an environment: reset and step of a whole batch.
+"""The environment interface that the algorithm uses: reset and step of a batch of environments.
 
-A JAX simulator enters as `Dynamics`, two pure functions of a single environment that know nothing of batches or
-resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch on the host enters by
-`host_environment`.
+A simulator in JAX provides `Dynamics`, two pure functions of a single environment without batching or resets, from
+which `vectorize` makes an `Environment`. A suite that steps batches on the host goes through `host_environment`.
 """
 
 import contextlib
@@ -17,16 +16,17 @@ import numpy as np
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.vmap_last import vmap_last
 from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.typing import PyTree
 
 
 class Successor(NamedTuple):
-    """What one step of one environment leads to.
+    """The result of one step of a single environment.
 
     Attributes:
-        obs: the true next observation [O].
-        reward: [].
-        terminated: [] bool, the task itself ended here: there is no future to bootstrap from.
-        truncated: [] bool, a time limit cut the episode here.
+        obs: next observation, before any reset [O].
+        reward: reward of the step [].
+        terminated: whether the task ended, so that there is no value to bootstrap from [] bool.
+        truncated: whether the time limit ended the episode [] bool.
     """
 
     obs: jax.Array
@@ -36,28 +36,28 @@ class Successor(NamedTuple):
 
 
 class Dynamics(NamedTuple):
-    """One environment, without reset.
+    """A single environment as two pure functions, without automatic reset.
 
     Attributes:
-        init: `key -> (state, obs [O])`, a draw of the initial distribution.
-        step: `(key, state, action [A]) -> (state, Successor)`.
+        init: `key -> (state, obs [O])`, a sample of the initial distribution.
+        step: `(key, state, action [A]) -> (state, Successor)`, one step.
     """
 
-    init: Callable[[jax.Array], tuple[Any, jax.Array]]
-    step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Successor]]
+    init: Callable[[jax.Array], tuple[PyTree, jax.Array]]
+    step: Callable[[jax.Array, PyTree, jax.Array], tuple[PyTree, Successor]]
 
 
 class Timestep(NamedTuple):
-    """What one step of N environments gives, after those that ended were reset.
+    """The result of one step of N environments, in which those whose episode ended have been reset.
 
     Attributes:
-        obs: what to act on next: the first observation of a new episode where one ended [N, O].
-        reward: [N].
-        terminated: [N] bool.
-        truncated: [N] bool.
-        final_obs: the true successor of the step, before any reset [N, O]; NaN where the simulator broke.
-        episode_return: sum of the rewards of the episode so far, this step included [N].
-        episode_length: steps of the episode so far, this step included [N].
+        obs: observation to act on next, the first of a new episode where one ended [N, O].
+        reward: reward of the step [N].
+        terminated: whether the task ended [N] bool.
+        truncated: whether the time limit ended the episode [N] bool.
+        final_obs: next observation before any reset [N, O]; NaN where the simulator produced non-finite numbers.
+        episode_return: undiscounted return of the episode so far, including this step [N].
+        episode_length: number of steps of the episode so far, including this step [N].
     """
 
     obs: jax.Array
@@ -70,66 +70,68 @@ class Timestep(NamedTuple):
 
     @property
     def ended(self) -> jax.Array:
-        """[N] bool: the episode ended, one way or the other."""
+        """Whether the episode ended, by termination or time limit [N] bool."""
         return self.terminated | self.truncated
 
     @property
     def broken(self) -> jax.Array:
-        """[N] bool: the simulator gave what is not finite, which cut the episode."""
+        """Whether the simulator produced non-finite numbers, which ended the episode [N] bool."""
         return ~jnp.isfinite(self.final_obs).all(-1)
 
 
-def _cannot_restart(keys: jax.Array, state: Any) -> tuple[Any, jax.Array]:
-    raise SettingsError("reset_every_round needs an environment on the host that has `restart`")
+def _raise_no_restart(keys: jax.Array, state: PyTree) -> tuple[PyTree, jax.Array]:
+    raise SettingsError("reset_every_round needs an environment on the host that defines `restart`")
 
 
 class Environment(NamedTuple):
     """A batch of environments as pure functions; wrappers map an Environment to an Environment.
 
-    Each environment has a key of its own, so that a part of a batch does as it would in the whole. The environments are
-    the first axis of what the algorithm sees, [N, ...], and the last one of the state's leaves, [..., N].
+    Every environment has its own random key, so its episodes do not depend on how a batch is split. The environments
+    are the first axis of what the algorithm sees, [N, ...], and the last axis of the leaves of the state, [..., N].
 
     Attributes:
         name: suite and id, such as "gymnax/Pendulum-v1".
-        observation_size: O.
-        low: least action [A].
-        high: greatest action [A].
-        reset: `keys [N] -> (state, obs [N, O])`, new episodes; of any number of environments.
-        step: `(keys [N], state, action [N, A], initial) -> (state, Timestep)`; those that end go on from `initial`, new
-            episodes [N] that `reset` gave; None on the host, where a suite resets them itself.
-        time_limit: steps after which an episode is truncated; None if it may go on for ever.
-        on_host: whether `reset` and `step` call the host, and so are best called with as many as possible at once.
-        restart: `(keys [N], state) -> (state, obs [N, O])`, on the host: new episodes in place of that state's, which
-            it closes.
-        close: `state -> None`, at the end of a program: frees what a suite holds on the host.
-        check: raises a `SimulatorError` if an environment on the host has failed; for after a program has run.
+        observation_size: length of an observation, O.
+        low: lower bounds of the actions [A].
+        high: upper bounds of the actions [A].
+        reset: `keys [N] -> (state, obs [N, O])`, begins an episode in any number N of environments.
+        step: `(keys [N], state, action [N, A], initial) -> (state, Timestep)`, one step. Environments whose episode
+            ends continue with `initial`, the result of a `reset` of N environments; None on the host, where the suite
+            resets them itself.
+        time_limit: steps after which an episode is truncated; None if there is no limit.
+        on_host: whether `reset` and `step` call the host, which is fastest with as many environments as possible.
+        restart: `(keys [N], state) -> (state, obs [N, O])`, on the host only: closes the environments of the state and
+            begins new episodes in their place.
+        close: `state -> None`, frees what the suite holds on the host, at the end of a program.
+        check: `() -> None`, raises a `SimulatorError` if an environment on the host has failed; to be called after a
+            program has run.
     """
 
     name: str
     observation_size: int
     low: np.ndarray
     high: np.ndarray
-    reset: Callable[[jax.Array], tuple[Any, jax.Array]]
-    step: Callable[[jax.Array, Any, jax.Array, Any], tuple[Any, Timestep]]
+    reset: Callable[[jax.Array], tuple[PyTree, jax.Array]]
+    step: Callable[[jax.Array, PyTree, jax.Array, PyTree], tuple[PyTree, Timestep]]
     time_limit: int | None = None
     on_host: bool = False
-    restart: Callable[[jax.Array, Any], tuple[Any, jax.Array]] = _cannot_restart
-    close: Callable[[Any], None] = lambda state: None
+    restart: Callable[[jax.Array, PyTree], tuple[PyTree, jax.Array]] = _raise_no_restart
+    close: Callable[[PyTree], None] = lambda state: None
     check: Callable[[], None] = lambda: None
 
     def forget(self) -> None:
-        """Forgets a failure of an environment that nobody has asked for, before a new start."""
+        """Discards a failure that `check` has not raised yet, before a new run."""
         with contextlib.suppress(SimulatorError):
             self.check()
 
     @property
     def action_size(self) -> int:
-        """A."""
+        """The number of action dimensions, A."""
         return len(self.low)
 
     @property
     def has_finite_actions(self) -> bool:
-        """Whether no bound of an action is infinite, so that there is a middle and a half of the range."""
+        """Whether all action bounds are finite, so that the range has a midpoint and a width."""
         return bool(np.isfinite([self.low, self.high]).all())
 
 
@@ -139,6 +141,9 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
     Args:
         dynamics: one environment.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
+
+    Returns:
+        The environment, of any number of copies of these dynamics.
     """
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     one = Dynamics(jit(dynamics.init), jit(dynamics.step))
@@ -157,15 +162,15 @@ def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
     return Environment(reset=reset, step=step, **attributes)
 
 
-def _all_sound(state: Any, obs: jax.Array) -> tuple[Any, jax.Array]:
-    """Beginnings, leaves [..., N]: in place of one whose observation is not finite, another one of the batch."""
+def _all_sound(state: PyTree, obs: jax.Array) -> tuple[PyTree, jax.Array]:
+    """Replaces initial states [..., N] whose observation is not finite by a sound one of the batch."""
     broken = ~jnp.isfinite(obs).all(0)
     sound = jnp.argmin(broken)
     return jax.tree.map(lambda x: jnp.where(broken, x[..., sound, None], x), (state, obs))
 
 
 def _cut_where_broken(successor: Successor) -> Successor:
-    """Steps [..., N] that give what is not finite cut the episode; they give NaN, and no reward."""
+    """Ends episodes whose step [..., N] is not finite: truncated, with NaN as observation and reward 0."""
     obs, reward, terminated, truncated = successor
     broken = ~(jnp.isfinite(obs).all(0) & jnp.isfinite(reward))
     return Successor(
@@ -173,8 +178,19 @@ def _cut_where_broken(successor: Successor) -> Successor:
     )
 
 
-def where(condition: jax.Array, then: tuple[Any, jax.Array], otherwise: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
-    """State and observations [N, O]: for each environment the one or the other, as the condition says, [N] or []."""
+def where(
+    condition: jax.Array, then: tuple[PyTree, jax.Array], otherwise: tuple[PyTree, jax.Array]
+) -> tuple[PyTree, jax.Array]:
+    """Chooses between two pairs of state and observations, for each environment.
+
+    Args:
+        condition: whether to take `then`, for each environment [N] or for all [] bool.
+        then: state, leaves [..., N], and observations [N, O].
+        otherwise: state and observations of the same shapes.
+
+    Returns:
+        The chosen state and observations.
+    """
     state = jax.tree.map(lambda x, y: jnp.where(condition, x, y), then[0], otherwise[0])
     return state, jnp.where(condition[..., None], then[1], otherwise[1])
 
@@ -182,32 +198,40 @@ def where(condition: jax.Array, then: tuple[Any, jax.Array], otherwise: tuple[An
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class _Empty:
-    """What is empty in the state of one environment: its shape [...] and dtype."""
+    """Placeholder for an empty array in the state of one environment: its shape [...] and dtype."""
 
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: np.dtype
 
 
-def _carried(state: Any) -> Any:
-    """A state [..., N] as programs carry it."""
+def _carried(state: PyTree) -> PyTree:
+    """Converts a state [..., N] to the form that programs carry: placeholders for empty arrays, no weak types."""
 
-    def of(x: Any) -> jax.Array | _Empty:
+    def convert(x: jax.typing.ArrayLike) -> jax.Array | _Empty:
         x = jnp.asarray(x)
         if not x.size:
-            return _Empty(x.shape[:-1], x.dtype)  # XLA would have it on every device, and the rest spread
-        # Suites start counters from Python numbers, whose weak type would not survive a scan's carry.
+            return _Empty(x.shape[:-1], x.dtype)  # XLA would replicate an empty array, while the others are sharded
+        # Suites start counters from Python numbers, whose weak type would change in the carry of a scan.
         return jax.lax.convert_element_type(x, x.dtype)
 
-    return jax.tree.map(of, state)
+    return jax.tree.map(convert, state)
 
 
-def whole(state: Any, num_envs: int) -> Any:
-    """A state that programs carry [..., N], with what is empty in it."""
+def whole(state: PyTree, num_envs: int) -> PyTree:
+    """Restores the empty arrays of a state that programs carry.
 
-    def is_empty(x: Any) -> bool:
+    Args:
+        state: leaves [..., N], with placeholders for empty arrays.
+        num_envs: number of environments, N.
+
+    Returns:
+        The state as the simulator gave it.
+    """
+
+    def is_empty(x: object) -> bool:
         return isinstance(x, _Empty)
 
-    def of(x: Any) -> Any:
-        return jnp.zeros((*x.shape, num_envs), x.dtype) if is_empty(x) else x
+    def restore(x: jax.Array | _Empty) -> jax.Array:
+        return jnp.zeros((*x.shape, num_envs), x.dtype) if isinstance(x, _Empty) else x
 
-    return jax.tree.map(of, state, is_leaf=is_empty)
+    return jax.tree.map(restore, state, is_leaf=is_empty)

@@ -1,18 +1,18 @@
-"""Silence while a suite is imported or constructs an environment."""
+"""Suppresses the output of suites while they are imported or construct environments."""
 
 import contextlib
 import importlib
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from types import ModuleType
 
 from rpo_jax.errors import SettingsError
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what suites print when imported or constructed from the user, also what C code writes."""
+    """Suppresses Python warnings and everything written to stdout and stderr, also by C code."""
     with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
         stack.enter_context(contextlib.redirect_stdout(null))
@@ -20,14 +20,14 @@ def quiet() -> Iterator[None]:
         for descriptor in (1, 2):
             stack.callback(_restore, os.dup(descriptor), descriptor)
             os.dup2(null.fileno(), descriptor)
-        # Without a handler of warnings MuJoCo would also leave a log file in the working directory.
-        mujoco = _mujoco()
+        # Without a warning handler MuJoCo would also write a log file to the working directory.
+        mujoco = _import_mujoco()
         stack.callback(mujoco.set_mju_user_warning, mujoco.get_mju_user_warning())
         mujoco.set_mju_user_warning(lambda message: None)
         yield
 
 
-def _mujoco() -> Any:
+def _import_mujoco() -> ModuleType:
     try:
         return importlib.import_module("mujoco")
     except (RuntimeError, AttributeError) as error:

@@ -1,17 +1,23 @@
-"""Wrappers: each maps an Environment to an Environment."""
-
-from typing import Any
+"""Environment wrappers: each maps an Environment to an Environment."""
 
 import jax
 import jax.numpy as jnp
 
 from rpo_jax.envs.protocol import Environment, Timestep
+from rpo_jax.typing import PyTree
 
 
 def terminate_at_time_limit(env: Environment) -> Environment:
-    """Treats a time limit as a termination, as the paper's published code does: nothing is bootstrapped there."""
+    """Reports truncation as termination, as the paper's published code does, so that no value is bootstrapped there.
 
-    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
+    Args:
+        env: any environment.
+
+    Returns:
+        The environment, never truncated.
+    """
+
+    def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: PyTree) -> tuple[PyTree, Timestep]:
         state, timestep = env.step(keys, state, action, initial)
         return state, timestep._replace(terminated=timestep.ended, truncated=jnp.zeros_like(timestep.truncated))
 
@@ -19,19 +25,26 @@ def terminate_at_time_limit(env: Environment) -> Environment:
 
 
 def record_episodes(env: Environment) -> Environment:
-    """Fills `episode_return` and `episode_length`; the state becomes `(state, return [N], length [N])`."""
+    """Fills in `episode_return` and `episode_length` of each timestep.
 
-    def begun(keys: jax.Array, episodes: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+    Args:
+        env: any environment.
+
+    Returns:
+        The environment, whose state is `(state of env, return so far [N], length so far [N])`.
+    """
+
+    def add_statistics(keys: jax.Array, episodes: tuple[PyTree, jax.Array]) -> tuple[PyTree, jax.Array]:
         state, obs = episodes
         return (state, jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)), obs
 
-    def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
-        return begun(keys, env.reset(keys))
+    def reset(keys: jax.Array) -> tuple[PyTree, jax.Array]:
+        return add_statistics(keys, env.reset(keys))
 
-    def restart(keys: jax.Array, state: Any) -> tuple[Any, jax.Array]:
-        return begun(keys, env.restart(keys, state[0]))
+    def restart(keys: jax.Array, state: PyTree) -> tuple[PyTree, jax.Array]:
+        return add_statistics(keys, env.restart(keys, state[0]))
 
-    def step(keys: jax.Array, state: Any, action: jax.Array, initial: Any) -> tuple[Any, Timestep]:
+    def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: PyTree) -> tuple[PyTree, Timestep]:
         inner, total, length = state
         inner_initial = None if initial is None else (initial[0][0], initial[1])
         inner, timestep = env.step(keys, inner, action, inner_initial)

@@ -1,0 +1,1 @@
+"""Running many training runs: on devices, within memory, with evaluations and checkpoints."""

@@ -1,14 +1,14 @@
-"""Checkpoints of a fit, by Orbax: written whole or not at all, and read only if every bit is as it was."""
+"""Checkpoints of a fit, stored by Orbax: written atomically, and used only if their digest is right."""
 
 import contextlib
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,26 +17,29 @@ from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.evaluations import Evaluated
 
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
+
 FOLDER = "checkpoints"
-LATEST = 2  # are kept
-LEAST_SECONDS = 60.0  # between two
-SHARE = 0.02  # of the time that saving may take
-INFO = ("seconds", "evaluate_seconds", "checkpoint_seconds", "runs_at_once")  # of a snapshot, beside its arrays
-FOLDER_SETTINGS = "settings of the folder"
-_GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")
+LATEST = 2  # checkpoints that are kept
+LEAST_SECONDS = 60.0  # between two checkpoints
+SHARE = 0.02  # most of the time that saving may take
+INFO = ("seconds", "evaluate_seconds", "checkpoint_seconds", "runs_at_once")  # fields of a snapshot that are numbers
+FOLDER_SETTINGS = "settings of the folder"  # name of their digest, beside those of `identify`
+_GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")  # arrays whose shape depends on the update
 
 
 class Snapshot(NamedTuple):
-    """Where a fit is between two segments.
+    """The state of a fit between two segments.
 
     Attributes:
-        state: of every run, leaves [H, S, ...] in NumPy, random keys as their data.
+        state: training states of all runs, NumPy leaves [H, S, ...], with random keys as their data.
         metrics: {name: [H, S, updates]}.
-        evaluated: what evaluations have found.
-        seconds: trained so far.
-        evaluate_seconds: that evaluations took.
-        checkpoint_seconds: that checkpoints took.
-        runs_at_once: in one call, on which rounding depends.
+        evaluated: results of the evaluations so far.
+        seconds: training time so far, in seconds.
+        evaluate_seconds: time of the evaluations so far, in seconds.
+        checkpoint_seconds: time of the checkpoints so far, in seconds.
+        runs_at_once: number of runs in one call, on which rounding depends.
     """
 
     state: TrainingState
@@ -49,34 +52,45 @@ class Snapshot(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A sound checkpoint: arrays by name, and what is told of them in words."""
+    """A checkpoint whose digest is right.
+
+    Attributes:
+        arrays: arrays by name.
+        info: metadata.
+    """
 
     arrays: dict[str, np.ndarray]
     info: dict[str, Any]
 
     @property
     def runs_at_once(self) -> int:
-        """In one call when it was written."""
+        """The number of runs in one call when it was written."""
         return self.info["runs_at_once"]
 
     def snapshot(self, like: Snapshot) -> Snapshot:
-        """The snapshot that it is of, which looks like this one of no updates; shapes and types are enough.
+        """Restores the snapshot.
+
+        Args:
+            like: the snapshot of the same fit before the first update; shapes and dtypes are enough.
+
+        Returns:
+            The snapshot that was saved.
 
         Raises:
-            SettingsError: if it does not.
+            SettingsError: if the arrays of the checkpoint do not match `like`.
         """
         info = {name: self.info[name] for name in INFO}
         try:
             return unflatten(self.arrays, like)._replace(**info)
         except ValueError as error:
-            raise SettingsError(f"a checkpoint is of another version of rpo_jax: {error}") from None
+            raise SettingsError(f"the checkpoint was written by another version of rpo_jax: {error}") from None
 
 
 class Checkpoints:
     """The checkpoints of a run folder.
 
-    A checkpoint holds a digest of all that is in it, and of the settings it belongs to: a damaged one is passed over,
-    and one of other settings is refused. Orbax stores arrays and JSON; nothing in them is ever run.
+    A checkpoint contains a digest of its content and of the settings of the run: a damaged checkpoint is ignored, and
+    one of other settings is refused. Orbax stores arrays and JSON, which cannot contain code.
     """
 
     def __init__(
@@ -86,13 +100,15 @@ class Checkpoints:
         versions: Mapping[str, str | None] = MappingProxyType({}),
         seconds: float | None = None,
     ):
-        """Checkpoints in `folder / FOLDER`.
+        """Opens the checkpoints of a folder, in its subfolder `FOLDER`; it need not exist.
 
         Args:
-            folder: of the run.
-            settings: more about what is trained than `fit` knows, such as a digest of it.
-            versions: of packages and the like; it is told where others wrote a checkpoint, since results may differ.
-            seconds: least time between two, `LEAST_SECONDS` if None; more where saving takes over `SHARE` of it.
+            folder: folder of the run.
+            settings: identifies what `fit` does not know about the run, such as a digest of its settings.
+            versions: versions of packages and devices by name. If they differ from those of a checkpoint, resuming
+                warns, since results may differ.
+            seconds: least number of seconds between two checkpoints, `LEAST_SECONDS` if None. The interval is longer if
+                saving takes more than `SHARE` of it.
         """
         self._folder = (folder / FOLDER).absolute()
         self._settings = settings
@@ -102,18 +118,18 @@ class Checkpoints:
         self._saved = -1
 
     def due(self) -> bool:
-        """Whether it is time for one."""
+        """Returns whether a checkpoint should be written now."""
         return time.monotonic() >= self._next
 
     def save(self, snapshot: Snapshot, identity: Mapping[str, str]) -> None:
-        """Writes one, unless it is there, and removes those that are too old.
+        """Writes a checkpoint, unless this update has one, and removes old ones.
 
         Args:
-            snapshot: where the fit is.
-            identity: what it trains, from `identify`.
+            snapshot: state of the fit.
+            identity: digests of what the fit trains, from `identify`.
 
         Raises:
-            SettingsError: if it cannot be written; those before it are as they were.
+            SettingsError: if it cannot be written; earlier checkpoints are kept.
         """
         began, updates = time.monotonic(), updates_of(snapshot)
         if updates == self._saved:
@@ -127,19 +143,22 @@ class Checkpoints:
             with self._manager() as (manager, args):
                 parts = {"arrays": args.StandardSave(arrays), "info": args.JsonSave(info)}
                 manager.save(updates, args=args.Composite(**parts), force=True)
-        except Exception as error:  # the file system and Orbax have many
+        except Exception as error:  # the file system and Orbax raise all kinds of errors
             raise SettingsError(f"no checkpoint could be written to {self._folder}: {_one_line(error)}") from error
         self._saved, now = updates, time.monotonic()
         self._next = now + max(self._seconds, (now - began) / SHARE)
 
     def latest(self, identity: Mapping[str, str]) -> Stored | None:
-        """The last one that is sound; None if there is none at all.
+        """Reads the latest checkpoint that is not damaged, and deletes later ones.
 
         Args:
-            identity: what is trained, from `identify`; a checkpoint of something else is refused.
+            identity: digests of what is trained, from `identify`.
+
+        Returns:
+            The checkpoint; None if there are no checkpoints.
 
         Raises:
-            SettingsError: if all are damaged, or the last sound one is of other settings.
+            SettingsError: if all checkpoints are damaged, or the checkpoint is of other settings.
         """
         if not self._folder.is_dir():
             return None
@@ -150,14 +169,14 @@ class Checkpoints:
                     parts = {"arrays": args.StandardRestore(), "info": args.JsonRestore()}
                     stored = Stored(**dict(manager.restore(step, args=args.Composite(**parts))))
                     if stored.info["digest"] != digest(*stored):
-                        raise ValueError("its numbers are not those that were written")
-                except Exception as error:  # damage shows itself in as many ways as there are bytes
+                        raise ValueError("its content does not match its digest")
+                except Exception as error:  # a damaged file can cause any error
                     logging.getLogger("rpo_jax").warning(
-                        f"the checkpoint of update {step} is damaged, and is passed over: {_one_line(error)}"
+                        f"the checkpoint of update {step} is damaged and ignored: {_one_line(error)}"
                     )
                 else:
                     self._check(stored, identity)
-                    for damaged in steps[:index]:  # whose place others will take
+                    for damaged in steps[:index]:  # training will write them again
                         manager.delete(damaged)
                     self._saved = step
                     return stored
@@ -176,16 +195,16 @@ class Checkpoints:
                 )
         if other := [name for name in own if name in written and written[name] != own[name]]:
             raise SettingsError(
-                f"the checkpoints in {self._folder} are of other settings than the run's: {', '.join(other)}"
+                f"the checkpoints in {self._folder} are of other settings than those of the run: {', '.join(other)}"
             )
         changed = [name for name, version in self._versions.items() if stored.info["versions"].get(name) != version]
         if changed:
             logging.getLogger("rpo_jax").warning(
-                f"{' and '.join(changed)} are others than when this was written: results may differ"
+                f"{' and '.join(changed)} changed since the checkpoint was written: results may differ"
             )
 
     @contextlib.contextmanager
-    def _manager(self) -> Any:
+    def _manager(self) -> "Iterator[tuple[CheckpointManager, ModuleType]]":
         import orbax.checkpoint as ocp
 
         options = ocp.CheckpointManagerOptions(
@@ -196,21 +215,42 @@ class Checkpoints:
 
 
 def updates_of(snapshot: Snapshot) -> int:
-    """Updates that a snapshot has behind it."""
+    """Returns the number of updates before a snapshot.
+
+    Args:
+        snapshot: state of a fit.
+
+    Returns:
+        The number of updates.
+    """
     return next(iter(snapshot.metrics.values())).shape[-1]
 
 
 def flatten(snapshot: Snapshot) -> dict[str, np.ndarray]:
-    """Its arrays by name, but for empty ones, which Orbax does not store."""
+    """Lists the arrays of a snapshot, except for empty ones, which Orbax does not store.
+
+    Args:
+        snapshot: state of a fit.
+
+    Returns:
+        Arrays by their path in the snapshot.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(snapshot._replace(**dict.fromkeys(INFO)))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves if np.size(leaf)}
 
 
 def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
-    """The snapshot of these arrays.
+    """Puts the arrays of `flatten` back into a snapshot.
+
+    Args:
+        arrays: arrays by their path.
+        like: the snapshot of the same fit before the first update; shapes and dtypes are enough.
+
+    Returns:
+        The snapshot, with the fields of `INFO` set to None.
 
     Raises:
-        ValueError: if they are not those of one that looks like this, whatever the number of updates.
+        ValueError: if names, shapes or dtypes do not match those of `like`, apart from the number of updates.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(**dict.fromkeys(INFO)))
     expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
@@ -218,12 +258,12 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
     arrays |= _unknown_then(arrays, expected)
     kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}
     if set(arrays) != set(expected) or any((arrays[name].shape, arrays[name].dtype) != kinds[name] for name in kinds):
-        raise ValueError("its arrays are not those of the run")
+        raise ValueError("its arrays do not match those of the run")
     return jax.tree.unflatten(tree, [arrays[name] for name in expected])
 
 
 def _unknown_then(arrays: dict[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """NaN for metrics that the version which wrote these arrays did not have."""
+    """Returns NaN for metrics that the version which wrote the arrays did not have."""
     metrics = {name for name in expected if name.startswith(".metrics")}
     known = next((leaf for name, leaf in arrays.items() if name in metrics and leaf.size), None)
     if known is None:
@@ -232,9 +272,17 @@ def _unknown_then(arrays: dict[str, np.ndarray], expected: Mapping[str, Any]) ->
 
 
 def digest(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> str:
-    """SHA-256 of names, types, shapes and contents, and of the words beside them but for a digest."""
-    words = {name: value for name, value in info.items() if name != "digest"}
-    total = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+    """Computes the SHA-256 digest of a checkpoint.
+
+    Args:
+        arrays: arrays by name; names, dtypes, shapes and contents count.
+        info: metadata; its entry "digest", if any, is left out.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    metadata = {name: value for name, value in info.items() if name != "digest"}
+    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         total.update(f"{name} {array.dtype} {array.shape}".encode())

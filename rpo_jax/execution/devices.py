@@ -1,10 +1,10 @@
-"""Where work lies: runs over devices first, since they never talk; where they are too few, their environments too."""
+"""Sharding over devices: shard independent runs over devices first, then the environments of each run."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,28 +18,32 @@ from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.jit import compile_traced, set_process_options
 from rpo_jax.errors import SettingsError
+from rpo_jax.typing import Device, PyTree
 
-RUNS = "runs"
-CACHE_BYTES = 2**20  # a core's usual cache; measured: with less, training is no faster, and compilation slower
-CHUNK_SIZE = 2048  # samples, for each core of a device, whose activations stay there in networks of 64-64
-ROWS = 512  # samples of one matrix product from which on a core gains nothing by taking more runs at once
-# What a state has of each environment, and on which axis.
-_ENVIRONMENTS = {"env_state": -1, "obs": 0, "discounted_return": 0}
+RUNS = "runs"  # name of the mesh axis
+CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no faster, and compile more slowly
+CHUNK_SIZE = 2048  # samples per core whose activations in networks of 64-64 fit in its cache
+ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
+# Fields of a training state with one entry per environment, and the axis of the environments.
+_ENVIRONMENT_AXES = {"env_state": -1, "obs": 0, "discounted_return": 0}
+# How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
+
+Tree = TypeVar("Tree")
 
 
 def use_cpu_cores(count: int | None = None) -> None:
-    """Gives a CPU one XLA device per core, over which runs are spread; call it before JAX starts.
+    """Makes JAX use one CPU device per core, over which runs are sharded; call it before JAX starts.
 
-    Sets two environment variables, unless they are set, which child processes inherit. `XLA_FLAGS`: programs of your
-    own are compiled with the options of those of rpo_jax. `PJRT_NPROC`: the devices get no helper threads beyond the
-    cores.
+    It sets two environment variables, unless they are set already; child processes inherit them. `XLA_FLAGS`: your own
+    programs are compiled with the same options as those of rpo_jax. `PJRT_NPROC`: the devices have no more threads in
+    total than there are cores.
 
     Args:
-        count: devices; the cores that this process may use if None.
+        count: number of devices; the number of cores that this process may use if None.
 
     Raises:
-        SettingsError: if JAX has started already, or the count cannot be used.
+        SettingsError: if JAX has started already, or the count is not a whole number of 1 or more.
     """
     cores = num_cores()
     count = cores if count is None else count
@@ -51,20 +55,34 @@ def use_cpu_cores(count: int | None = None) -> None:
         raise SettingsError(
             "use_cpu_cores comes too late: JAX has started; call it before anything is computed"
         ) from None
-    # The devices' shared pool of helpers would be as large again, and their threads in each other's way.
+    # Otherwise every device would use a thread pool as large as the number of cores, and they would slow each other.
     os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
     set_process_options()
 
 
 class Layout(NamedTuple):
-    """How runs lie on devices: `groups` of devices with different runs, and in each `shares` of their environments."""
+    """How runs are sharded over devices.
+
+    Attributes:
+        groups: groups of devices; each group has its own runs.
+        shares: devices in a group; each has an equal share of the environments of every run of the group.
+    """
 
     groups: int
     shares: int
 
 
 def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
-    """As many groups as there are runs; devices left over share environments, in shares of equal size."""
+    """Chooses a layout: as many groups as there are runs, if possible, then as many equal shares as possible.
+
+    Args:
+        num_runs: number of runs, R.
+        config: static settings, which limit how environments can be divided.
+        num_devices: number of devices.
+
+    Returns:
+        The layout; it may leave devices unused.
+    """
     groups = min(num_runs, num_devices)
     divisible = config.num_envs // config.num_minibatches
     if config.shuffle == "samples":
@@ -73,50 +91,79 @@ def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
     return Layout(groups, shares)
 
 
-def _runs_of_a_core(config: TrainConfig) -> int:
+def _runs_per_batch(config: TrainConfig) -> int:
+    """The number of runs that a core should train at once, so that its matrix products have `ROWS` rows."""
     return -(-ROWS * config.num_minibatches // config.round_timesteps)
 
 
 class Spread:
-    """Runs [R, ...] spread over devices.
+    """Runs [R, ...] sharded over devices.
 
-    Each device holds K runs, or its share of their environments, and takes `batch_size` of them at once. Spread leaves
-    are `[groups * K, ...]` for what is of a run, and `[groups * shares * K, ...]` for what is of a device; the last
-    runs are repeated where the groups hold more than R.
+    Each device has K runs, or its share of their environments, and trains `batch_size` of them at once. Sharded leaves
+    are `[groups * K, ...]` if sharded by run, and `[groups * shares * K, ...]` if sharded by device. Where groups * K
+    is more than R, the last run is repeated as padding.
+
+    Attributes:
+        layout: number of groups of devices and of devices in a group.
+        agent: the agent, with the share of environments that each device has.
+        num_runs: number of runs, R.
+        batch_size: number of runs that a device trains at once.
+        devices: the devices that are used.
     """
 
-    def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Any]):
+    def __init__(self, agent: Agent, num_runs: int, devices: Sequence[Device]):
+        """Shards runs over devices; use `spread_runs`, which caches.
+
+        Args:
+            agent: from `make_agent`.
+            num_runs: number of runs, R.
+            devices: devices to use, at least one.
+        """
         on_cpu = devices[0].platform == "cpu"
         cores = max(1, num_cores() // jax.local_device_count())  # of each device
         sizes = {"cache_bytes": CACHE_BYTES, "chunk_size": cores * CHUNK_SIZE}
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
         self.agent = dataclasses.replace(agent, share=Share(shares, **(sizes if on_cpu else {})))
         self.num_runs = num_runs
-        of_device = -(-num_runs // groups)
-        at_once = _runs_of_a_core(agent.config) if on_cpu and not agent.env.on_host else of_device
-        batches = -(-of_device // at_once)
-        self.batch_size = -(-of_device // batches)
+        runs_per_device = -(-num_runs // groups)
+        at_once = _runs_per_batch(agent.config) if on_cpu and not agent.env.on_host else runs_per_device
+        batches = -(-runs_per_device // at_once)
+        self.batch_size = -(-runs_per_device // batches)
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
         self.devices = devices[: groups * shares]
         self._mesh = Mesh(np.asarray(self.devices).reshape(groups, shares), (RUNS, AXIS))
 
-    def place(self, runs: Any) -> list[Any]:
-        """Leaves of any number of runs, as batches of R that are spread; the last run fills up the last batch."""
+    def place(self, runs: Tree) -> list[Tree]:
+        """Puts runs on the devices, in batches of R.
+
+        Args:
+            runs: any number of runs, leaves [runs, ...].
+
+        Returns:
+            The batches, sharded by run; the last one is padded with the last run.
+        """
         total = len(jax.tree.leaves(runs)[0])
         first = range(0, total, self.num_runs)
         batches = [jax.tree.map(lambda x, n=n: x[np.minimum(n + self._slots, total - 1)], runs) for n in first]
         return jax.device_put(batches, NamedSharding(self._mesh, BY_RUN))
 
     def place_states(self, state: TrainingState) -> list[TrainingState]:
-        """States of any number of runs, in NumPy, as batches of R that are spread: the way back from `states`."""
+        """Puts training states on the devices, in batches of R: the inverse of `states`.
+
+        Args:
+            state: states of any number of runs, NumPy leaves [runs, ...].
+
+        Returns:
+            The batches, sharded by device; the last one is padded with the last run.
+        """
         groups, shares = self.layout
         total = len(state.update)
 
-        def of_all(x):
+        def replicate(x):
             x = x.reshape((groups, 1, -1, *x.shape[1:]))
             return np.broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
 
-        def apart(axis, x):
+        def split(axis, x):
             before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
             x = x.reshape((groups, -1, *before, shares, x.shape[1:][axis] // shares, *after))
             x = np.moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
@@ -125,43 +172,79 @@ class Spread:
         def batch(first):
             own = jax.tree.map(lambda x: x[np.minimum(first + self._slots, total - 1)], state)
             parts = {
-                name: jax.tree.map(partial(apart, axis), getattr(own, name)) for name, axis in _ENVIRONMENTS.items()
+                name: jax.tree.map(partial(split, axis), getattr(own, name)) for name, axis in _ENVIRONMENT_AXES.items()
             }
-            return jax.tree.map(of_all, own).replace(**parts)
+            return jax.tree.map(replicate, own).replace(**parts)
 
         batches = [batch(first) for first in range(0, total, self.num_runs)]
         return jax.device_put(batches, NamedSharding(self._mesh, BY_DEVICE))
 
-    def placed(self, runs: Any) -> Any:
-        """What a batch of `place` looks like."""
+    def placed(self, runs: Tree) -> Tree:
+        """Describes a batch of `place` without making it.
+
+        Args:
+            runs: any number of runs, leaves [runs].
+
+        Returns:
+            The same tree of `jax.ShapeDtypeStruct`.
+        """
         sharding = NamedSharding(self._mesh, BY_RUN)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._slots.shape, x.dtype, sharding=sharding), runs)
 
     def compile(self, traced: jax.stages.Traced) -> jax.stages.Compiled:
-        """The program of a call traced for these devices; the last ones are found again."""
+        """Compiles a call that was traced for these devices. Recent programs are cached.
+
+        Args:
+            traced: the call.
+
+        Returns:
+            The compiled program.
+        """
         return compile_traced(traced, self.devices[0].platform)
 
-    def shapes(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What `function` of placed arguments gives, by device, without doing it."""
+    def shapes(self, function: Callable[..., Tree], *args: PyTree) -> Tree:
+        """Describes the result of a function without calling it.
+
+        Args:
+            function: function whose result is sharded by device.
+            *args: arguments, as of `placed`.
+
+        Returns:
+            The result as a tree of `jax.ShapeDtypeStruct`.
+        """
 
         def placed(x):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(self._mesh, BY_DEVICE))
 
         return jax.tree.map(placed, jax.eval_shape(function, *args))
 
-    def runs(self, tree: Any) -> Any:
-        """The runs of a batch, without those that fill it up."""
+    def runs(self, tree: Tree) -> Tree:
+        """Removes the padding from a batch.
+
+        Args:
+            tree: leaves [groups * K, ...].
+
+        Returns:
+            Leaves [R, ...].
+        """
         return jax.tree.map(lambda x: x[: self.num_runs], tree)
 
     def states(self, state: TrainingState) -> TrainingState:
-        """The runs' states [R, ...]: the environments of the shares put together, the rest of the first share."""
+        """Gathers the states of a batch: joins the shares of environments, and removes the padding.
+
+        Args:
+            state: states sharded by device, leaves [groups * shares * K, ...].
+
+        Returns:
+            States of the runs, leaves [R, ...].
+        """
         groups, shares = self.layout
 
-        def first(x):
+        def take_first(x):
             return x.reshape((groups, shares, -1, *x.shape[1:]))[:, 0].reshape((-1, *x.shape[1:]))
 
-        def together(axis, x):
-            """Leaves [groups * shares * K, ...] whose axis of environments is this one, counted without the runs."""
+        def join(axis, x):
+            """Joins leaves [groups * shares * K, ...] along the axis of the environments, counted without the runs."""
             x = x.reshape((groups, shares, -1, *x.shape[1:]))
             before, after = x.shape[3:][:axis], x.shape[3:][axis:][1:]
             x = jnp.moveaxis(x, 1, 2 + len(before))  # [groups, K, before, shares, N / shares, after]
@@ -169,19 +252,27 @@ class Spread:
 
         if shares > 1:
             parts = {
-                name: jax.tree.map(partial(together, axis), getattr(state, name))
-                for name, axis in _ENVIRONMENTS.items()
+                name: jax.tree.map(partial(join, axis), getattr(state, name))
+                for name, axis in _ENVIRONMENT_AXES.items()
             }
-            state = jax.tree.map(first, state).replace(**parts)
+            state = jax.tree.map(take_first, state).replace(**parts)
         return self.runs(state)
 
-    def map(self, program: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> Callable[..., Any]:
-        """`program` of single runs, over all of them.
+    def map(
+        self,
+        program: Callable[..., Tree],
+        inputs: Sequence[PartitionSpec],
+        outputs: PartitionSpec | tuple[PartitionSpec, ...],
+    ) -> Callable[..., Tree]:
+        """Maps a function of one run over all runs and devices.
 
         Args:
-            program: of one run.
+            program: function of one run.
             inputs: `BY_RUN`, `BY_DEVICE` or `EVERYWHERE` (the same for all runs) for each argument.
-            outputs: likewise, for what it gives.
+            outputs: the same for each result.
+
+        Returns:
+            The function of sharded runs.
         """
 
         def over_runs(*args):
@@ -196,8 +287,17 @@ class Spread:
         return jax.shard_map(over_runs, mesh=self._mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=False)
 
 
-def map_in_batches(function: Callable[[Any], Any], xs: Any, batch_size: int) -> Any:
-    """`function` over the first axis of the leaves: `batch_size` at once by vmap, one batch after another."""
+def map_in_batches(function: Callable[[PyTree], Tree], xs: PyTree, batch_size: int) -> Tree:
+    """Maps a function over the first axis, with vmap over batches that are processed one after another.
+
+    Args:
+        function: pure function of a tree of arrays.
+        xs: arguments, leaves [size, ...].
+        batch_size: number of elements in a batch.
+
+    Returns:
+        Results, leaves [size, ...].
+    """
     size = len(jax.tree.leaves(xs)[0])
     if batch_size == 1 and size == 1:
         return jax.tree.map(lambda x: x[None], function(jax.tree.map(lambda x: x[0], xs)))
@@ -206,14 +306,31 @@ def map_in_batches(function: Callable[[Any], Any], xs: Any, batch_size: int) -> 
     return jax.lax.map(function, xs, batch_size=batch_size if batch_size > 1 else None)
 
 
-def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Any] | None = None) -> Spread:
-    """Runs over devices, all if None; the same `Spread` for the same ones, so that its programs are found again."""
+def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Device] | None = None) -> Spread:
+    """Shards runs over devices. The result is cached, and with it its programs.
+
+    Args:
+        agent: from `make_agent`.
+        num_runs: number of runs, R.
+        devices: devices to use; all of the default platform if None.
+
+    Returns:
+        The same `Spread` for the same arguments.
+    """
     return _spread_runs(agent, num_runs, tuple(jax.devices() if devices is None else devices))
 
 
 _spread_runs = lru_cache(maxsize=64)(Spread)
 
 
-def join_runs(batches: Sequence[Any], num_runs: int) -> Any:
-    """The runs of all batches, without those that fill up the last."""
+def join_runs(batches: Sequence[Tree], num_runs: int) -> Tree:
+    """Concatenates batches of runs, and removes the padding of the last.
+
+    Args:
+        batches: batches, leaves [R, ...].
+        num_runs: number of runs in all batches, without padding.
+
+    Returns:
+        Leaves [num_runs, ...].
+    """
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_runs], *batches)

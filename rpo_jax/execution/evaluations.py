@@ -1,7 +1,7 @@
-"""Evaluation while training: the same episodes each time, in environments of its own, with frozen moments."""
+"""Evaluation during training: the same episodes each time, in separate environments, with frozen normalisation."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,13 +13,14 @@ from rpo_jax.errors import SimulatorError
 
 
 class Evaluated(NamedTuple):
-    """What evaluations have found so far.
+    """The results of all evaluations so far, E of them.
 
     Attributes:
-        updates: after which they were [E].
-        returns: undiscounted, of each episode [H, S, E, episodes].
-        best: of each run the policy with the greatest mean return, leaves [H, S, ...].
-        best_return: that return [H, S]; -inf where all evaluations had episodes that broke the simulator.
+        updates: number of updates before each evaluation [E].
+        returns: undiscounted return of each episode [H, S, E, episodes].
+        best: the policy of each run with the highest mean return, leaves [H, S, ...].
+        best_return: that mean return [H, S]; -inf where every evaluation had episodes in which the simulator produced
+            non-finite numbers.
     """
 
     updates: np.ndarray
@@ -33,9 +34,9 @@ class Evaluation:
     """When and how to evaluate during a fit.
 
     Attributes:
-        count: evaluations, evenly spaced over the updates; the last is at the end.
-        num_episodes: of each policy, with its mean action.
-        key: of the episodes, the same ones each time.
+        count: number of evaluations, evenly spaced over the updates; the last is after the last update.
+        num_episodes: number of episodes of each policy, played with its mean action.
+        key: random key of the episodes, the same in every evaluation.
     """
 
     count: int
@@ -44,10 +45,21 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates the policies of a fit when it is time."""
+    """Evaluates the policies of a fit at the updates that an `Evaluation` asks for, and keeps the results.
 
-    def __init__(self, evaluation: Evaluation | None, agent: Agent, clips: Any, like: Policy):
-        """For policies like these, leaves [H, S, ...], whose settings clip observations there [H]."""
+    Attributes:
+        found: the results so far.
+    """
+
+    def __init__(self, evaluation: Evaluation | None, agent: Agent, clips: np.ndarray, like: Policy):
+        """Creates an evaluator without results.
+
+        Args:
+            evaluation: when and how to evaluate; never if None.
+            agent: from `make_agent`.
+            clips: bound at which observations are clipped, for each setting [H].
+            like: shapes and dtypes of the policies, leaves [H, S, ...].
+        """
         self._evaluation, self._agent, self._clips = evaluation, agent, clips
         count = min(evaluation.count, agent.config.num_updates) if evaluation else 0
         self._due = [agent.config.num_updates * (index + 1) // count for index in range(count)]
@@ -62,15 +74,30 @@ class Evaluator:
         )
 
     def updates_left(self, updates: int) -> int:
-        """How many updates may be done until the next evaluation."""
+        """Returns the number of updates until the next evaluation; at least those that are left, if there is none.
+
+        Args:
+            updates: number of updates so far.
+        """
         return next((due - updates for due in self._due if due > updates), self._agent.config.num_updates)
 
     def is_due(self, updates: int) -> bool:
-        """Whether it is time for one, which has not been done."""
+        """Returns whether an evaluation is due and has not been done.
+
+        Args:
+            updates: number of updates so far.
+        """
         return updates in self._due and updates not in self.found.updates
 
     def evaluate(self, updates: int, policies: Policy) -> np.ndarray:
-        """Evaluates policies, leaves [H, S, ...]; their returns [H, S, episodes].
+        """Evaluates the policies, and adds the results to `found`.
+
+        Args:
+            updates: number of updates so far.
+            policies: policies of all runs, leaves [H, S, ...].
+
+        Returns:
+            Undiscounted returns [H, S, episodes].
 
         Raises:
             SimulatorError: if an environment on the host fails.
@@ -80,19 +107,19 @@ class Evaluator:
         try:
             returns = evaluate_all(self._agent, policies, key, num_episodes, observation_clip=self._clips)
         except SimulatorError as error:
-            error.index = None  # it is no environment of a run's
+            error.index = None  # the environment is not one of a training run
             raise
         means = returns.mean(-1)
         first = not self.found.updates.size
-        better = (means > self.found.best_return) | first  # NaN, where an episode broke the simulator, is never better
+        better = (means > self.found.best_return) | first  # NaN, from a non-finite episode, is never better
 
-        def better_of(new: Any, old: np.ndarray) -> np.ndarray:
+        def take_better(new: jax.Array, old: np.ndarray) -> np.ndarray:
             return np.where(better.reshape(better.shape + (1,) * (old.ndim - 2)), np.asarray(new), old)
 
         self.found = Evaluated(
             np.append(self.found.updates, np.int32(updates)).astype(np.int32),
             np.concatenate([self.found.returns, returns[:, :, None]], axis=2),
-            jax.tree.map(better_of, policies, self.found.best),
+            jax.tree.map(take_better, policies, self.found.best),
             np.fmax(means, self.found.best_return).astype(np.float32),
         )
         return returns

@@ -1,11 +1,11 @@
-"""Training from the host: segments of updates, between which it reports, evaluates and writes checkpoints."""
+"""Training in compiled segments, between which the host reports, evaluates and writes checkpoints."""
 
 import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,18 +24,19 @@ from rpo_jax.execution.memory import fit_in_memory, needed_bytes
 from rpo_jax.execution.segments import MAX_SEGMENT, Segments, compile_segment, data_of_keys
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.sweep import Runs, as_runs
+from rpo_jax.typing import Device, PyTree
 
 SEGMENT_SECONDS = 0.5
 
 
 class Progress(NamedTuple):
-    """How far a fit has come.
+    """The progress of a fit, reported after each segment.
 
     Attributes:
-        updates: rounds done by every run.
-        seconds: spent training so far, compilation apart.
-        metrics: {name: [H, S, rows]} of the rounds since the last report.
-        returns: of an evaluation that follows the last of them [H, S, episodes]; None if none did.
+        updates: number of updates of every run so far.
+        seconds: training time so far, without compilation, in seconds.
+        metrics: metrics of the updates since the last report {name: [H, S, updates]}.
+        returns: returns of an evaluation after the last of these updates [H, S, episodes]; None if there was none.
     """
 
     updates: int
@@ -45,11 +46,11 @@ class Progress(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What ended a fit.
+    """The failure of an environment that ended a fit.
 
     Attributes:
-        message: what the environment said.
-        run: the indices of its setting and seed; None if they are not known.
+        message: error message of the environment.
+        run: indices of the setting and the seed of the run that failed; None if unknown.
     """
 
     message: str
@@ -57,20 +58,20 @@ class Failure(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What a fit gives.
+    """The result of a fit.
 
     Attributes:
-        state: last states, leaves [H, S, ...].
-        metrics: {name: [H, S, U]}, one row per update.
-        compile_seconds: tracing and compilation.
-        train_seconds: the rest, but for what evaluations and checkpoints took.
-        bytes_per_run: peak device memory of the call, for each of its runs.
-        runs_at_once: runs in one call.
-        interrupted: whether a signal, or a failure, stopped it before the last update.
-        failure: of an environment on the host; None if none failed.
-        evaluated: what evaluations found; None if none was asked for.
-        evaluate_seconds: that they took, compilation included.
-        checkpoint_seconds: that checkpoints took, likewise.
+        state: last training states, leaves [H, S, ...].
+        metrics: {name: [H, S, U]}, one entry per update.
+        compile_seconds: time of tracing and compilation, in seconds.
+        train_seconds: training time without evaluations and checkpoints, in seconds.
+        bytes_per_run: peak device memory of a call, divided by its number of runs.
+        runs_at_once: number of runs in one call.
+        interrupted: whether a signal or a failure stopped it before it was complete.
+        failure: failure of an environment on the host; None if none failed.
+        evaluated: results of the evaluations; None if there were none.
+        evaluate_seconds: time of the evaluations including compilation, in seconds.
+        checkpoint_seconds: time of the checkpoints, in seconds.
     """
 
     state: TrainingState
@@ -90,36 +91,40 @@ def fit(
     agent: Agent,
     hyperparams: Hyperparams,
     keys: jax.Array,
-    on_progress: Callable[[Progress], Any] = lambda progress: None,
-    devices: Sequence[Any] | None = None,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
+    devices: Sequence[Device] | None = None,
     runs_at_once: int | None = None,
     checkpoints: Checkpoints | None = None,
     evaluation: Evaluation | None = None,
     initial: Policy | None = None,
 ) -> Fit:
-    """Trains every setting with every seed, as `sweep` does, in segments between which the host reports.
+    """Trains every setting with every seed, as `sweep` does, in segments of updates between which it reports progress.
 
-    SIGINT (Ctrl-C), SIGTERM and SIGHUP end it after the segment under way, and what was done is returned; where an
-    environment on the host fails, what was done before that segment. A second signal ends it at once.
+    The signals SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it after the current segment, and the result so far is
+    returned. If an environment on the host fails, the result before the current segment is returned. A second signal
+    has its usual effect.
 
     Args:
-        agent: the static part.
-        hyperparams: settings with leaves [H], from `grid`, or a single one (H = 1).
-        keys: [S], from `seeds`.
-        on_progress: called after each segment.
-        devices: over which runs are spread; all of the default platform if None.
-        runs_at_once: the most in one call, even if memory holds more; in each segment batches take turns.
-        checkpoints: written from time to time, and when training is stopped. Where there is one already, training goes
-            on from it: bit for bit as if never stopped, but environments on the host begin new episodes.
-        evaluation: how to evaluate policies on the way; not at all if None.
-        initial: a trained policy that every run begins with, its normalisation included; new ones if None.
+        agent: from `make_agent`.
+        hyperparams: settings with leaves [H], from `grid`; or a single setting, so that H = 1.
+        keys: random keys of the seeds [S], from `seeds`.
+        on_progress: called after each segment, such as a logger from `make_logger`.
+        devices: devices over which runs are sharded; all of the default platform if None.
+        runs_at_once: largest number of runs in one call; as many as fit in memory if None. Every segment trains all
+            calls one after another.
+        checkpoints: where to write checkpoints at intervals, and when training is stopped; none if None. If there is a
+            checkpoint already, training resumes from it. The result is the same, bit for bit, as without the
+            interruption, except that environments on the host begin new episodes.
+        evaluation: when and how to evaluate the policies during training; never if None.
+        initial: trained policy with which every run begins, including its normalisation of observations; a new policy
+            for each run if None.
 
     Returns:
-        States, metrics, and what it took.
+        The result, of all updates or of those before the interruption.
 
     Raises:
-        SettingsError: if `runs_at_once` is not 1 or more, memory does not hold a single run, a checkpoint cannot be
-            written or read, or the initial policy does not fit the agent.
+        SettingsError: if a hyperparameter, the keys or `runs_at_once` cannot be used, a single run does not fit in
+            memory, a checkpoint cannot be written or read, or the initial policy does not fit the agent.
     """
     runs = as_runs(hyperparams, keys)
     initial = jax.device_get(initial)  # to whatever devices the runs are on
@@ -142,7 +147,7 @@ def fit(
     with stop_requests() as stopped:
         try:
             agent.env.check()
-            course.evaluate()  # what a failure kept from being done
+            course.evaluate()  # if a failure or a signal prevented it before
             while not stopped and course.updates < agent.config.num_updates:
                 segment_began = time.perf_counter()
                 rows = course.advance(min(count, course.updates_left))
@@ -175,23 +180,23 @@ def fit(
 
 
 class _Clock:
-    """Seconds spent training, and those of what training waited for."""
+    """Measures the time of training, and of what interrupts it."""
 
     def __init__(self) -> None:
         self.seconds = self.evaluate_seconds = self.checkpoint_seconds = 0.0
         self._began = 0.0
 
     def start(self) -> None:
-        """Training goes on."""
+        """Starts or resumes the measurement."""
         self._began = time.perf_counter() - self.seconds
 
     def read(self) -> None:
-        """Takes down the seconds trained so far."""
+        """Updates `seconds`, the training time so far."""
         self.seconds = time.perf_counter() - self._began
 
     @contextlib.contextmanager
     def pause(self, name: str) -> Iterator[None]:
-        """Counts the block's seconds to `evaluate_seconds` or `checkpoint_seconds`."""
+        """Adds the time of the block to `evaluate_seconds` or `checkpoint_seconds` instead of the training time."""
         began = time.perf_counter()
         yield
         took = time.perf_counter() - began
@@ -200,25 +205,25 @@ class _Clock:
 
 
 class _Course:
-    """How far a fit is: its segments, metrics, evaluations and clock, and snapshots of them."""
+    """The course of a fit: its segments, metrics, evaluations and clock, and snapshots of them."""
 
     def __init__(self, spread: Spread, segments: Segments, runs: Runs, evaluation: Evaluation | None):
         self._runs, self._num_updates, self._runs_at_once = runs, spread.agent.config.num_updates, spread.num_runs
         self.segments, self.clock, self.updates = segments, _Clock(), 0
         self._rows: list[dict[str, np.ndarray]] = []
-        clips = runs.by_setting(runs.hyperparams.observation_clip)[:, 0]
+        clips = runs.by_setting(np.asarray(runs.hyperparams.observation_clip))[:, 0]
         self.evaluator = Evaluator(evaluation, spread.agent, clips, segments.like.policy)
 
     def blank(self) -> Snapshot:
-        """What a snapshot looks like before the first update."""
+        """Describes the snapshot before the first update: shapes and dtypes."""
         return self._snapshot(jax.eval_shape(data_of_keys, self.segments.like))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Goes on from a snapshot."""
+        """Restores a snapshot."""
         if snapshot.runs_at_once != self._runs_at_once:
             logging.getLogger("rpo_jax").warning(
-                f"{self._runs_at_once} runs at once, and {snapshot.runs_at_once} when this was written: results may "
-                "differ by rounding"
+                f"{self._runs_at_once} runs at once, but {snapshot.runs_at_once} when the checkpoint was written: "
+                "results may differ by rounding"
             )
         self._rows, self.updates, self.evaluator.found = [snapshot.metrics], updates_of(snapshot), snapshot.evaluated
         for name in ("seconds", "evaluate_seconds", "checkpoint_seconds"):
@@ -226,12 +231,16 @@ class _Course:
         self.segments.restore(snapshot.state)
 
     def begin(self) -> None:
-        """Makes what nothing was restored for, and starts the clock."""
+        """Initialises what was not restored, and starts the clock."""
         self.segments.begin(self.updates)
         self.clock.start()
 
     def advance(self, count: int) -> dict[str, np.ndarray]:
-        """Does `count` updates of every run, and gives their metrics; raises as `Segments.advance`."""
+        """Does `count` updates of every run, and returns their metrics {name: [H, S, count]}.
+
+        Raises:
+            SimulatorError: if an environment on the host failed; the states are those before the call.
+        """
         rows = self.segments.advance(count)
         self._rows, self.updates = [*self._rows, rows], self.updates + count
         self.clock.read()
@@ -239,11 +248,11 @@ class _Course:
 
     @property
     def updates_left(self) -> int:
-        """Until the end or the next evaluation."""
+        """The number of updates until the end or the next evaluation."""
         return min(self._num_updates - self.updates, self.evaluator.updates_left(self.updates))
 
     def evaluate(self) -> np.ndarray | None:
-        """Evaluates the policies of all runs if it is time: their returns [H, S, episodes]."""
+        """Evaluates the policies of all runs if it is due; returns [H, S, episodes] or None."""
         if not self.evaluator.is_due(self.updates):
             return None
         with self.clock.pause("evaluate_seconds"):
@@ -255,26 +264,27 @@ class _Course:
             checkpoints.save(self._snapshot(self.segments.data()), identity)
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Of all updates so far {name: [H, S, updates]}."""
+        """The metrics of all updates so far {name: [H, S, updates]}."""
         empty = self._runs.by_setting(np.zeros((self._runs.count, 0), np.float32))
         return {name: np.concatenate([empty, *(row[name] for row in self._rows)], axis=-1) for name in METRICS}
 
     def _snapshot(self, state: TrainingState) -> Snapshot:
+        """Everything that is needed to resume from a state."""
         clock = self.clock
         seconds = clock.seconds, clock.evaluate_seconds, clock.checkpoint_seconds
         return Snapshot(state, self.metrics(), self.evaluator.found, *seconds, self._runs_at_once)
 
 
-def _run_of(failure: SimulatorError, env_state: Any) -> tuple[int, int] | None:
-    """The setting and seed among whose environments [H, S, N] the one that failed is."""
+def _run_of(failure: SimulatorError, env_state: PyTree) -> tuple[int, int] | None:
+    """Finds the indices of the setting and the seed of the environment [H, S, N] that failed."""
     if failure.index is None:
         return None
     (ticket,) = (x for x in jax.tree.leaves(env_state, is_leaf=_is_ticket) if _is_ticket(x))
     own = np.argwhere(np.asarray(ticket.pool) == failure.pool)  # in the order of the pool
     last = np.asarray(ticket.pool.shape) - 1
-    setting, seed, _ = [*own, last][min(failure.index, len(own))]  # what fills up a device is the last run again
+    setting, seed, _ = [*own, last][min(failure.index, len(own))]  # the padding of a device repeats the last run
     return int(setting), int(seed)
 
 
-def _is_ticket(x: Any) -> bool:
+def _is_ticket(x: object) -> bool:
     return isinstance(x, Ticket)

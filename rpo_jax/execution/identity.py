@@ -1,4 +1,4 @@
-"""What a fit trains, as digests by part: a fit goes on from its own checkpoints only, and can say what differs."""
+"""Digests of what a fit trains, by part: a fit resumes from its own checkpoints only, and names what differs."""
 
 import dataclasses
 import functools
@@ -20,23 +20,26 @@ from rpo_jax.algorithm.networks import ActorCritic
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.execution.evaluations import Evaluation
 
-# Packages whose functions are known by name. Of all others, a user's own, the source text counts too.
+# Packages whose functions are identified by name. For all others, those of a user, the source text counts too.
 KNOWN = ("rpo_jax", "jax", "flax", "distrax", "tensorflow_probability", "numpy", "builtins", "functools")
 
 
 def identify(
     agent: Agent, hyperparams: Hyperparams, keys: jax.Array, evaluation: Evaluation | None, initial: Policy | None
 ) -> dict[str, str]:
-    """Digests by part of what is trained.
+    """Computes digests of what is trained, by part.
 
-    A setting at its default does not count, so that one that is added later changes no digest.
+    Settings at their default do not count, so that a setting that is added later changes no digest.
 
     Args:
-        agent: the static part.
-        hyperparams: settings, leaves [H] or [].
-        keys: of the seeds [S].
-        evaluation: on the way; None if there is none.
-        initial: policy to begin with; None if there is none.
+        agent: from `make_agent`.
+        hyperparams: settings with leaves [H], or a single setting.
+        keys: random keys of the seeds [S].
+        evaluation: when and how to evaluate during training; None if never.
+        initial: trained policy with which every run begins; None if there is none.
+
+    Returns:
+        SHA-256 digests by name of the part, such as "environment" or "seeds".
     """
     env, network = agent.env, agent.network
     parts: dict[str, Any] = {
@@ -54,7 +57,7 @@ def identify(
 
 
 def _changed(settings: Any) -> dict[str, Any]:
-    """The fields that differ from their default anywhere."""
+    """The fields that differ from their default in any setting."""
     values = {field.name: (getattr(settings, field.name), field.default) for field in dataclasses.fields(settings)}
     return {name: value for name, (value, default) in values.items() if not _equal(value, default)}
 
@@ -66,7 +69,14 @@ def _equal(value: Any, default: Any) -> bool:
 
 
 def describe(thing: Any) -> str:
-    """A text that is the same for things of the same content, in another process too."""
+    """Describes an object as text that depends on its content only, so that it is the same in other processes.
+
+    Args:
+        thing: array, function, dataclass, flax module, or a container of these.
+
+    Returns:
+        The text.
+    """
     if isinstance(thing, jax.Array) and jnp.issubdtype(thing.dtype, jax.dtypes.prng_key):
         thing = jax.random.key_data(thing)
     if isinstance(thing, np.ndarray | np.generic | jax.Array):
@@ -94,14 +104,14 @@ def _describe_callable(thing: Any) -> str:
         return f"{module.partition('.')[0]}:{name.rpartition('.')[2]}"
     try:
         source = textwrap.dedent(inspect.getsource(thing))
-    except (OSError, TypeError):  # typed into an interpreter, or no Python
+    except (OSError, TypeError):  # defined in an interpreter, or not written in Python
         code = getattr(thing, "__code__", None)
         source = f"{code.co_code.hex()} {code.co_names} {code.co_varnames}" if code else name
     return describe([name, source, *_captured(thing)])
 
 
 def _captured(thing: Any) -> list[Any]:
-    """Default arguments and what a function closes over, as far as it is plain."""
+    """Default arguments of a function, and the variables that it captures, unless they are callable."""
     if not isinstance(thing, FunctionType):
         return []
     cells = [cell.cell_contents for cell in thing.__closure__ or () if not callable(cell.cell_contents)]

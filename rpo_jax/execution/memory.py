@@ -1,37 +1,54 @@
-"""Device memory: what a compiled call needs, what is free, and into which equal calls a sweep is cut to fit."""
+"""Device memory: how much a compiled program needs, how much is free, and how many runs fit in one call."""
 
 import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+
+import jax
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.devices import Spread, spread_runs
+from rpo_jax.typing import Device
 
-USABLE = 0.9  # of what is free; the rest is for what XLA does not count
+USABLE = 0.9  # part of the free memory; the rest is for what XLA does not count
 
 
 @lru_cache(maxsize=8)
-def needed_bytes(program: Any) -> int:
-    """Peak memory of a compiled program on each of its devices, as XLA has laid it out: in, out and in between."""
+def needed_bytes(program: jax.stages.Compiled) -> int:
+    """Computes the peak memory of a compiled program: its arguments, results and temporary arrays.
+
+    Args:
+        program: the compiled program.
+
+    Returns:
+        Bytes on each of its devices, as planned by XLA.
+    """
     sizes = program.memory_analysis()
+    assert sizes is not None  # XLA reports them on all platforms that rpo_jax supports
     kept = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     return int(kept + sizes.temp_size_in_bytes)
 
 
-def usable_bytes(devices: Sequence[Any]) -> int | None:
-    """What a program may need on each of the devices; None where that cannot be told.
+def usable_bytes(devices: Sequence[Device]) -> int | None:
+    """Computes how much memory a program may use.
 
-    CPU devices share what the system says is available; of other devices only this process's own use is known.
+    CPU devices share the memory that the system reports as available. For other devices, memory used by other
+    processes is not known and not subtracted.
+
+    Args:
+        devices: devices of the same platform.
+
+    Returns:
+        Bytes on each of the devices; None if unknown.
     """
     free = _free_bytes(devices)
     return None if free is None else int(USABLE * free)
 
 
-def _free_bytes(devices: Sequence[Any]) -> int | None:
+def _free_bytes(devices: Sequence[Device]) -> int | None:
     if devices[0].platform == "cpu":
         with contextlib.suppress(OSError, StopIteration):  # Linux only
             lines = Path("/proc/meminfo").read_text().splitlines()
@@ -45,7 +62,7 @@ def _free_bytes(devices: Sequence[Any]) -> int | None:
 
 
 def _free_in_container() -> float:
-    """Bytes left of what the container, or the job of a cluster, may use; infinite where there is no limit."""
+    """The bytes that a container, or the job of a cluster, may still use; infinite if there is no limit."""
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
@@ -57,52 +74,69 @@ def _free_in_container() -> float:
 def fit_in_memory(
     agent: Agent,
     num_runs: int,
-    devices: Sequence[Any] | None,
+    devices: Sequence[Device] | None,
     runs_at_once: int | None,
-    compile_for: Callable[[Spread], Any],
-) -> tuple[Spread, Any]:
-    """As many runs in one call as memory holds, and the program that trains them.
+    compile_for: Callable[[Spread], jax.stages.Compiled],
+) -> tuple[Spread, jax.stages.Compiled]:
+    """Chooses how many runs are trained in one call so that they fit in memory, and compiles their program.
+
+    All calls have the same number of runs.
 
     Args:
-        agent: the static part.
-        num_runs: in all.
-        devices: over which they are spread; all if None.
-        runs_at_once: the most in one call, even if memory holds more.
-        compile_for: gives the program that trains the runs of a `Spread`.
+        agent: from `make_agent`.
+        num_runs: number of runs in all calls.
+        devices: devices over which runs are sharded; all of the default platform if None.
+        runs_at_once: largest number of runs in one call; as many as fit in memory if None.
+        compile_for: compiles the program that trains the runs of a `Spread`.
 
     Returns:
-        A `Spread` of the runs of one call, and its program. All calls have the same number of runs.
+        The `Spread` of the runs of one call, and its program.
 
     Raises:
-        SettingsError: if `runs_at_once` is not 1 or more, or memory does not hold a single run.
+        SettingsError: if `runs_at_once` is not 1 or more, or a single run does not fit in memory.
     """
     check_runs_at_once(runs_at_once)
     most = num_runs if runs_at_once is None else runs_at_once
     while True:
-        spread = _equal_calls(agent, num_runs, devices, most)
+        spread = _spread_equal_calls(agent, num_runs, devices, most)
         program = compile_for(spread)
         usable, needed = usable_bytes(spread.devices), needed_bytes(program)
         if usable is None or needed <= usable:
             return spread, program
         if spread.num_runs == 1:
             raise SettingsError(
-                f"a run needs {mebibytes(needed)} of a device's memory, and {mebibytes(usable)} are to be had; half of "
+                f"a run needs {mebibytes(needed)} of device memory, and {mebibytes(usable)} are usable; half of "
                 "num_envs or of num_steps needs about half"
             )
         most = max(1, min(spread.num_runs - 1, spread.num_runs * usable // needed))
 
 
 def check_runs_at_once(runs_at_once: int | None) -> None:
-    """Raises a SettingsError unless it is 1 or more, or None."""
+    """Checks the number of runs in one call.
+
+    Args:
+        runs_at_once: number of runs; None stands for as many as fit.
+
+    Raises:
+        SettingsError: if it is less than 1.
+    """
     if runs_at_once is not None and runs_at_once < 1:
         raise SettingsError(f"runs_at_once={runs_at_once} is out of range: it must be 1 or more")
 
 
-def _equal_calls(agent: Agent, num_runs: int, devices: Sequence[Any] | None, most: int) -> Spread:
+def _spread_equal_calls(agent: Agent, num_runs: int, devices: Sequence[Device] | None, most: int) -> Spread:
+    """The `Spread` of one of the fewest calls of equal size with `most` runs or fewer."""
     num_calls = -(-num_runs // min(most, num_runs))
     return spread_runs(agent, -(-num_runs // num_calls), devices)
 
 
 def mebibytes(count: float) -> str:
-    """Bytes as MiB."""
+    """Formats a number of bytes in MiB.
+
+    Args:
+        count: number of bytes.
+
+    Returns:
+        Text such as "1,024.0 MiB".
+    """
     return f"{count / 2**20:,.1f} MiB"

@@ -1,8 +1,7 @@
-"""Runs trained segment by segment: one compiled program that does any number of updates of every run."""
+"""Training in segments: one compiled program that does any number of updates of every run."""
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,28 +19,42 @@ MAX_SEGMENT = 128  # updates
 
 
 class Segments:
-    """The states of runs between two segments, on their devices; batches of runs take turns."""
+    """The training states of all runs between segments. In each segment the calls are made one after another.
 
-    def __init__(self, spread: Spread, program: Any, runs: Runs, initial: Policy | None):
-        """For runs of a program that `compile_segment` made for this `Spread`."""
+    Attributes:
+        like: shapes and dtypes of the states, leaves [H, S, ...].
+    """
+
+    def __init__(self, spread: Spread, program: jax.stages.Compiled, runs: Runs, initial: Policy | None):
+        """Creates runs without states; `begin` makes them.
+
+        Args:
+            spread: how the runs of one call are sharded.
+            program: program of a segment, from `compile_segment` with the same runs and `Spread`.
+            runs: runs of all calls.
+            initial: trained policy with which every run begins; a new policy for each run if None.
+        """
         self._spread, self._program = spread, program
         self._runs, self._initial = runs, initial
         self._batches = spread.place(runs.arrays)
         self._states: list[TrainingState] = []
-        self.like: TrainingState = jax.eval_shape(lambda: self._collect(self._begin()))  # [H, S, ...]
+        self.like: TrainingState = jax.eval_shape(lambda: self._collect(self._begin()))
 
     def restore(self, state: TrainingState) -> None:
-        """Goes on from states [H, S, ...] in NumPy, random keys as their data."""
-        of_runs = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), state)
-        kind = jax.random.key_impl(self._batches[0][1])
-        placed, like = self._spread.place_states(of_runs), jax.eval_shape(self._begin)
-        self._states = [_with_keys(*pair, kind) for pair in zip(placed, like, strict=True)]
-
-    def begin(self, updates: int) -> None:
-        """Makes the states that nothing was restored for: all of them, or environments on the host.
+        """Restores the states of `data`.
 
         Args:
-            updates: done so far; environments on the host begin other episodes than they began with.
+            state: states of all runs, NumPy leaves [H, S, ...], with the data of random keys.
+        """
+        states = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), state)
+        placed, like = self._spread.place_states(states), jax.eval_shape(self._begin)
+        self._states = [_with_keys(*pair, self._batches[0][1]) for pair in zip(placed, like, strict=True)]
+
+    def begin(self, updates: int) -> None:
+        """Initialises the states, or after `restore` only the environments on the host.
+
+        Args:
+            updates: number of updates so far; it selects different episodes of environments on the host.
         """
         if not self._states:
             self._states = self._begin()
@@ -52,10 +65,16 @@ class Segments:
         jax.block_until_ready(self._states)
 
     def advance(self, count: int) -> dict[str, np.ndarray]:
-        """Does `count` updates of every run, and gives their metrics {name: [H, S, count]}.
+        """Does a number of updates of every run.
+
+        Args:
+            count: number of updates, at most `MAX_SEGMENT`.
+
+        Returns:
+            Metrics of these updates {name: [H, S, count]}.
 
         Raises:
-            SimulatorError: if an environment on the host failed; all is as it was before.
+            SimulatorError: if an environment on the host failed; the states are those before the call.
         """
         pairs = zip(self._batches, self._states, strict=True)
         states, metrics = zip(*(self._program(settings, state, count) for (settings, _), state in pairs), strict=True)
@@ -65,26 +84,26 @@ class Segments:
         return rows
 
     def state(self) -> TrainingState:
-        """Of all runs, leaves [H, S, ...]."""
+        """Returns the states of all runs, leaves [H, S, ...]."""
         return jax.block_until_ready(self._collect(self._states))
 
     def data(self) -> TrainingState:
-        """`state` in NumPy, random keys as their data; `restore` takes it."""
+        """Returns the states of all runs as NumPy arrays, with the data of random keys; `restore` reads them."""
         return jax.device_get(data_of_keys(self.state()))
 
     def policy(self) -> Policy:
-        """Of all runs, leaves [H, S, ...]."""
+        """Returns the policies of all runs, leaves [H, S, ...]."""
         own = [state.replace(env_state=None, obs=None, discounted_return=None) for state in self._states]
         return self._collect(own).policy
 
     def close(self) -> None:
-        """Frees what environments hold on the host."""
-        jax.effects_barrier()  # a segment that was cut still steps its environments
+        """Closes environments on the host."""
+        jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
         for state in self._states:
             self._spread.agent.env.close(state.env_state)
 
     def _begin(self, episodes: int = 0) -> list[TrainingState]:
-        """States before the first update; other `episodes` are others of the same seeds."""
+        """States before the first update; `episodes` selects different episodes of the same seeds."""
         batches = self._batches
         if episodes:
             batches = [(runs, jax.vmap(jax.random.fold_in, (0, None))(keys, episodes)) for runs, keys in batches]
@@ -94,8 +113,17 @@ class Segments:
         return collect(self._spread, [(state, {}) for state in states], self._runs.count, self._runs.num_seeds)[0]
 
 
-def compile_segment(runs: Runs, spread: Spread, initial: Policy | None = None) -> Any:
-    """The program of a segment. It donates its input states; not those of the host, where it may fail."""
+def compile_segment(runs: Runs, spread: Spread, initial: Policy | None = None) -> jax.stages.Compiled:
+    """Compiles a segment. It donates its input states, unless environments on the host may fail and lose them.
+
+    Args:
+        runs: runs of all calls.
+        spread: how the runs of one call are sharded.
+        initial: trained policy with which every run begins; a new policy for each run if None.
+
+    Returns:
+        The program: hyperparameters, states and a number of updates to states and metrics.
+    """
     settings, keys = spread.placed(runs.arrays)
     state = spread.shapes(partial(_init_runs, spread), settings, keys, initial)
     advance = _advance_runs if spread.agent.env.on_host else _advance_runs_in_place
@@ -103,21 +131,29 @@ def compile_segment(runs: Runs, spread: Spread, initial: Policy | None = None) -
 
 
 def data_of_keys(state: TrainingState) -> TrainingState:
-    """A state whose random keys are plain numbers."""
+    """Converts random keys of a state to their data.
+
+    Args:
+        state: state of any number of runs.
+
+    Returns:
+        The same state, where the random keys are arrays of integers.
+    """
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
 
 
-def _with_keys(state: TrainingState, like: TrainingState, kind: Any) -> TrainingState:
-    """The way back: keys of that kind where `like` has keys."""
+def _with_keys(state: TrainingState, like: TrainingState, key: jax.Array) -> TrainingState:
+    """Inverse of `data_of_keys`: makes random keys of the same implementation as `key` where `like` has keys."""
+    kind = jax.random.key_impl(key)
     return jax.tree.map(lambda x, y: jax.random.wrap_key_data(x, impl=kind) if _is_key(y) else x, state, like)
 
 
-def _is_key(x: Any) -> bool:
+def _is_key(x: jax.Array) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _rows(spread: Spread, batches: Sequence[Metrics], count: int, runs: Runs) -> dict[str, np.ndarray]:
-    """Metrics of a segment's `count` updates {name: [H, S, count]}."""
+    """Gathers the metrics of the `count` updates of a segment {name: [H, S, count]}."""
     parts = [{name: spread.runs(np.asarray(x)[:, :count]) for name, x in metrics.items()} for metrics in batches]
     return runs.by_setting({name: np.concatenate([part[name] for part in parts])[: runs.count] for name in METRICS})
 
@@ -127,10 +163,10 @@ def _init_runs(spread: Spread, settings: Hyperparams, keys: jax.Array, initial: 
     return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN, EVERYWHERE), BY_DEVICE)(settings, keys, initial)
 
 
-def _advance(spread: Spread, settings: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Any]:
-    """`count` updates of every run; a traced number, so that one program serves segments of any length."""
+def _advance(spread: Spread, settings: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Metrics]:
+    """Does `count` updates of every run. The count is traced, so that one program serves segments of any length."""
 
-    def updates(hyperparams: Hyperparams, state: TrainingState, count: int):
+    def do_updates(hyperparams: Hyperparams, state: TrainingState, count: int):
         def body(index, carry):
             state, rows = carry
             state, metrics = train_iteration(spread.agent, hyperparams, state)
@@ -138,7 +174,7 @@ def _advance(spread: Spread, settings: Hyperparams, state: TrainingState, count:
 
         return jax.lax.fori_loop(0, count, body, (state, {name: jnp.zeros(MAX_SEGMENT) for name in METRICS}))
 
-    return spread.map(updates, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(settings, state, count)
+    return spread.map(do_updates, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(settings, state, count)
 
 
 _advance_runs = jit(_advance, static_argnums=0)

@@ -1,33 +1,38 @@
-"""SIGINT, SIGTERM and SIGHUP: the first asks training to stop, the second ends the process as it would without us."""
+"""SIGINT, SIGTERM and SIGHUP: the first signal asks training to stop, a second one has its usual effect."""
 
 import contextlib
 import logging
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
+from types import FrameType
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler's, and that of a terminal that closes
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # of Ctrl-C, of a scheduler, and of a terminal that is closed
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-_outer: list[list[int]] = []  # that of the outermost block
+_outer: list[list[int]] = []  # the list of the outermost block
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Gives the list of signals that have come while the block runs.
+    """Catches the first signal that arrives while the block runs.
 
-    One that the process ignores, as under `nohup`, is ignored on; outside the main thread none is caught. A block
-    inside of another shares its list: what came in one part of a command ends the others.
+    Signals that the process ignores, as under `nohup`, stay ignored, and outside the main thread none is caught. A
+    block inside another one shares its list, so that a signal ends all parts of a command.
+
+    Yields:
+        The list of the signals received so far; empty if none.
     """
     if _outer or threading.current_thread() is not threading.main_thread():
         yield _outer[0] if _outer else []
         return
     received: list[int] = []
 
-    def receive(number: int, frame: Any) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
         restore()
-        logging.getLogger("rpo_jax").warning("stopping after the updates under way; once more ends it at once")
+        logging.getLogger("rpo_jax").warning(
+            "stopping after the updates in progress; repeat the signal to stop immediately"
+        )
 
     def restore() -> None:
         for number, handler in before.items():

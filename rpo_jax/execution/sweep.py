@@ -1,9 +1,9 @@
-"""Many runs in one compiled call: seeds times hyperparameter settings."""
+"""Sweeps: every combination of seeds and hyperparameter settings, trained in one compiled call."""
 
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,19 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, join_runs
 from rpo_jax.execution.memory import fit_in_memory
 from rpo_jax.settings.grid import grid, num_settings
+from rpo_jax.typing import Device
+
+Tree = TypeVar("Tree")
 
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Settings times seeds, as runs [R]; R = H*S, the seed varying fastest.
+    """The runs of a sweep, R = H * S of them; the seed varies fastest.
 
     Attributes:
-        hyperparams: leaves [R].
-        keys: [R].
-        num_seeds: S.
+        hyperparams: settings of the runs, leaves [R].
+        keys: random keys of the runs [R].
+        num_seeds: number of seeds, S.
     """
 
     hyperparams: Hyperparams
@@ -37,24 +40,38 @@ class Runs:
 
     @property
     def count(self) -> int:
-        """R."""
+        """The number of runs, R."""
         return len(self.keys)
 
     @property
     def arrays(self) -> tuple[Hyperparams, jax.Array]:
-        """What a program takes of them."""
+        """Hyperparameters and keys, the arguments of a program."""
         return self.hyperparams, self.keys
 
-    def by_setting(self, tree: Any) -> Any:
-        """Leaves [R, ...] as [H, S, ...]."""
+    def by_setting(self, tree: Tree) -> Tree:
+        """Reshapes results of the runs by setting and seed.
+
+        Args:
+            tree: leaves [R, ...].
+
+        Returns:
+            Leaves [H, S, ...].
+        """
         return by_setting_and_seed(tree, self.num_seeds)
 
 
 def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> Runs:
-    """Settings [H], or a single one, times keys [S].
+    """Lists the runs of a sweep; the seed varies fastest.
+
+    Args:
+        hyperparams: settings with leaves [H], or a single setting.
+        keys: random keys of the seeds [S].
+
+    Returns:
+        The runs, H * S of them.
 
     Raises:
-        SettingsError: if settings or keys cannot be used.
+        SettingsError: if a hyperparameter is out of range, or hyperparameters or keys have the wrong shape or type.
     """
     check_hyperparams(hyperparams)
     if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
@@ -69,8 +86,16 @@ def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> Runs:
     return Runs(settings, keys[np.tile(np.arange(len(keys)), num_settings(hyperparams))], len(keys))
 
 
-def by_setting_and_seed(tree: Any, num_seeds: int) -> Any:
-    """Leaves [H*S, ...] as [H, S, ...]."""
+def by_setting_and_seed(tree: Tree, num_seeds: int) -> Tree:
+    """Reshapes results of runs by setting and seed.
+
+    Args:
+        tree: leaves [H * S, ...].
+        num_seeds: number of seeds, S.
+
+    Returns:
+        Leaves [H, S, ...].
+    """
     return jax.tree.map(lambda x: x.reshape((len(x) // num_seeds, num_seeds, *x.shape[1:])), tree)
 
 
@@ -78,31 +103,32 @@ def sweep(
     agent: Agent,
     hyperparams: Hyperparams,
     keys: jax.Array,
-    devices: Sequence[Any] | None = None,
+    devices: Sequence[Device] | None = None,
     runs_at_once: int | None = None,
     initial: Policy | None = None,
 ) -> tuple[TrainingState, Metrics]:
-    """Trains every setting with every seed in one compiled call, or in equal ones where memory does not hold all.
+    """Trains every setting with every seed, in one compiled call if memory allows, otherwise in several equal calls.
 
-    A run's random stream depends on its key alone, however many others share the call, and however many devices. It
-    compiles for itself, so it cannot be called inside `jax.jit`; `train` can.
+    The random numbers of a run depend on its key only, not on the other runs in the call or the number of devices.
+    `sweep` compiles its own program, so it cannot be called inside `jax.jit`; use `train` there.
 
     Args:
-        agent: the static part, from `make_agent`.
-        hyperparams: settings with leaves [H], from `grid`; or a single setting, which gives H = 1.
-        keys: [S], from `seeds`.
-        devices: over which runs are spread; all of the default platform if None.
-        runs_at_once: the most in one call, even if memory holds more. The calls share one program; a cut changes no
-            result but by rounding.
-        initial: a trained policy that every run begins with, its normalisation included; new ones if None.
+        agent: from `make_agent`.
+        hyperparams: settings with leaves [H], from `grid`; or a single setting, so that H = 1.
+        keys: random keys of the seeds [S], from `seeds`.
+        devices: devices over which runs are sharded; all of the default platform if None.
+        runs_at_once: largest number of runs in one call; as many as fit in memory if None. The calls share one
+            program. Results differ only by rounding.
+        initial: trained policy with which every run begins, including its normalisation of observations; a new policy
+            for each run if None.
 
     Returns:
-        States and metrics with leaves [H, S, ...] and {name: [H, S, U]}.
+        The last training states, leaves [H, S, ...], and metrics {name: [H, S, U]}, one entry per update.
 
     Raises:
-        SettingsError: if `runs_at_once` is not 1 or more, memory does not hold a single run, or the initial policy does
-            not fit the agent.
-        SimulatorError: if an environment on the host failed; `fit` keeps what was trained before that.
+        SettingsError: if a hyperparameter, the keys or `runs_at_once` cannot be used, a single run does not fit in
+            memory, or the initial policy does not fit the agent.
+        SimulatorError: if an environment on the host failed; unlike `fit`, this loses what was trained before.
     """
     runs, initial = as_runs(hyperparams, keys), jax.device_get(initial)
     agent.env.forget()
@@ -113,8 +139,17 @@ def sweep(
     return collect(spread, results, runs.count, runs.num_seeds)
 
 
-def compile_sweep(runs: Runs, spread: Spread, initial: Policy | None = None) -> Any:
-    """The program that trains as many of the runs as the `Spread` has; `memory.needed_bytes` tells its memory."""
+def compile_sweep(runs: Runs, spread: Spread, initial: Policy | None = None) -> jax.stages.Compiled:
+    """Compiles the program that trains the runs of one call.
+
+    Args:
+        runs: runs of all calls.
+        spread: how the runs of one call are sharded.
+        initial: trained policy with which every run begins; a new policy for each run if None.
+
+    Returns:
+        The program; it takes a batch of `spread.place(runs.arrays)`, and the initial policy.
+    """
     return spread.compile(_train_runs.trace(spread, *spread.placed(runs.arrays), initial))
 
 
@@ -122,18 +157,30 @@ def compile_sweep(runs: Runs, spread: Spread, initial: Policy | None = None) -> 
 def _train_runs(
     spread: Spread, hyperparams: Hyperparams, keys: jax.Array, initial: Policy | None
 ) -> tuple[TrainingState, Metrics]:
-    def whole_run(hyperparams: Hyperparams, key: jax.Array, initial: Policy | None) -> tuple[TrainingState, Metrics]:
+    def train_and_close(
+        hyperparams: Hyperparams, key: jax.Array, initial: Policy | None
+    ) -> tuple[TrainingState, Metrics]:
         state, metrics = train(spread.agent, hyperparams, key, initial)
         spread.agent.env.close(state.env_state)
         return state, metrics
 
-    return spread.map(whole_run, (BY_RUN, BY_RUN, EVERYWHERE), (BY_DEVICE, BY_RUN))(hyperparams, keys, initial)
+    return spread.map(train_and_close, (BY_RUN, BY_RUN, EVERYWHERE), (BY_DEVICE, BY_RUN))(hyperparams, keys, initial)
 
 
 @partial(jit, static_argnums=(0, 2, 3))
 def collect(
     spread: Spread, batches: list[tuple[TrainingState, Metrics]], num_runs: int, num_seeds: int
 ) -> tuple[TrainingState, Metrics]:
-    """Spread states and metrics of batches of runs, as [H, S, ...]."""
-    whole = [(spread.states(states), spread.runs(metrics)) for states, metrics in batches]
-    return by_setting_and_seed(join_runs(whole, num_runs), num_seeds)
+    """Gathers the results of all calls.
+
+    Args:
+        spread: how the runs of one call are sharded.
+        batches: states, sharded by device, and metrics, sharded by run, of each call.
+        num_runs: number of runs in all calls, H * S.
+        num_seeds: number of seeds, S.
+
+    Returns:
+        States and metrics, leaves [H, S, ...].
+    """
+    gathered = [(spread.states(states), spread.runs(metrics)) for states, metrics in batches]
+    return by_setting_and_seed(join_runs(gathered, num_runs), num_seeds)

@@ -1,10 +1,10 @@
-"""The policy by the operators of ONNX."""
+"""The policy as an ONNX model."""
 
-from typing import Any
-
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
 from rpo_jax.algorithm.agent import Agent
@@ -12,29 +12,62 @@ from rpo_jax.algorithm.heads import squash_to_bounds
 from rpo_jax.algorithm.networks import LOG_SCALE_BOUNDS
 from rpo_jax.algorithm.types import Policy
 
-OPSET, IR = 17, 9  # which runtimes of 2023 and later read
-EPSILON = 1e-8  # of the normalisation
+OPSET, IR = 17, 9  # supported by runtimes since 2023
+EPSILON = 1e-8  # added to the variance by the normalisation of observations
 
 
 class Graph:
-    """Operators one after another: each takes the result of the one before, and constants."""
+    """A chain of ONNX operators: each takes the result of the previous one, and constants.
+
+    Attributes:
+        nodes: operators so far.
+        constants: their constants.
+        last: name of the last result.
+    """
 
     def __init__(self, start: str):
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        """Begins a chain.
+
+        Args:
+            start: name of the input.
+        """
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
         self.last = start
 
-    def then(self, operator: str, *constants: Any) -> "Graph":
-        """Adds an operator."""
+    def then(self, operator: str, *constants: ArrayLike) -> "Graph":
+        """Applies an operator to the last result.
+
+        Args:
+            operator: name of an ONNX operator.
+            *constants: its other inputs, converted to float32.
+
+        Returns:
+            The same graph.
+        """
         return self._add(operator, [self.last, *map(self._constant, constants)])
 
     def times_its(self, operator: str) -> "Graph":
-        """Multiplies by what an operator makes of it."""
+        """Multiplies the last result by an operator applied to it.
+
+        Args:
+            operator: name of an ONNX operator of one input.
+
+        Returns:
+            The same graph.
+        """
         before = self.last
         return self.then(operator)._add("Mul", [before, self.last])
 
     def plus(self, other: str) -> "Graph":
-        """Adds the result of an operator before."""
+        """Adds the result of an earlier operator to the last result.
+
+        Args:
+            other: name of the earlier result.
+
+        Returns:
+            The same graph.
+        """
         return self._add("Add", [self.last, other])
 
     def _add(self, operator: str, inputs: list[str]) -> "Graph":
@@ -42,19 +75,22 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [self.last]))
         return self
 
-    def _constant(self, value: Any) -> str:
+    def _constant(self, value: ArrayLike) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
         return name
 
 
-def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> Any:
-    """The model: `observation` [batch, O] to `action` [batch, A], as `Agent` has them.
+def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> onnx.ModelProto:
+    """Builds the ONNX model of a policy: input `observation` [batch, O], output `action` [batch, A].
 
     Args:
-        agent: the static part.
-        policy: of one run.
-        observation_clip: as in training.
+        agent: from `make_agent`.
+        policy: policy of one run.
+        observation_clip: bound at which normalised observations are clipped.
+
+    Returns:
+        The checked model.
     """
     graph, network, config = Graph("observation"), policy.params["params"], agent.config
     if config.normalize_observations:
@@ -70,7 +106,7 @@ def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> Any:
     if config.std == "shared":
         graph.then("MatMul", layers[-1]["kernel"]).then("Add", layers[-1]["bias"])
         log_scale = jnp.asarray(network["log_scale"])
-        graph.then("Add", agent.head.mean(jnp.zeros_like(log_scale), log_scale))  # a location shifts the mean
+        graph.then("Add", agent.head.mean(jnp.zeros_like(log_scale), log_scale))  # the mean is the location plus this
     else:
         _mean_of_outputs(graph, agent, *(layers[-1][name] for name in ("kernel", "bias")))
     _to_env(graph, agent)
@@ -78,8 +114,8 @@ def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> Any:
     return _model(graph, agent.env.observation_size, agent.env.action_size)
 
 
-def _mean_of_outputs(graph: Graph, agent: Agent, kernel: Any, bias: Any) -> None:
-    """The mean, `loc + scale * mean of standard noise`, where the last layer gives location and log-scale."""
+def _mean_of_outputs(graph: Graph, agent: Agent, kernel: jax.Array, bias: jax.Array) -> None:
+    """Adds the last layer, which has location and log-scale as outputs; the mean is loc + scale * mean of the noise."""
     hidden, size = graph.last, agent.env.action_size
     loc = graph.then("MatMul", kernel[:, :size]).then("Add", bias[:size]).last
     standard = np.asarray(agent.head.mean(jnp.zeros(size), jnp.zeros(size)))
@@ -104,12 +140,12 @@ def _to_env(graph: Graph, agent: Agent) -> None:
         graph.then("Max", low).then("Min", high)
 
 
-def _model(graph: Graph, observation_size: int, action_size: int) -> Any:
-    def value(name: str, size: int) -> Any:
+def _model(graph: Graph, observation_size: int, action_size: int) -> onnx.ModelProto:
+    def value(name: str, size: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size])
 
     inputs, outputs = [value("observation", observation_size)], [value("action", action_size)]
-    whole = helper.make_graph(graph.nodes, "policy", inputs, outputs, graph.constants)
-    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    policy = helper.make_graph(graph.nodes, "policy", inputs, outputs, graph.constants)
+    model = helper.make_model(policy, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -1,7 +1,7 @@
-"""A trained policy as a program of its own, which needs nothing of rpo_jax: StableHLO, and ONNX.
+"""Export of a trained policy as a program that runs without rpo_jax, in StableHLO and ONNX.
 
-It maps observations [batch, O], as the environment gives them, to mean actions [batch, A] within its bounds:
-normalisation, network, head and scaling are all in it.
+It maps observations of the environment [batch, O] to mean actions within the bounds [batch, A], and includes the
+normalisation of observations, the network, the action head and the scaling of actions.
 """
 
 from collections.abc import Callable
@@ -26,18 +26,18 @@ from rpo_jax.runs.results import LoadedRun
 from rpo_jax.settings.spec import run_label
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-SAMPLES = 4096  # observations that a program is tried on
-PRECISION = "highest"  # of products, which a GPU would round otherwise
-ROUNDINGS = 10  # by how many of the policy's own rounding errors a program may differ
+SAMPLES = 4096  # observations on which a program is tested
+PRECISION = "highest"  # of matrix products; a GPU would round them to TF32
+ROUNDINGS = 10  # a program may differ by so many times the rounding error of the policy
 
 
 class Program(NamedTuple):
-    """A policy as others run it.
+    """An exported policy.
 
     Attributes:
-        name: of its file.
-        content: of its file.
-        call: runs it on observations [batch, O].
+        name: name of its file.
+        content: content of its file.
+        call: runs the program, observations [batch, O] to actions [batch, A].
     """
 
     name: str
@@ -46,25 +46,25 @@ class Program(NamedTuple):
 
 
 def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, float]:
-    """Writes the policy as StableHLO, and as ONNX unless there is a reason against it (`why_no_onnx`).
+    """Writes the policy as StableHLO, and as ONNX unless `why_no_onnx` gives a reason, after testing both.
 
     Args:
-        run: what was loaded from its folder.
-        place: which of its settings and seeds.
-        folder: where the files go.
+        run: the run, loaded from its folder.
+        place: indices of the setting and the seed of the policy.
+        folder: folder for the files, created if necessary.
 
     Returns:
-        By name of the file, the largest difference from the policy over observations of all sizes.
+        The largest difference between the actions of the program and the policy, by name of the file.
 
     Raises:
-        SettingsError: if a program does not do what the policy does, or the policy is not finite, or there can be no
-            such folder; nothing is written then.
+        SettingsError: if a program differs from the policy by more than rounding, the policy is not finite, or the
+            folder cannot be created; nothing is written then.
     """
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(policy_of(run, place))):
         raise SettingsError(f"{run_label(run.spec, *place)} has diverged; choose another with --setting and --seed")
     makers = [to_stablehlo] + ([] if why_no_onnx(run.agent) else [to_onnx])
-    programs, expected = [maker(run, place) for maker in makers], _expected(run, place)
-    differences = {program.name: _difference(program, expected) for program in programs}
+    programs, expected = [maker(run, place) for maker in makers], _compute_expected(run, place)
+    differences = {program.name: _check_difference(program, expected) for program in programs}
     make_folder(folder)
     for program in programs:
         with written_whole(folder / program.name) as path:
@@ -73,7 +73,14 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
 
 
 def why_no_onnx(agent: Agent) -> str | None:
-    """Why a policy of this agent is not written as ONNX; None if it is."""
+    """Explains why policies of an agent cannot be exported to ONNX.
+
+    Args:
+        agent: from `make_agent`.
+
+    Returns:
+        The reason; None if they can be exported.
+    """
     if not isinstance(agent.network, ActorCritic):
         return f"{type(agent.network).__name__} is a network of your own, and only rpo_jax's is translated"
     if agent.head.to_env not in (clip_to_bounds, squash_to_bounds):
@@ -84,13 +91,29 @@ def why_no_onnx(agent: Agent) -> str | None:
 
 
 def act(run: LoadedRun, place: tuple[int, int]) -> Callable[[jax.Array], jax.Array]:
-    """The policy: observations [batch, O] to mean actions [batch, A]."""
+    """Makes a function of the policy.
+
+    Args:
+        run: the run, loaded from its folder.
+        place: indices of the setting and the seed of the policy.
+
+    Returns:
+        A pure function, observations [batch, O] to mean actions [batch, A].
+    """
     actor = make_actor(run.agent, policy_of(run, place), jax.random.key(0), False, clip_of(run, place))
     return lambda obs: actor(obs, jnp.zeros((), jnp.int32))
 
 
 def to_stablehlo(run: LoadedRun, place: tuple[int, int]) -> Program:
-    """By `jax.export`, for any batch size and platform; `jax.export.deserialize` reads it."""
+    """Exports a policy by `jax.export`, for any batch size and platform; to be read by `jax.export.deserialize`.
+
+    Args:
+        run: the run, loaded from its folder.
+        place: indices of the setting and the seed of the policy.
+
+    Returns:
+        The program.
+    """
     (batch,) = jax.export.symbolic_shape("batch")
     obs = jax.ShapeDtypeStruct((batch, run.agent.env.observation_size), jnp.float32)
     with jax.default_matmul_precision(PRECISION):
@@ -100,7 +123,15 @@ def to_stablehlo(run: LoadedRun, place: tuple[int, int]) -> Program:
 
 
 def to_onnx(run: LoadedRun, place: tuple[int, int]) -> Program:
-    """By the operators of ONNX; input `observation`, output `action`."""
+    """Exports a policy to ONNX, with input `observation` and output `action`.
+
+    Args:
+        run: the run, loaded from its folder.
+        place: indices of the setting and the seed of the policy.
+
+    Returns:
+        The program.
+    """
     import onnxruntime
 
     from rpo_jax.export.onnx_graph import policy_model
@@ -115,12 +146,12 @@ def to_onnx(run: LoadedRun, place: tuple[int, int]) -> Program:
 
 
 class Expected(NamedTuple):
-    """What a program must do.
+    """What a program is tested against.
 
     Attributes:
         obs: observations [SAMPLES, O].
-        action: the policy's actions [SAMPLES, A].
-        rounding: how far those may be from exact ones, by each action [A].
+        action: actions of the policy [SAMPLES, A].
+        rounding: rounding error of each dimension of these actions [A].
     """
 
     obs: np.ndarray
@@ -128,8 +159,8 @@ class Expected(NamedTuple):
     rounding: np.ndarray
 
 
-def _expected(run: LoadedRun, place: tuple[int, int]) -> Expected:
-    obs = _observations(policy_of(run, place))
+def _compute_expected(run: LoadedRun, place: tuple[int, int]) -> Expected:
+    obs = _draw_observations(policy_of(run, place))
     with jax.default_matmul_precision(PRECISION):
         action = np.asarray(jit(act(run, place))(obs))
         with jax.enable_x64(True):
@@ -138,8 +169,8 @@ def _expected(run: LoadedRun, place: tuple[int, int]) -> Expected:
     return Expected(obs, action, rounding)
 
 
-def _difference(program: Program, expected: Expected) -> float:
-    """The largest difference from the policy; refuses one that rounding does not explain."""
+def _check_difference(program: Program, expected: Expected) -> float:
+    """The largest difference from the policy; raises an error if rounding does not explain it."""
     with jax.default_matmul_precision(PRECISION):
         found = np.asarray(program.call(expected.obs))
     same_shape = found.shape == expected.action.shape
@@ -147,13 +178,13 @@ def _difference(program: Program, expected: Expected) -> float:
     if not (difference <= ROUNDINGS * expected.rounding).all():
         raise SettingsError(
             f"{program.name} differs from the policy by {np.max(difference):.2g}, which should never happen; "
-            "nothing is written; please report this"
+            "nothing was written; please report this"
         )
     return float(np.max(difference))
 
 
-def _observations(policy: Policy) -> np.ndarray:
-    """Random ones [SAMPLES, O] about what it has seen, from small to well beyond where they are clipped."""
+def _draw_observations(policy: Policy) -> np.ndarray:
+    """Random observations [SAMPLES, O] around those of training, from small to far beyond the clipping bound."""
     random, moments = np.random.default_rng(0), policy.obs_moments
     size = 10.0 ** random.uniform(-2, 3, (SAMPLES, 1))
     mean, deviation = np.asarray(moments.mean), np.sqrt(np.asarray(moments.variance))

@@ -1,4 +1,4 @@
-"""Loggers: curves of a fit while it trains, for TensorBoard, Weights & Biases and tables."""
+"""Loggers: training curves written during a fit, for TensorBoard, Weights & Biases and tables."""
 
 import importlib
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ __all__ = ["LOGGERS", "Logger", "check_loggers", "make_logger"]
 
 
 class Kind(NamedTuple):
-    """Where the points of a logger go.
+    """How to construct the sink of a logger.
 
     Attributes:
-        module: of rpo_jax.loggers.
-        sink: the class in it, made from a run and its folder.
-        package: what has to be installed, if that does not come with rpo_jax.
-        extra: of rpo_jax, that installs it.
+        module: module of rpo_jax.loggers that defines the sink.
+        sink: name of its class, constructed from a `RunSpec` and a folder.
+        package: package that has to be installed; empty if rpo_jax depends on it.
+        extra: extra of rpo_jax that installs the package.
     """
 
     module: str
@@ -38,7 +38,14 @@ LOGGERS = {
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Raises a SettingsError if a name is unknown or given twice, or what it needs is not installed."""
+    """Checks that loggers can be used.
+
+    Args:
+        names: names of loggers.
+
+    Raises:
+        SettingsError: if a name is unknown or given twice, or a package that it needs is not installed.
+    """
     if len(set(names)) < len(names):
         raise SettingsError(f"--logger {' '.join(names)}: name each logger once")
     for name in names:
@@ -50,21 +57,24 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def make_logger(name: str, spec: RunSpec, folder: Path, seconds: float = SECONDS) -> Logger:
-    """A logger to pass to `fit` as `on_progress`; a context manager, or to be closed once the fit is done.
+    """Makes a logger to pass to `fit` as `on_progress`.
 
-    With ten thousand updates a second no one needs a point for each: a point is the mean of the updates since the one
-    before. `fit` returns every update, and `rpo-jax` writes them to metrics.csv.
+    It is a context manager; without a `with` block, call `close` after the fit. As there may be thousands of updates
+    per second, a point of a curve is the mean over the updates since the previous point. `fit` returns every update,
+    and `rpo-jax` writes them to metrics.csv.
 
     Args:
         name: "tensorboard", "wandb", "csv" or "parquet".
-        spec: what is trained: its settings, seeds and steps are used. Where the environment is your own, a `RunSpec`
-            made by hand does.
-        folder: of the run, where it writes; a run that goes on in the same folder is appended.
-        seconds: least time between two points; more where writing one takes more than 2% of it, and more than a 500th
-            of the time trained so far.
+        spec: the settings, seeds and steps that are trained; for an environment of your own, construct a `RunSpec`.
+        folder: folder of the run, in which the logger writes; the curves of a resumed run are continued.
+        seconds: least number of seconds between two points. The interval is longer if writing a point takes more than
+            2% of it, and at least 1/500 of the time trained so far.
+
+    Returns:
+        The logger.
 
     Raises:
-        SettingsError: if the name is unknown, what it needs is not installed, or W&B does not let us in.
+        SettingsError: if the name is unknown, a package that it needs is not installed, or W&B refuses the login.
     """
     check_loggers([name])
     kind = LOGGERS[name]

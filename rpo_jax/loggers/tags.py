@@ -1,4 +1,4 @@
-"""The names under which curves are drawn."""
+"""The names (tags) under which TensorBoard and Weights & Biases show the metrics."""
 
 import numpy as np
 
@@ -9,11 +9,19 @@ from rpo_jax.settings.spec import RunSpec
 GROUPS = {name: f"{'rollout' if name in ROLLOUT_METRICS else 'update'}/{name}" for name in METRICS}
 
 
-def tagged(metrics: dict[str, np.ndarray], spec: RunSpec) -> dict[str, np.ndarray]:
-    """Metrics [H, S] by tag: each by its own name, and as the notes that preset `seed-notes` transcribes have them.
+def tag_metrics(metrics: dict[str, np.ndarray], spec: RunSpec) -> dict[str, np.ndarray]:
+    """Renames metrics to tags, and adds those of the program that preset `seed-notes` reproduces.
 
-    Theirs are the policy's loss with its entropy bonus, the mean squared error without 1/2, and the sum of a round's
-    rewards; but our losses are means over a round's epochs, where theirs are of the last.
+    The latter are the policy loss including the entropy bonus, the mean squared error of the value without the factor
+    1/2, and the sum of the rewards of an update. Here losses are means over the epochs of an update; in that program
+    they are those of the last epoch.
+
+    Args:
+        metrics: {name: [H, S]}, the metrics of a `Point`.
+        spec: what is trained.
+
+    Returns:
+        {tag: [H, S]}.
     """
     bonus = np.reshape(spec.hyperparams.entropy_coefficient, (-1, 1)) * metrics["entropy"]
     return {

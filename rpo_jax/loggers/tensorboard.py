@@ -1,7 +1,7 @@
-"""Event files for TensorBoard: one curve per seed, and mean, min and max over the seeds of each setting.
+"""Event files for TensorBoard: one curve per seed, and the mean, min and max over the seeds of each setting.
 
-`tensorboard --logdir RUN` then overlays the folders RUN/tensorboard/rpo_alpha=0.1/seed=0, .../seed=1, .../mean, .../min
-and .../max; its filter `mean` leaves one curve per setting.
+`tensorboard --logdir RUN` overlays the folders RUN/tensorboard/rpo_alpha=0.1/seed=0, .../seed=1, .../mean, .../min and
+.../max; filter by `mean` to see one curve per setting.
 """
 
 import math
@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
@@ -19,32 +19,41 @@ from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttr
 from tensorboardX.record_writer import masked_crc32c
 
 from rpo_jax.loggers.points import Point, mean_of_known
-from rpo_jax.loggers.tags import tagged
+from rpo_jax.loggers.tags import tag_metrics
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
 FOLDER = "tensorboard"
-OVER_SEEDS = {"mean": mean_of_known, "min": np.fmin.reduce, "max": np.fmax.reduce}
+REDUCTIONS = {"mean": mean_of_known, "min": np.fmin.reduce, "max": np.fmax.reduce}  # over the seeds of a setting
 
-Curve = tuple[Path, dict[str, float]]
+Curve: TypeAlias = tuple[Path, dict[str, float]]
 
 
 class TensorBoard:
-    """Appends an event to a file of each curve, and closes it again.
+    """A `Sink` that appends an event to the event file of each curve, and closes the file again.
 
-    tensorboardX's own writer keeps a file, a queue and two threads open for each curve, which hundreds cannot have; it
-    gives the format here.
+    The writer of tensorboardX keeps a file, a queue and two threads open for each curve, too much for hundreds of them.
+    Only its serialisation is used here.
     """
 
     def __init__(self, spec: RunSpec, folder: Path):
+        """Creates the sink.
+
+        Args:
+            spec: what is trained.
+            folder: folder of the run.
+        """
         self._spec = spec
         self._folders = [(folder / FOLDER).joinpath(*filter(None, label.split(", "))) for label in setting_labels(spec)]
         self._file = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
 
     def begin(self, point: Point) -> None:
-        """Begins a file of each curve; readers then pass over what earlier ones have of this point's steps and later.
+        """Begins an event file for each curve, from which on readers ignore earlier events of the same or later steps.
 
-        The event that says a session starts makes them do so. TensorBoard's fast loader knows none: it passes over
-        what earlier files have of the first new point's step and later.
+        The event that marks the start of a session tells them to. TensorBoard's fast loader does not know this event;
+        it ignores events of earlier files from the step of the first new point on.
+
+        Args:
+            point: the first point.
         """
         step = point.first * point.round_timesteps
         version = Event(wall_time=time.time(), file_version="brain.Event:2")
@@ -54,35 +63,41 @@ class TensorBoard:
             self._append(folder, version, start)
 
     def write(self, point: Point) -> None:
-        """Appends a point to every curve."""
+        """Appends a point to every curve.
+
+        Args:
+            point: the point after the previous one.
+        """
         now = time.time()
         for folder, values in self._curves(point):
             known = [Summary.Value(tag=tag, simple_value=x) for tag, x in values.items() if not math.isnan(x)]
             self._append(folder, Event(wall_time=now, step=point.step, summary=Summary(value=known)))
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing: every point is on disk already."""
 
-    def _append(self, folder: Path, *events: Any) -> None:
+    def _append(self, folder: Path, *events: Event) -> None:
         with (folder / self._file).open("ab") as file:
             file.write(b"".join(map(_record, events)))
 
     def _curves(self, point: Point) -> Iterator[Curve]:
-        """Folder and values {tag: value} of each curve."""
-        metrics = tagged(point.metrics, self._spec)
+        """Yields the folder and the values {tag: value} of each curve."""
+        metrics = tag_metrics(point.metrics, self._spec)
         curves = {
             f"seed={seed}": {tag: x[:, index] for tag, x in metrics.items()}
             for index, seed in enumerate(self._spec.seeds)
         }
         if len(self._spec.seeds) > 1:
-            curves |= {name: {tag: over(x, axis=1) for tag, x in metrics.items()} for name, over in OVER_SEEDS.items()}
-        for name, of_settings in curves.items():
+            curves |= {
+                name: {tag: reduce(x, axis=1) for tag, x in metrics.items()} for name, reduce in REDUCTIONS.items()
+            }
+        for name, values in curves.items():
             for setting, folder in enumerate(self._folders):
-                yield folder / name, {tag: float(x[setting]) for tag, x in of_settings.items()}
+                yield folder / name, {tag: float(x[setting]) for tag, x in values.items()}
 
 
-def _record(event: Any) -> bytes:
-    """An event as a record of the file: its length and itself, each with a checksum."""
+def _record(event: Event) -> bytes:
+    """Serialises an event as a record of an event file: its length and its content, each with a checksum."""
     content = event.SerializeToString()
     length = struct.pack("<Q", len(content))
     return length + struct.pack("<I", masked_crc32c(length)) + content + struct.pack("<I", masked_crc32c(content))

@@ -46,11 +46,14 @@ def choose(
 
 
 def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
-    """The best policy of a folder, for runs that begin with it: what it is called, and itself.
+    """Reads the best policy of a folder, for runs that begin with it.
 
     Args:
-        folder: of a run that has been trained.
-        specs: of the runs that are to begin with it.
+        folder: folder of a trained run.
+        specs: specifications of the runs that begin with the policy.
+
+    Returns:
+        A label of the policy, such as "runs/hopper: seed 3", and the policy, NumPy leaves [...].
 
     Raises:
         SettingsError: if the folder cannot be read, or the policy does not fit the runs.

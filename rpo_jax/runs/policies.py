@@ -1,4 +1,4 @@
-"""Policies as NumPy archives, which load without pickle."""
+"""Storage of policies as NumPy archives, which are read without pickle."""
 
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,36 @@ from rpo_jax.runs.folder import SETTINGS
 
 
 def write_policies(path: Path, policy: Policy) -> None:
-    """Writes a policy, or many with leaves [H, S, ...]."""
+    """Writes one or more policies to an archive.
+
+    Args:
+        path: file to create or replace.
+        policy: a single policy, or many with leaves [H, S, ...].
+    """
     leaves: dict[str, Any] = {"/".join(name): np.asarray(leaf) for name, leaf in _flatten(policy).items()}
     with written_whole(path) as part, part.open("wb") as file:
         np.savez(file, **leaves)
 
 
 def read_policies(path: Path, agent: Agent, shape: tuple[int, ...]) -> Policy:
-    """Reads policies of an agent.
+    """Reads policies of an agent from an archive.
 
     Args:
-        path: of the archive.
-        agent: the static part.
-        shape: of the leading axes: (H, S), or () for a single policy.
+        path: the archive.
+        agent: from `make_agent`.
+        shape: shape of the leading axes: (H, S), or () for a single policy.
+
+    Returns:
+        The policies, NumPy leaves [*shape, ...].
 
     Raises:
-        SettingsError: if it cannot be read, or its arrays are not those of the agent.
+        SettingsError: if the archive cannot be read, or its arrays do not match the agent.
     """
     expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             leaves = {tuple(name.split("/")): stored[name] for name in stored.files}
-    except Exception:  # a damaged archive fails in as many ways as there are bytes, and never runs code
+    except Exception:  # a damaged archive can cause any error; it never runs code
         raise SettingsError(f"{path} is damaged: it cannot be read") from None
     found = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
     if found != {name: (shape + leaf.shape, leaf.dtype) for name, leaf in expected.items()}:

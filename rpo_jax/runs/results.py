@@ -84,6 +84,9 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
         folder: of the run.
         best: take of each run the policy that did best in the evaluations, and not the last one.
 
+    Returns:
+        What was trained, its agent, and the policies, leaves [H, S, ...].
+
     Raises:
         SettingsError: if the folder holds no run, or one that is unfinished, damaged or of another version.
     """

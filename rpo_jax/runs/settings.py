@@ -29,7 +29,13 @@ FORMAT = 3
 
 
 def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -> None:
-    """Writes settings.json, and the policy that all runs begin with if there is one."""
+    """Writes settings.json, and the initial policy if there is one.
+
+    Args:
+        folder: folder of the run.
+        spec: specification of the run.
+        initial: trained policy with which all runs begin; None if there is none.
+    """
     described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     del described["num_threads"]  # the machine's, not the run's
     described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
@@ -140,10 +146,17 @@ def _check_registered(folder: Path, described: dict[str, Any]) -> None:
 
 
 def read_initial(folder: Path, agent: Agent) -> Policy | None:
-    """The policy that all runs of a folder begin with; None if there is none.
+    """Reads the policy with which all runs of a folder begin.
+
+    Args:
+        folder: folder of the run.
+        agent: from `read_spec`.
+
+    Returns:
+        The policy; None if there is none.
 
     Raises:
-        SettingsError: if it is not what was written.
+        SettingsError: if the file is damaged or missing.
     """
     digest = _read_settings(folder).get("initial")
     if digest is None:

@@ -19,6 +19,13 @@ MAX_SEEDS = 1_000_000
 def seeds(first: int, count: int) -> jax.Array:
     """Keys [count] of the seeds `first ... first + count - 1`, each the same as `jax.random.key(seed)`.
 
+    Args:
+        first: the first seed.
+        count: number of seeds, S.
+
+    Returns:
+        Random keys [S].
+
     Raises:
         SettingsError: if there is no seed, or one is negative or above 2^32 - 1.
     """
@@ -44,6 +51,9 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
     Args:
         base: gives the numbers that are not named; the defaults if None.
         **values: one or several values for each named hyperparameter.
+
+    Returns:
+        H settings, leaves [H].
 
     Raises:
         SettingsError: if a name is unknown or a value out of range.

@@ -148,6 +148,9 @@ def get_preset(name: str, env: str) -> Preset:
         name: "paper", "seed-notes" or "fast".
         env: such as "gymnax/Pendulum-v1"; `fast` has numbers of its own for some.
 
+    Returns:
+        The preset.
+
     Raises:
         SettingsError: if there is no such preset.
     """

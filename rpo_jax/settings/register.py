@@ -1,4 +1,4 @@
-"""Names for a user's own environments, variants, heads and networks."""
+"""Registration of a user's own environments, variants, heads and networks."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,20 +19,21 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def register(kind: str, name: str, thing: Any) -> None:
-    """Gives a name to something of one's own, for `make_env`, `make_spec`, the command and run folders.
+    """Registers an environment, variant, head or network of your own under a name.
 
-    The command imports the module that calls this with `--import my_module`; an installed package can name its module
-    as an entry point of the group `rpo_jax` instead.
+    `make_env`, `make_spec`, the command and run folders then accept the name. The command imports the module that calls
+    `register` if it is given as `--import my_module`; an installed package can list its module as an entry point of the
+    group `rpo_jax` instead.
 
     Args:
         kind: "environment", "variant", "head" or "network".
-        name: of letters, digits and `._-`; of an environment suite/id, such as "mine/slide". A name that was registered
-            before is replaced.
-        thing: a function that makes an `Environment`; a `Variant`; a `Head`; or a function of an `Environment` and a
-            `TrainConfig` that makes a network as `make_agent` takes it.
+        name: its name, of letters, digits and `._-`; for an environment suite/id, such as "mine/slide". A name that was
+            registered before is replaced.
+        thing: for an environment, a function that makes an `Environment`; a `Variant`; a `Head`; for a network, a
+            function of an `Environment` and a `TrainConfig` that makes a network as described in `make_agent`.
 
     Raises:
-        SettingsError: if the kind is unknown, the thing is not of that kind, or the name is rpo_jax's own.
+        SettingsError: if the kind is unknown, the object is not of that kind, or the name belongs to rpo_jax.
     """
     if kind not in _EXPECTED:
         raise unknown_name("kind", kind, _EXPECTED)

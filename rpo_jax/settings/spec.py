@@ -107,6 +107,9 @@ def make_spec(
         evaluation_episodes: of each policy in one of them.
         **settings: fields of `TrainConfig` and of `Hyperparams`; several values for one of the latter make a sweep.
 
+    Returns:
+        What to train; its `agent()` is what `fit` and `sweep` take.
+
     Raises:
         SettingsError: if anything about it cannot be used; nothing has been compiled then.
     """

@@ -1,0 +1,1 @@
+"""Movies and pages that show an episode of a trained policy."""

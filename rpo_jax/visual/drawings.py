@@ -1,26 +1,40 @@
-"""Pictures of small tasks, drawn from what the policy sees."""
+"""Drawings of small tasks, made from the observations of the policy."""
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIZE = 400  # pixels of a picture, each way
-FINE = 4  # is drawn as many times larger first, so that edges are smooth
+SIZE = 400  # width and height of an image in pixels
+FINE = 4  # images are drawn this many times larger and then reduced, so that edges are smooth
 WHITE, INK, RED, YELLOW = (255, 255, 255), (40, 40, 40), (204, 77, 77), (220, 180, 0)
-Draw = Callable[[ImageDraw.ImageDraw, np.ndarray], None]
+Draw: TypeAlias = Callable[[ImageDraw.ImageDraw, np.ndarray], None]
 
 
-def picture(draw: Draw, obs: np.ndarray) -> Image.Image:
-    """The picture of an observation [O]."""
+def draw_image(draw: Draw, obs: np.ndarray) -> Image.Image:
+    """Draws an observation.
+
+    Args:
+        draw: function that draws this task, such as `pendulum`.
+        obs: observation [O].
+
+    Returns:
+        An image of `SIZE` x `SIZE` pixels.
+    """
     image = Image.new("RGB", (FINE * SIZE, FINE * SIZE), WHITE)
     draw(ImageDraw.Draw(image), obs)
     return image.reduce(FINE)
 
 
 def pendulum(canvas: ImageDraw.ImageDraw, obs: np.ndarray) -> None:
-    """The rod, upright at angle 0, to the left at positive angles; obs: cosine, sine, velocity."""
+    """Draws the rod of Pendulum-v1: upright at angle 0, and to the left at positive angles.
+
+    Args:
+        canvas: where to draw.
+        obs: cosine and sine of the angle, angular velocity [3].
+    """
     cosine, sine, _ = map(float, obs)
     center, length, half = FINE * SIZE / 2, FINE * SIZE * 0.34, FINE * 13
     tip = center - length * sine, center - length * cosine
@@ -33,7 +47,12 @@ def pendulum(canvas: ImageDraw.ImageDraw, obs: np.ndarray) -> None:
 
 
 def mountain_car(canvas: ImageDraw.ImageDraw, obs: np.ndarray) -> None:
-    """The car in its valley, and the flag; obs: position in -1.2 ... 0.6, velocity."""
+    """Draws the car of MountainCarContinuous-v0 in its valley, and the flag.
+
+    Args:
+        canvas: where to draw.
+        obs: position between -1.2 and 0.6, velocity [2].
+    """
     canvas.line([_on_track(x) for x in np.linspace(-1.2, 0.6, 200)], fill=INK, width=FINE * 2)
     x, y = _on_track(0.45)
     canvas.line([x, y, x, y - FINE * 50], fill=INK, width=FINE * 2)
@@ -56,7 +75,13 @@ def mountain_car(canvas: ImageDraw.ImageDraw, obs: np.ndarray) -> None:
 
 
 def numbers(canvas: ImageDraw.ImageDraw, obs: np.ndarray, largest: np.ndarray) -> None:
-    """Any observation [O]: a bar for each number, up or down, by its share of the largest of the episode [O]."""
+    """Draws the numbers of any observation as bars, upwards if positive.
+
+    Args:
+        canvas: where to draw.
+        obs: observation [O].
+        largest: largest absolute value of each number in the episode [O], which has a bar of full length.
+    """
     middle, width = FINE * SIZE / 2, FINE * SIZE / len(obs)
     for index, share in enumerate(obs / np.where(largest > 0, largest, 1.0)):
         left, right = (index + 0.15) * width, (index + 0.85) * width
@@ -66,7 +91,7 @@ def numbers(canvas: ImageDraw.ImageDraw, obs: np.ndarray, largest: np.ndarray) -
 
 
 def _on_track(position: float) -> tuple[float, float]:
-    """Where a position lies, with room for a car at both ends."""
+    """The pixel of a position of the car, with a margin for the car at both ends."""
     height = 0.45 * math.sin(3 * position) + 0.55
     return FINE * SIZE * (0.06 + 0.88 * (position + 1.2) / 1.8), FINE * SIZE * (0.92 - 0.62 * height)
 
@@ -76,7 +101,7 @@ def _disk(canvas: ImageDraw.ImageDraw, place: tuple[float, float], radius: float
     canvas.ellipse([x - radius, y - radius, x + radius, y + radius], fill=color)
 
 
-# By name of the environment, and the seconds of a step.
+# Drawing function and seconds per step, by name of the environment.
 DRAWINGS: dict[str, tuple[Draw, float]] = {
     "gymnax/Pendulum-v1": (pendulum, 0.05),
     "gymnax/MountainCarContinuous-v0": (mountain_car, 1 / 30),

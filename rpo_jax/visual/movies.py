@@ -1,4 +1,4 @@
-"""Pictures of an episode as a GIF or an MP4, with the return so far and the actions beneath."""
+"""Movies of an episode as GIF or MP4, captioned with the return so far and the actions."""
 
 import importlib
 import itertools
@@ -17,19 +17,19 @@ from rpo_jax.files import written_whole
 from rpo_jax.visual.drawings import INK, RED, WHITE
 
 SUFFIXES = (".gif", ".mp4")
-SHORTEST = 0.02  # seconds of a frame: browsers slow down what is faster
-HELD = 1.0  # seconds that the end is shown
-NARROWEST = 300  # pixels of a frame
-STRIP, TEXT = 32, 200  # pixels beneath a picture, and of their width, what words take
+SHORTEST = 0.02  # seconds of a frame; browsers slow down faster GIFs
+HELD = 1.0  # seconds that the last frame is shown
+NARROWEST = 300  # width of a frame in pixels
+STRIP, TEXT = 32, 200  # height of the caption, and width of its text, in pixels
 
 
 class Frame(NamedTuple):
-    """An environment between two steps.
+    """A frame of a movie: an environment before a step.
 
     Attributes:
-        picture: of it.
-        action: [A] that follows, from -1 to 1; zeros at the end.
-        total: return so far.
+        picture: image of the environment.
+        action: action of the step, scaled to [-1, 1] [A]; zeros after the last step.
+        total: undiscounted return so far.
     """
 
     picture: Image.Image
@@ -38,14 +38,26 @@ class Frame(NamedTuple):
 
 
 class Movie(NamedTuple):
-    """Frames, and the seconds of a step between two."""
+    """The frames of an episode.
+
+    Attributes:
+        frames: one frame more than there are steps.
+        seconds: duration of a step in seconds.
+    """
 
     frames: Iterator[Frame]
     seconds: float
 
 
 def check_suffix(path: Path) -> None:
-    """Raises a SettingsError if no movie can be written under that name."""
+    """Checks that a movie can be written to a file of this name.
+
+    Args:
+        path: the file.
+
+    Raises:
+        SettingsError: if the suffix is not .gif or .mp4, or the encoder for .mp4 is not installed.
+    """
     suffix = path.suffix.lower()
     if suffix == ".mp4" and not find_spec("imageio_ffmpeg"):
         raise SettingsError("an .mp4 needs an encoder: pip install 'rpo_jax[video]'")
@@ -54,7 +66,15 @@ def check_suffix(path: Path) -> None:
 
 
 def write_movie(movie: Movie, path: Path) -> float:
-    """Writes it as the suffix of its name says, at its own speed, and gives the return at its end."""
+    """Writes a movie that plays in real time.
+
+    Args:
+        movie: the frames.
+        path: file to create or replace, .gif or .mp4.
+
+    Returns:
+        The return of the episode.
+    """
     total = 0.0
     every = math.ceil(SHORTEST / movie.seconds - 1e-6)
 
@@ -63,7 +83,7 @@ def write_movie(movie: Movie, path: Path) -> float:
         image = None
         for step, frame in enumerate(movie.frames):
             total = frame.total
-            image = captioned(frame)
+            image = add_caption(frame)
             if step % every == 0:
                 yield image
         if image is not None:
@@ -74,8 +94,15 @@ def write_movie(movie: Movie, path: Path) -> float:
     return total
 
 
-def captioned(frame: Frame) -> Image.Image:
-    """The picture, with a strip beneath: the return, and a bar for each action."""
+def add_caption(frame: Frame) -> Image.Image:
+    """Draws the return, and a bar for each action, below the image of a frame.
+
+    Args:
+        frame: the frame.
+
+    Returns:
+        The captioned image, of even width and height.
+    """
     factor = math.ceil(NARROWEST / frame.picture.width)
     width, height = (factor * size for size in frame.picture.size)
     image = Image.new("RGB", (width + width % 2, height + height % 2 + STRIP), WHITE)  # even, for video
@@ -94,7 +121,7 @@ def captioned(frame: Frame) -> Image.Image:
 
 
 def _write_gif(images: Iterator[Image.Image], seconds: float, path: Path) -> None:
-    """Durations are whole hundredths of a second, and add up to the time."""
+    """Writes a GIF. Durations are multiples of 0.01 s, rounded so that their sum is right."""
     first, *others = (image.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE) for image in images)
     ends = np.round(100 * seconds * np.arange(len(others) + 2)).astype(int)
     durations = (10 * np.diff(ends)).tolist()
@@ -107,7 +134,7 @@ def _write_mp4(images: Iterator[Image.Image], seconds: float, path: Path) -> Non
         str(path), first.size, fps=1 / seconds, macro_block_size=2, output_params=["-f", "mp4"]
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, of processes that are forked and then use it
+        warnings.simplefilter("ignore", RuntimeWarning)  # JAX warns of forks, but the encoder does not use JAX
         writer.send(None)
     for image in itertools.chain([first], images):
         writer.send(image.tobytes())

@@ -1,4 +1,4 @@
-"""One episode of a trained policy, to look at: a moving picture, or Brax's page that can be turned about."""
+"""Shows an episode of a trained policy: as a movie, or as Brax's interactive page."""
 
 import contextlib
 import importlib
@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,22 +25,26 @@ from rpo_jax.files import make_folder, written_whole
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
 from rpo_jax.runs.results import LoadedRun
-from rpo_jax.visual.drawings import DRAWINGS, SIZE, numbers, picture
+from rpo_jax.typing import PyTree
+from rpo_jax.visual.drawings import DRAWINGS, SIZE, draw_image, numbers
 from rpo_jax.visual.movies import Frame, Movie, check_suffix, write_movie
 
-FRAMES_PER_SECOND = 30  # where a suite does not say
+if TYPE_CHECKING:
+    from gymnasium import Env
+
+FRAMES_PER_SECOND = 30  # if the environment does not define them
 RENDERED = 50  # states that MuJoCo renders at a time
 
 
 class Player(NamedTuple):
-    """A policy and an episode for it.
+    """A policy and the episode that it plays.
 
     Attributes:
-        run: what was loaded from its folder.
-        place: which of its settings and seeds.
-        seed: of the episode.
-        max_steps: of the episode.
-        sample: whether it acts with a sample rather than the mean action.
+        run: the run, loaded from its folder.
+        place: indices of the setting and the seed of the policy.
+        seed: seed of the episode.
+        max_steps: largest number of steps of the episode.
+        sample: whether to act with a sample of the policy instead of its mean action.
     """
 
     run: LoadedRun
@@ -50,7 +54,7 @@ class Player(NamedTuple):
     sample: bool
 
     def episode(self) -> Trajectory:
-        """Of an environment in JAX, up to its end; leaves [T, ...]."""
+        """Plays the episode in an environment in JAX; returns its T steps, leaves [T, ...]."""
         policy, clip = policy_of(self.run, self.place), clip_of(self.run, self.place)
         key = evaluation_key(self.seed)
         played = record(self.run.agent, policy, key, self.max_steps, sample=self.sample, observation_clip=clip)
@@ -59,7 +63,14 @@ class Player(NamedTuple):
         return jax.tree.map(lambda x: x[:count], played)
 
     def scaled(self, env_action: jax.typing.ArrayLike) -> np.ndarray:
-        """Actions [..., A] of the environment, from -1 at the lower bounds to 1 at the upper ones, or by tanh."""
+        """Scales actions to [-1, 1]: linearly between finite bounds, by tanh otherwise.
+
+        Args:
+            env_action: actions of the environment [..., A].
+
+        Returns:
+            Scaled actions [..., A].
+        """
         low, high, action = self.run.agent.env.low, self.run.agent.env.high, np.asarray(env_action)
         bounded = np.isfinite(low) & np.isfinite(high)
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
@@ -67,15 +78,18 @@ class Player(NamedTuple):
 
 
 def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda count: None) -> float:
-    """Plays an episode into a file, and gives its return.
+    """Plays an episode and writes it to a file.
 
     Args:
         player: the policy and the episode.
-        path: the file; .html for Brax, .gif or .mp4 for all others.
-        on_frame: is told how many frames there are so far.
+        path: file to create or replace: .html for Brax, .gif or .mp4 for other suites.
+        on_frame: called with the number of frames so far after each frame.
+
+    Returns:
+        The return of the episode.
 
     Raises:
-        SettingsError: if it cannot be drawn, or not into that file.
+        SettingsError: if the environment cannot be drawn, or the file cannot be written.
         SimulatorError: if an environment on the host fails.
     """
     name = player.run.spec.env
@@ -83,56 +97,64 @@ def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda co
         raise SettingsError(f"{path} is a folder, and a file is needed")
     if name.startswith("brax/"):
         return _write_page(player, path)
-    film = next((film for start, film in FILMS.items() if name.startswith(start)), _drawn)
+    render = next((render for start, render in RENDERERS.items() if name.startswith(start)), _draw_observations)
     check_suffix(path)
     make_folder(path.parent)
-    movie = film(player)
-    return write_movie(movie._replace(frames=_counted(movie.frames, on_frame)), path)
+    movie = render(player)
+    return write_movie(movie._replace(frames=_count_frames(movie.frames, on_frame)), path)
 
 
-def _counted(frames: Iterator[Frame], on_frame: Callable[[int], None]) -> Iterator[Frame]:
+def _count_frames(frames: Iterator[Frame], on_frame: Callable[[int], None]) -> Iterator[Frame]:
     for count, frame in enumerate(frames, 1):
         yield frame
         on_frame(count)
 
 
 def suffix_of(env: str) -> str:
-    """Of the file that an environment is played into if nothing else is asked for."""
+    """Returns the default suffix of the file in which an episode is shown.
+
+    Args:
+        env: name of the environment.
+    """
     return ".html" if env.startswith("brax/") else ".gif"
 
 
 def show(path: Path) -> None:
-    """Opens a file in a browser, where there is one with a screen."""
+    """Opens a file in the browser, if there is a screen.
+
+    Args:
+        path: the file.
+    """
     if has_screen():
         webbrowser.open(path.resolve().as_uri())
 
 
 def has_screen() -> bool:
-    """Whether there is something to open a window on."""
+    """Returns whether a window can be opened."""
     return sys.platform != "linux" or any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def _drawn(player: Player) -> Movie:
-    """Tasks that are drawn from their observations: as bars where there is no picture of the task."""
+def _draw_observations(player: Player) -> Movie:
+    """Draws tasks from their observations: as bars if there is no drawing of the task."""
     episode = player.episode()
-    seen = np.concatenate([episode.obs, episode.final_obs[-1:]])  # the last was not acted on
+    seen = np.concatenate([episode.obs, episode.final_obs[-1:]])  # the last observation was not acted on
     bars = partial(numbers, largest=np.abs(seen).max(0))
     draw, seconds = DRAWINGS.get(player.run.spec.env, (bars, 1 / FRAMES_PER_SECOND))
-    return Movie(_frames((picture(draw, obs) for obs in seen), player, episode), seconds)
+    return Movie(_frames((draw_image(draw, obs) for obs in seen), player, episode), seconds)
 
 
 def _frames(pictures: Iterator[Image.Image], player: Player, episode: Trajectory) -> Iterator[Frame]:
-    """Of an episode's T + 1 pictures."""
+    """Makes the frames of an episode from its T + 1 images."""
     actions = player.scaled(episode.env_action)
     actions = np.concatenate([actions, np.zeros_like(actions[:1])])
     totals = np.concatenate([[0.0], np.cumsum(episode.reward, dtype=float)])
-    for shown, action, total in zip(pictures, actions, totals, strict=True):
-        yield Frame(shown, action, float(total))
+    for image, action, total in zip(pictures, actions, totals, strict=True):
+        yield Frame(image, action, float(total))
 
 
-def _by_mujoco(player: Player) -> Movie:
-    """Playground's tasks, by MuJoCo's renderer."""
-    env = playground.single(player.run.spec.env.partition("/")[2])
+def _render_with_mujoco(player: Player) -> Movie:
+    """Renders tasks of Playground with MuJoCo."""
+    env = playground.load(player.run.spec.env.partition("/")[2])
     episode = player.episode()
     states = [state[0] for state in _states(episode)]
 
@@ -142,23 +164,23 @@ def _by_mujoco(player: Player) -> Movie:
             try:
                 with quiet():
                     rendered = env.render(states[begin : begin + RENDERED], height=SIZE, width=SIZE)
-            except Exception as error:  # which graphics libraries are missing, each says in its own way
+            except Exception as error:  # missing graphics libraries raise all kinds of errors
                 raise SettingsError(
                     f"MuJoCo cannot render here: {' '.join(str(error).split())}; MUJOCO_GL=egl or osmesa may help"
                 ) from None
             for pixels in rendered:
                 yield Image.fromarray(pixels)
-        yield Image.fromarray(np.asarray(pixels))  # the state of the end is gone: the next episode has begun
+        yield Image.fromarray(np.asarray(pixels))  # repeated, as the state after the last step has been reset
 
     return Movie(_frames(pictures(), player, episode), env.dt)
 
 
-def _rendered(player: Player) -> Movie:
-    """What Gymnasium renders; EnvPool's tasks by those of the same name there."""
+def _render_with_gymnasium(player: Player) -> Movie:
+    """Plays and renders an environment of Gymnasium; for EnvPool, the one of the same id."""
     suite, _, env_id = player.run.spec.env.partition("/")
     try:
         with quiet():
-            env = gymnasium.rendering(env_id)
+            env = gymnasium.make_renderable(env_id)
     except SettingsError as error:
         if suite == "gymnasium":
             raise
@@ -167,54 +189,57 @@ def _rendered(player: Player) -> Movie:
         ) from None
     dt = getattr(env.unwrapped, "dt", None)
     fps = env.metadata.get("render_fps") or FRAMES_PER_SECOND
-    return Movie(_stepped(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
+    return Movie(_play_gymnasium(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
 
 
-def _stepped(env: Any, player: Player) -> Iterator[Frame]:
-    """An episode of an environment of Gymnasium."""
+def _play_gymnasium(env: "Env", player: Player) -> Iterator[Frame]:
+    """Plays an episode in an environment of Gymnasium."""
     policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
     actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
     act = jit(lambda obs, step: actor(obs[None], step)[0])
     total = 0.0
-    with contextlib.closing(env), _blamed(player):
+    with contextlib.closing(env), _attribute_errors(player):
         with quiet():
             obs, _ = env.reset(seed=player.seed)
-            _shown(env)
+            _render_image(env)
         for step in range(player.max_steps):
             action = np.asarray(act(jnp.asarray(obs, jnp.float32), step), env.action_space.dtype)
-            yield Frame(_shown(env), player.scaled(action), total)
+            yield Frame(_render_image(env), player.scaled(action), total)
             obs, reward, terminated, truncated, _ = env.step(action)
             total += float(reward)
             if terminated or truncated:
                 break
-        yield Frame(_shown(env), np.zeros(player.run.agent.env.action_size), total)
+        yield Frame(_render_image(env), np.zeros(player.run.agent.env.action_size), total)
 
 
-def _shown(env: Any) -> Image.Image:
+def _render_image(env: "Env") -> Image.Image:
     try:
-        return Image.fromarray(env.render())
-    except Exception as error:  # renderers fail in their own ways
-        raise SettingsError(f"{env.spec.id} cannot be rendered here: {' '.join(str(error).split())}") from None
+        return Image.fromarray(cast(np.ndarray, env.render()))
+    except Exception as error:  # renderers raise all kinds of errors
+        raise SettingsError(
+            f"{env.spec and env.spec.id} cannot be rendered here: {' '.join(str(error).split())}"
+        ) from None
 
 
 @contextlib.contextmanager
-def _blamed(player: Player) -> Iterator[None]:
+def _attribute_errors(player: Player) -> Iterator[None]:
+    """Turns errors of the simulator into a `SimulatorError` that names the environment."""
     try:
         yield
     except SettingsError:
         raise
-    except Exception as error:  # simulators fail in their own ways
+    except Exception as error:  # simulators raise all kinds of errors
         raise SimulatorError(f"{player.run.spec.env}: {type(error).__name__}: {error}") from error
 
 
 def _write_page(player: Player, path: Path) -> float:
-    """Brax's own page, with the return above."""
+    """Writes Brax's interactive page, with the return at its top; returns it."""
     if path.suffix.lower() != ".html":
-        raise SettingsError(f"Brax is shown as a page, and {path.name} is none: let --out end in .html")
+        raise SettingsError(f"Brax is shown as a page, not as {path.name}: let --out end in .html")
     make_folder(path.parent)
     html = importlib.import_module("brax.io.html")
     with quiet():
-        env = brax.single(player.run.spec.env.partition("/")[2], player.run.spec.backend)
+        env = brax.load(player.run.spec.env.partition("/")[2], player.run.spec.backend)
     episode = player.episode()
     total = float(episode.reward.sum())
     page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [state[0] for state in _states(episode)])
@@ -223,16 +248,16 @@ def _write_page(player: Player, path: Path) -> float:
     return total
 
 
-def _states(episode: Trajectory) -> Iterator[Any]:
-    """The simulator's states, one after another."""
+def _states(episode: Trajectory) -> Iterator[PyTree]:
+    """Yields the state of the simulator before each step."""
     for step in range(len(episode.reward)):
         state = whole(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
         yield jax.tree.map(lambda x: x[..., 0], state)
 
 
-FILMS: dict[str, Callable[[Player], Movie]] = {
-    **dict.fromkeys(DRAWINGS, _drawn),
-    "playground/": _by_mujoco,
-    "gymnasium/": _rendered,
-    "envpool/": _rendered,
+RENDERERS: dict[str, Callable[[Player], Movie]] = {
+    **dict.fromkeys(DRAWINGS, _draw_observations),
+    "playground/": _render_with_mujoco,
+    "gymnasium/": _render_with_gymnasium,
+    "envpool/": _render_with_gymnasium,
 }

@@ -2,7 +2,8 @@
 
 import importlib
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.typing import PyTree
 
-# With the sizes of observation and action.
+# Observation and action size by name.
 TASKS = {
     "ant": (27, 8),
     "fast": (2, 1),
@@ -32,15 +34,39 @@ BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000
 
 
+class BraxState(Protocol):
+    """The fields of `brax.envs.State` that are used here."""
+
+    pipeline_state: PyTree
+    obs: jax.Array
+    reward: jax.Array
+    done: jax.Array
+    info: dict[str, PyTree]
+    replace: Callable[..., "BraxState"]
+
+
+class BraxEnvironment(Protocol):
+    """The members of `brax.envs.Env` that are used here; `sys` is a `brax.System` and `dt` seconds per step."""
+
+    action_size: int
+    dt: float
+    sys: Any
+    reset: Callable[[jax.Array], BraxState]
+    step: Callable[[BraxState, jax.Array], BraxState]
+
+
 def make(name: str, backend: str | None = None) -> Environment:
-    """The Brax environment of that name; episodes are cut after 1000 steps, as in Brax's own training.
+    """Makes a Brax environment, truncated after 1000 steps as in Brax's own training.
 
     Args:
         name: one of `TASKS`.
-        backend: one of `BACKENDS`; "spring" if None, except that the swimmer only has "generalized".
+        backend: one of `BACKENDS`; "spring" if None, except for the swimmer, which only has "generalized".
+
+    Returns:
+        The environment.
 
     Raises:
-        SettingsError: if there is no such environment, or it does not run on that backend.
+        SettingsError: if the environment or the backend is unknown, or the environment does not run on the backend.
     """
     if name not in TASKS:
         raise unknown_name("environment", f"brax/{name}", [f"brax/{known}" for known in TASKS])
@@ -49,8 +75,8 @@ def make(name: str, backend: str | None = None) -> Environment:
     if name == "swimmer" and backend not in (None, "generalized"):
         raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
     with quiet():
-        env = single(name, backend)
-        reset = jit(env.reset)  # traced once
+        env = load(name, backend)
+        reset = jit(env.reset)  # traced only once
         template = jax.eval_shape(reset, jax.random.key(0))
 
     def init(key: jax.Array):
@@ -58,7 +84,7 @@ def make(name: str, backend: str | None = None) -> Environment:
         return (state.pipeline_state, state.info, jnp.zeros((), jnp.int32)), state.obs
 
     def step(key: jax.Array, carried, action: jax.Array):
-        # Only what the next step reads is carried: physics, info and the time.
+        # Only what the next step reads is carried: the physics, `info` and the time.
         pipeline_state, info, time = carried
         blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
         state = env.step(blank.replace(pipeline_state=pipeline_state, info=info), action)
@@ -66,7 +92,7 @@ def make(name: str, backend: str | None = None) -> Environment:
         successor = Successor(state.obs, state.reward, state.done > 0, time >= EPISODE_LENGTH)
         return (state.pipeline_state, state.info, time), successor
 
-    # Every Brax environment takes actions in [-1, 1], and scales them to its actuators itself where they differ.
+    # Every Brax environment takes actions in [-1, 1], and scales them to the range of its actuators itself.
     bound = np.ones(env.action_size, np.float32)
     return vectorize(
         Dynamics(init, step),
@@ -78,15 +104,23 @@ def make(name: str, backend: str | None = None) -> Environment:
     )
 
 
-def single(name: str, backend: str | None = None) -> Any:
-    """Brax's own environment of that name, on the backend that `make` takes."""
+def load(name: str, backend: str | None = None) -> BraxEnvironment:
+    """Loads a single environment as Brax defines it.
+
+    Args:
+        name: one of `TASKS`.
+        backend: as of `make`.
+
+    Returns:
+        Brax's environment.
+    """
     return _load_brax().get_environment(name, backend=backend or ("generalized" if name == "swimmer" else "spring"))
 
 
-def _load_brax() -> Any:
+def _load_brax() -> types.ModuleType:
     envs = importlib.import_module("brax.envs")
     fluid: Any = importlib.import_module("brax.fluid")
-    # brax 0.14.2 calls jnp.clip(a_min=), which jax 0.10 removed; only the swimmer's fluid forces meet it.
+    # brax 0.14.2 calls jnp.clip(a_min=), which jax 0.10 removed; only the fluid forces of the swimmer use it.
     fluid.jp = types.SimpleNamespace(**{**vars(jnp), "clip": _clip_with_old_names})
     return envs
 

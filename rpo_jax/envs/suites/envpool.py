@@ -1,11 +1,12 @@
-"""EnvPool: MuJoCo, DeepMind Control, Box2D and classic control, stepped by threads in C++."""
+"""EnvPool: MuJoCo, DeepMind Control, Box2D and classic control, stepped by C++ threads."""
 
 import contextlib
 import importlib
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -18,21 +19,41 @@ from rpo_jax.errors import SettingsError, unknown_name
 _NOT_ACTIONS = {"env_id", "players.env_id"}
 
 
+class ArraySpec(Protocol):
+    """The members of EnvPool's description of an array that are used here."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    minimum: float | np.ndarray
+    maximum: float | np.ndarray
+
+
+class EnvSpec(Protocol):
+    """The members of EnvPool's specification of an environment that are used here."""
+
+    config: Any
+    action_array_spec: dict[str, ArraySpec]
+    state_array_spec: dict[str, ArraySpec]
+
+
 def make(env_id: str, num_threads: int | None = None) -> Environment:
-    """The EnvPool environment of that id; dictionary observations are flattened in the order of its specification.
+    """Makes an EnvPool environment; dictionary observations are concatenated in the order of its specification.
 
     Args:
         env_id: such as "HopperHop-v1" or "Ant-v4".
-        num_threads: of each pool, and each device has one; if None, the cores are shared out among the devices.
+        num_threads: threads of the pool of each device; if None, the cores are divided among the devices.
+
+    Returns:
+        The environment.
 
     Raises:
-        SettingsError: if there is none, it is not installed, its actions or observations are not real vectors, or
-            `num_threads` is not 1 or more.
+        SettingsError: if the environment is unknown, EnvPool is not installed, actions or observations are not real
+            vectors, or `num_threads` is not 1 or more.
     """
     if num_threads is not None and num_threads < 1:
         raise SettingsError(f"num_threads={num_threads} is out of range: it must be 1 or more")
-    spec = _spec(env_id)
-    action, sizes = _action(env_id, spec), _observation_sizes(env_id, spec)
+    spec = _make_spec(env_id)
+    action, sizes = _action_spec(env_id, spec), _observation_sizes(env_id, spec)
     low, high = (np.broadcast_to(np.float32(x), action.shape[-1:]) for x in (action.minimum, action.maximum))
     return host_environment(
         partial(EnvPool, env_id, sizes, num_threads),
@@ -45,37 +66,55 @@ def make(env_id: str, num_threads: int | None = None) -> Environment:
 
 
 class EnvPool:
-    """A pool of EnvPool's, those that end reset at once: by itself it would do so at the step after, which is none."""
+    """A `Pool` of EnvPool environments, reset in the same step that ends an episode.
+
+    EnvPool itself resets them in the next call, in which the action is ignored.
+    """
 
     def __init__(self, env_id: str, sizes: dict[str, int], num_threads: int | None, seeds: Sequence[int]):
+        """Opens the environments.
+
+        Args:
+            env_id: such as "HopperHop-v1".
+            sizes: length of each observation by name, in order.
+            num_threads: threads of the pool; if None, the cores are divided among the devices.
+            seeds: seed of each environment.
+        """
         threads = num_threads or max(1, num_cores() // jax.local_device_count())
-        self._pool = _load().make_gymnasium(
+        self._pool = _import_envpool().make_gymnasium(
             env_id, num_envs=len(seeds), seed=list(seeds), num_threads=min(threads, len(seeds))
         )
         self._sizes = sizes
 
     def reset(self) -> np.ndarray:
-        """First observations [n, O]."""
-        return self._flat(self._pool.reset()[0])
+        """Begins an episode in every environment and returns the first observations [n, O]."""
+        return self._flatten(self._pool.reset()[0])
 
     def step(self, action: np.ndarray) -> Outcome:
-        """One step of all."""
+        """Steps every environment, and resets those whose episode ends.
+
+        Args:
+            action: actions within the bounds [n, A] float32.
+
+        Returns:
+            The result of the step.
+        """
         obs, *results, _ = self._pool.step(action)
-        final_obs, reward, terminated, truncated = cut_where_broken(self._flat(obs), *results)
+        final_obs, reward, terminated, truncated = cut_where_broken(self._flatten(obs), *results)
         obs = final_obs
         ended = np.flatnonzero(terminated | truncated).astype(np.int32)
         if len(ended):
             obs = final_obs.copy()
             first, info = self._pool.reset(ended)
-            obs[info["env_id"]] = self._flat(first)
+            obs[info["env_id"]] = self._flatten(first)
         return Outcome(obs, reward, terminated, truncated, final_obs)
 
     def close(self) -> None:
-        """Ends its threads, which live as long as it does."""
+        """Stops the threads of the pool."""
         self._pool.close()
         del self._pool
 
-    def _flat(self, obs: Any) -> np.ndarray:
+    def _flatten(self, obs: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
         if not isinstance(obs, dict):
             return np.asarray(obs, np.float32).reshape(len(obs), -1)
         return np.concatenate(
@@ -84,24 +123,31 @@ class EnvPool:
 
 
 def tasks() -> dict[str, tuple[int, int]]:
-    """All environments that can be made, with the sizes of observation and action; takes some seconds."""
+    """Lists all environments that `make` accepts; takes some seconds.
+
+    Returns:
+        Observation and action size by id.
+
+    Raises:
+        SettingsError: if EnvPool is not installed.
+    """
     sizes = {}
-    for env_id in _load().list_all_envs():
+    for env_id in _import_envpool().list_all_envs():
         with contextlib.suppress(SettingsError):
-            spec = _spec(env_id)
-            sizes[env_id] = sum(_observation_sizes(env_id, spec).values()), _action(env_id, spec).shape[-1]
+            spec = _make_spec(env_id)
+            sizes[env_id] = sum(_observation_sizes(env_id, spec).values()), _action_spec(env_id, spec).shape[-1]
     return sizes
 
 
-def _load() -> Any:
+def _import_envpool() -> ModuleType:
     try:
         return importlib.import_module("envpool")
     except ModuleNotFoundError:
         raise SettingsError("environments of EnvPool need it: pip install 'rpo_jax[envpool]'") from None
 
 
-def _spec(env_id: str) -> Any:
-    envpool = _load()
+def _make_spec(env_id: str) -> EnvSpec:
+    envpool = _import_envpool()
     if env_id not in envpool.list_all_envs():
         raise unknown_name(
             "environment", f"envpool/{env_id}", [f"envpool/{known}" for known in envpool.list_all_envs()]
@@ -112,18 +158,17 @@ def _spec(env_id: str) -> Any:
         raise SettingsError(f"envpool/{env_id} cannot be made: {' '.join(str(error).split())}") from None
 
 
-def _action(env_id: str, spec: Any) -> Any:
-    """The specification of its action."""
+def _action_spec(env_id: str, spec: EnvSpec) -> ArraySpec:
     actions = [array for name, array in spec.action_array_spec.items() if name not in _NOT_ACTIONS]
     if len(actions) != 1 or not np.issubdtype(actions[0].dtype, np.floating) or spec.config.max_num_players != 1:
         raise SettingsError(f"envpool/{env_id} has discrete actions or several players, and RPO needs continuous ones")
     return actions[0]
 
 
-def _observation_sizes(env_id: str, spec: Any) -> dict[str, int]:
-    """Numbers in each of its observations, by name in the suite's own order."""
+def _observation_sizes(env_id: str, spec: EnvSpec) -> dict[str, int]:
+    """Length of each observation by name, in the order of the specification."""
     arrays = {name: array for name, array in spec.state_array_spec.items() if name.partition(":")[0] == "obs"}
     if any(len(array.shape) > 2 or array.dtype == np.uint8 for array in arrays.values()):
         shapes = {name: tuple(array.shape) for name, array in arrays.items()}
-        raise SettingsError(f"envpool/{env_id} has pictures for observations, and RPO needs vectors: {shapes}")
+        raise SettingsError(f"envpool/{env_id} has images as observations, and RPO needs vectors: {shapes}")
     return {name.partition(":")[2]: math.prod(array.shape) for name, array in arrays.items()}

@@ -1,11 +1,13 @@
-"""Gymnasium: any environment that is registered there, and PyBullet's; stepped one after another in Python."""
+"""Gymnasium: any registered environment, also those of PyBullet, stepped one after another in Python."""
 
 import contextlib
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,50 +16,60 @@ from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 
-ATTEMPTS = 10  # to begin an episode with an observation that is finite
-# Modules that register environments when imported, and what installs them.
+if TYPE_CHECKING:
+    from gymnasium import Env
+
+ATTEMPTS = 10  # to begin an episode with a finite observation
+# Packages whose modules register environments when imported, by the name of the module.
 PROVIDERS = {"pybullet_envs_gymnasium": "pybullet-envs-gymnasium"}
 
 
 def make(env_id: str) -> Environment:
-    """The environment that Gymnasium has registered under that id; `module:id` imports a module that registers it.
+    """Makes an environment that is registered with Gymnasium.
 
     Args:
-        env_id: such as "BipedalWalker-v3" or "AntBulletEnv-v0".
+        env_id: such as "BipedalWalker-v3" or "AntBulletEnv-v0"; "module:id" imports a module that registers it.
+
+    Returns:
+        The environment.
 
     Raises:
-        SettingsError: if there is none, it needs a package that is not installed, or its actions or observations are
-            not real vectors.
+        SettingsError: if the environment is unknown, it needs a package that is not installed, or its actions or
+            observations are not real vectors.
     """
-    gymnasium = _load()
+    gymnasium = _import_gymnasium()
     _register(gymnasium, env_id)
     with quiet():
         return from_gymnasium(partial(_construct, gymnasium, env_id), name=f"gymnasium/{env_id}")
 
 
-def from_gymnasium(make: Callable[[], Any], name: str) -> Environment:
-    """Makes an Environment of a user's own Gymnasium environment.
+def from_gymnasium(make: "Callable[[], Env]", name: str) -> Environment:
+    """Makes an Environment from a Gymnasium environment of your own.
 
     Args:
-        make: gives a new `gymnasium.Env`, its observations a Box or a space that Gymnasium can flatten.
-        name: what it is called in tables and errors.
+        make: makes a new `gymnasium.Env` whose observation space is a Box, or can be flattened to one by Gymnasium.
+        name: name of the environment in tables and error messages.
+
+    Returns:
+        The environment.
 
     Raises:
-        SettingsError: if its actions or observations are not real vectors.
+        SettingsError: if its actions or observations are not real vectors, or Gymnasium is not installed.
     """
-    gymnasium = _load()
+    gymnasium = _import_gymnasium()
     if not callable(make):
         raise SettingsError(f"{name} is a single environment, and a function that makes one is needed: lambda: MyEnv()")
-    env = _flattened(make, name)()
-    space, spec = env.action_space, env.spec
+    env = _flatten_observations(make, name)()
+    space: Any = env.action_space
+    spec = env.spec
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
         raise SettingsError(
             f"{name} has actions {space}, and RPO needs a vector of real numbers: a one-dimensional Box"
         )
-    size = env.observation_space.shape[0]
+    size = math.prod(env.observation_space.shape or ())
     env.close()
     return host_environment(
-        partial(GymnasiumPool, _flattened(make, name)),
+        partial(GymnasiumPool, _flatten_observations(make, name)),
         name=name,
         observation_size=size,
         low=np.asarray(space.low, np.float32),
@@ -67,20 +79,33 @@ def from_gymnasium(make: Callable[[], Any], name: str) -> Environment:
 
 
 class GymnasiumPool:
-    """Environments vectorised by Gymnasium, each reset in the step that ends it."""
+    """A `Pool` of environments vectorised by Gymnasium, reset in the same step that ends an episode."""
 
-    def __init__(self, make: Callable[[], Any], seeds: Sequence[int]):
-        vector = _load().vector
-        numbered = [partial(_numbered, make, index) for index in range(len(seeds))]
-        self._envs = vector.SyncVectorEnv(numbered, autoreset_mode=vector.AutoresetMode.SAME_STEP)
+    def __init__(self, make: "Callable[[], Env]", seeds: Sequence[int]):
+        """Opens the environments.
+
+        Args:
+            make: makes one environment with vector observations.
+            seeds: seed of each environment.
+        """
+        vector = _import_gymnasium().vector
+        makers = [partial(_make_checked, make, index) for index in range(len(seeds))]
+        self._envs = vector.SyncVectorEnv(makers, autoreset_mode=vector.AutoresetMode.SAME_STEP)
         self._seeds = list(seeds)
 
     def reset(self) -> np.ndarray:
-        """First observations [n, O]."""
+        """Begins an episode in every environment and returns the first observations [n, O]."""
         return self._envs.reset(seed=self._seeds)[0]
 
     def step(self, action: np.ndarray) -> Outcome:
-        """One step of all."""
+        """Steps every environment, and resets those whose episode ends.
+
+        Args:
+            action: actions within the bounds [n, A] float32.
+
+        Returns:
+            The result of the step.
+        """
         obs, reward, terminated, truncated, info = self._envs.step(action.astype(self._envs.action_space.dtype))
         ended, final_obs = terminated | truncated, obs
         if ended.any():
@@ -89,13 +114,20 @@ class GymnasiumPool:
         return Outcome(obs, reward, terminated, truncated, final_obs)
 
     def close(self) -> None:
-        """Closes all."""
+        """Closes all environments."""
         self._envs.close()
 
 
 def tasks() -> dict[str, tuple[int, int]]:
-    """The latest versions of registered environments that can be made, with the sizes of observation and action."""
-    gymnasium, sizes = _load(), {}
+    """Lists the latest version of each registered environment that `make` accepts.
+
+    Returns:
+        Observation and action size by id.
+
+    Raises:
+        SettingsError: if Gymnasium is not installed.
+    """
+    gymnasium, sizes = _import_gymnasium(), {}
     _import_providers()
     for env_id, spec in list(gymnasium.registry.items()):
         if spec.namespace is None and f"{spec.name}-v{(spec.version or 0) + 1}" not in gymnasium.registry:
@@ -105,26 +137,34 @@ def tasks() -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def rendering(env_id: str) -> Any:
-    """A single environment of Gymnasium that renders pictures, its observations flat.
+def make_renderable(env_id: str) -> "Env":
+    """Makes a single Gymnasium environment with vector observations that renders images.
+
+    Args:
+        env_id: as of `make`.
+
+    Returns:
+        Gymnasium's environment.
 
     Raises:
-        SettingsError: if there is none of that id, or it cannot be made.
+        SettingsError: if the environment is unknown, or cannot be made.
     """
-    gymnasium = _load()
+    gymnasium = _import_gymnasium()
     _register(gymnasium, env_id)
-    return _flattened(partial(_construct, gymnasium, env_id, render_mode="rgb_array"), f"gymnasium/{env_id}")()
+    return _flatten_observations(
+        partial(_construct, gymnasium, env_id, render_mode="rgb_array"), f"gymnasium/{env_id}"
+    )()
 
 
-def _load() -> Any:
+def _import_gymnasium() -> ModuleType:
     try:
         return importlib.import_module("gymnasium")
     except ModuleNotFoundError:
         raise SettingsError("environments of Gymnasium need it: pip install 'rpo_jax[gymnasium]'") from None
 
 
-def _register(gymnasium: Any, env_id: str) -> None:
-    """Imports a provider that is installed where Gymnasium does not know the id."""
+def _register(gymnasium: ModuleType, env_id: str) -> None:
+    """Imports the installed providers if Gymnasium does not know the id."""
     if ":" in env_id or env_id in gymnasium.registry:
         return
     absent = _import_providers()
@@ -136,7 +176,7 @@ def _register(gymnasium: Any, env_id: str) -> None:
 
 
 def _import_providers() -> list[str]:
-    """What of them is not installed."""
+    """Imports the installed providers; returns the packages of the others."""
     absent = []
     for module, package in PROVIDERS.items():
         try:
@@ -147,21 +187,21 @@ def _import_providers() -> list[str]:
     return absent
 
 
-def _construct(gymnasium: Any, env_id: str, **options: Any) -> Any:
+def _construct(gymnasium: ModuleType, env_id: str, **options: str) -> "Env":
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of versions that are out of date
+            warnings.simplefilter("ignore")  # about outdated versions
             return gymnasium.make(env_id, **options)
-    except Exception as error:  # a simulator fails in its own way
+    except Exception as error:  # simulators raise all kinds of errors
         raise SettingsError(f"gymnasium/{env_id} cannot be made: {' '.join(str(error).split())}") from None
 
 
-def _flattened(make: Callable[[], Any], name: str) -> Callable[[], Any]:
-    """Makes environments whose observations are vectors."""
+def _flatten_observations(make: "Callable[[], Env]", name: str) -> "Callable[[], Env]":
+    """Wraps a function that makes environments: their observations become vectors."""
 
-    def flat() -> Any:
-        gymnasium, env = _load(), make()
-        space = env.observation_space
+    def make_flat() -> "Env":
+        gymnasium, env = _import_gymnasium(), make()
+        space: Any = env.observation_space
         if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
             return env
         try:
@@ -172,41 +212,42 @@ def _flattened(make: Callable[[], Any], name: str) -> Callable[[], Any]:
             raise SettingsError(f"{name} has observations {space}, and RPO needs vectors of real numbers")
         return gymnasium.wrappers.FlattenObservation(env)
 
-    return flat
+    return make_flat
 
 
-def _numbered(make: Callable[[], Any], index: int) -> Any:
-    """An environment whose errors say which it is."""
-    gymnasium = _load()
+def _make_checked(make: "Callable[[], Env]", index: int) -> "Env":
+    """Makes an environment that checks its observations, and whose errors carry its index in the pool."""
+    gymnasium = _import_gymnasium()
 
-    class Numbered(gymnasium.Wrapper):
-        def reset(self, **options: Any) -> Any:
-            with _blamed(index):
+    class CheckedEnv(gymnasium.Wrapper):
+        def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
+            with _attribute_errors(index):
                 for _ in range(ATTEMPTS):
-                    obs = self._copied(super().reset(**options)[0])
+                    obs = self._copy(super().reset(**options)[0])
                     if np.isfinite(obs).all():
                         return obs, {}
-                    options = {}  # the next of its random numbers
+                    options = {}  # no seed, so that the next reset differs
                 raise ValueError("its first observations are not finite")
 
-        def step(self, action: Any) -> Any:
-            with _blamed(index):
+        def step(self, action: np.ndarray) -> tuple[Any, ...]:
+            with _attribute_errors(index):
                 obs, reward, *ends, _ = super().step(action)
-                results = self._copied(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
-                return *cut_where_broken(*results), {}  # nobody reads the rest
+                results = self._copy(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
+                return *cut_where_broken(*results), {}  # the info is not used
 
-        def _copied(self, obs: Any) -> np.ndarray:
-            copied, expected = np.array(obs), self.observation_space.shape  # it may fill the same array again
+        def _copy(self, obs: np.ndarray) -> np.ndarray:
+            copied, expected = np.array(obs), self.observation_space.shape  # the environment may reuse its array
             if copied.shape != expected:
-                raise ValueError(f"it gave observations of shape {copied.shape}, and its space says {expected}")
+                raise ValueError(f"it returned observations of shape {copied.shape}, and its space says {expected}")
             return copied
 
-    with _blamed(index):
-        return Numbered(make())
+    with _attribute_errors(index):
+        return CheckedEnv(make())
 
 
 @contextlib.contextmanager
-def _blamed(index: int) -> Iterator[None]:
+def _attribute_errors(index: int) -> Iterator[None]:
+    """Turns errors of the block into a `SimulatorError` with this index."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""gymnax: classic control and small tasks in JAX."""
+"""gymnax: classic control and other small tasks in JAX."""
 
 import importlib
 
@@ -9,7 +9,7 @@ import numpy as np
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
 from rpo_jax.errors import SettingsError, unknown_name
 
-# With the sizes of observation and action.
+# Observation and action size by id.
 TASKS = {
     "MountainCarContinuous-v0": (2, 1),
     "Pendulum-v1": (3, 1),
@@ -20,13 +20,19 @@ TASKS = {
 
 
 def make(env_id: str) -> Environment:
-    """The gymnax environment of that id, with its default parameters.
+    """Makes a gymnax environment with its default parameters.
+
+    Args:
+        env_id: one of `TASKS`.
+
+    Returns:
+        The environment.
 
     Raises:
-        SettingsError: if there is none, or its actions are discrete.
+        SettingsError: if the environment is unknown, or its actions are discrete.
     """
     if env_id not in TASKS:
-        _reject(env_id)
+        raise _unusable(env_id)
     env, params = importlib.import_module("gymnax").make(env_id)
     space = env.action_space(params)
 
@@ -48,9 +54,9 @@ def make(env_id: str) -> Environment:
     )
 
 
-def _reject(env_id: str) -> None:
+def _unusable(env_id: str) -> SettingsError:
     if env_id in importlib.import_module("gymnax").registered_envs:
-        raise SettingsError(
+        return SettingsError(
             f"gymnax/{env_id} has discrete actions, and RPO needs continuous ones; gymnax has: {', '.join(TASKS)}"
         )
-    raise unknown_name("environment", f"gymnax/{env_id}", [f"gymnax/{known}" for known in TASKS])
+    return unknown_name("environment", f"gymnax/{env_id}", [f"gymnax/{known}" for known in TASKS])

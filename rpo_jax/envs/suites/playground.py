@@ -1,7 +1,9 @@
-"""MuJoCo Playground: the tasks of DeepMind Control in MJX, made for thousands of environments on a GPU."""
+"""MuJoCo Playground: the tasks of the DeepMind Control Suite in MJX, for thousands of environments on a GPU."""
 
 import importlib
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,24 +15,45 @@ from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
 
-def make(name: str) -> Environment:
-    """The Playground environment of that name, stepped by MJX in JAX.
+class PlaygroundState(Protocol):
+    """The fields of `mujoco_playground.State` that are used here."""
 
-    An episode is truncated after the task's own number of steps, and terminated only by a simulation that is no longer
-    finite.
+    obs: jax.Array
+    reward: jax.Array
+    done: jax.Array
+
+
+class PlaygroundEnvironment(Protocol):
+    """The members of `mujoco_playground.MjxEnv` that are used here; `dt` is in seconds per step."""
+
+    action_size: int
+    dt: float
+    reset: Callable[[jax.Array], PlaygroundState]
+    step: Callable[[PlaygroundState, jax.Array], PlaygroundState]
+    render: Callable[..., Sequence[np.ndarray]]
+
+
+def make(name: str) -> Environment:
+    """Makes a Playground environment, stepped by MJX.
+
+    Episodes are truncated after the task's own number of steps, and terminate only if the simulation becomes
+    non-finite.
 
     Args:
         name: such as "CartpoleBalance".
 
+    Returns:
+        The environment.
+
     Raises:
-        SettingsError: if there is none, or Playground is not installed.
+        SettingsError: if the environment is unknown, or Playground is not installed.
     """
-    suite = _load()
+    suite = _import_suite()
     if name not in suite.ALL_ENVS:
         raise unknown_name("environment", f"playground/{name}", [f"playground/{known}" for known in suite.ALL_ENVS])
     with quiet():
-        env = single(name)
-        reset = jit(env.reset)  # traced once
+        env = load(name)
+        reset = jit(env.reset)  # traced only once
         template = jax.eval_shape(reset, jax.random.key(0))
     limit = int(suite.get_default_config(name).episode_length)
 
@@ -53,22 +76,39 @@ def make(name: str) -> Environment:
     )
 
 
-def single(name: str) -> Any:
-    """Playground's own environment of that name."""
-    return _load().load(name, config_overrides={"impl": "jax"})
+def load(name: str) -> PlaygroundEnvironment:
+    """Loads a single environment as Playground defines it.
+
+    Args:
+        name: such as "CartpoleBalance".
+
+    Returns:
+        Playground's environment.
+
+    Raises:
+        SettingsError: if Playground is not installed.
+    """
+    return _import_suite().load(name, config_overrides={"impl": "jax"})
 
 
 def tasks() -> dict[str, tuple[int, int]]:
-    """All tasks, with the sizes of observation and action."""
-    envs = {name: make(name) for name in _load().ALL_ENVS}
+    """Lists all tasks.
+
+    Returns:
+        Observation and action size by name.
+
+    Raises:
+        SettingsError: if Playground is not installed.
+    """
+    envs = {name: make(name) for name in _import_suite().ALL_ENVS}
     return {name: (env.observation_size, env.action_size) for name, env in envs.items()}
 
 
-def _load() -> Any:
+def _import_suite() -> ModuleType:
     try:
         with quiet():
             return importlib.import_module("mujoco_playground").dm_control_suite
-    except (ModuleNotFoundError, AttributeError):  # from version 1 on it is another package
+    except (ModuleNotFoundError, AttributeError):  # from version 1 on it is a different package
         raise SettingsError(
             "environments of MuJoCo Playground need its JAX release: pip install 'rpo_jax[playground]'"
         ) from None
