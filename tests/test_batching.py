@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 from jax.extend.core import primitives
 
-from rpo_jax.envs import vmap_last as batching
-from rpo_jax.envs.vmap_last import RULES, vmap_last
+from rpo_jax.envs.vmap_last import RULES, interpret, vmap_last
+from rpo_jax.envs.vmap_last.products import MAX_RESULT
 
 N = 5
 X = np.random.default_rng(0).normal(size=(3, 4, N)).astype(np.float32)
@@ -164,6 +164,44 @@ def test_matrix_products_of_many_terms_are_products():
     assert "dot_general" not in str(jax.make_jaxpr(vmap_last(lambda x: x[:16] @ weights[:16]))(LARGE))
 
 
+def test_products_of_a_large_result_are_products():
+    rows, columns = np.ones((64, 2), np.float32), np.ones((2, 65), np.float32)
+    assert rows.shape[0] * 64 == MAX_RESULT
+    for few, isnt in ((columns[:, :64], True), (columns, False)):
+        program = jax.make_jaxpr(vmap_last(lambda x, few=few: (x[0] * rows) @ few))(LARGE)
+        assert ("dot_general" not in str(program)) is isnt
+    assert_same(lambda x: (x[:2] * rows) @ columns, LARGE)
+
+
+def test_each_operation_is_done_under_the_settings_it_was_written_under():
+    def draw(key):
+        with jax.threefry_partitionable(False):
+            inner = jax.random.bits(key, (3,))
+        return inner, jax.random.bits(key, (3,))
+
+    keys = jax.random.split(jax.random.key(3), N)
+    assert_same(draw, keys, exact=True)
+    assert_same(lambda key: jax.jit(draw)(key), keys, exact=True)
+    assert (np.asarray(draw(keys[0])[0]) != np.asarray(draw(keys[0])[1])).any()
+
+
+def test_names_of_scopes_and_lines_stay_with_the_operations():
+    def named(x):
+        with jax.named_scope("outer"):
+            return lax.scan(lambda total, row: (total + jnp.sin(row), ()), jnp.zeros(4), x)[0]
+
+    def first(x):
+        with jax.named_scope("inner"):
+            return named(x) @ FIXED[0]
+
+    equations = jax.make_jaxpr(vmap_last(first))(X).jaxpr.eqns
+    stacks = {equation.primitive.name: str(equation.source_info.name_stack) for equation in equations}
+    assert stacks["scan"] == "inner/outer"
+    assert stacks["reduce_sum"] == "inner"
+    scan = next(equation for equation in equations if equation.primitive.name == "scan")
+    assert "named" in str(scan.source_info.traceback)
+
+
 def test_a_product_in_another_type_is_of_that_type():
     assert_same(
         lambda x: lax.dot(x[0].astype(jnp.bfloat16), x[1].astype(jnp.bfloat16), preferred_element_type=X.dtype), X
@@ -223,7 +261,7 @@ def test_every_rule_is_tried_here(monkeypatch):
 
         return watched
 
-    monkeypatch.setattr(batching, "RULES", {name: watch(name, rule) for name, rule in RULES.items()})
+    monkeypatch.setattr(interpret, "RULES", {name: watch(name, rule) for name, rule in RULES.items()})
     functions = [
         *((function, (X, Y)) for function in FUNCTIONS.values()),
         *((getattr(lax, name), (np.abs(X),)) for name in UNARY),
@@ -254,5 +292,5 @@ def test_the_batch_stays_last_in_between(name):
 
 @pytest.mark.parametrize("name", ["products", "scan", "updates", "pads", "indices"])
 def test_without_rules_it_is_the_same(name, monkeypatch):
-    monkeypatch.setattr(batching, "RULES", {})
+    monkeypatch.setattr(interpret, "RULES", {})
     assert_same(FUNCTIONS[name], X, Y)
