@@ -8,7 +8,8 @@ resets, and `vectorize` makes an `Environment` of it. A suite that steps a batch
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,10 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.vmap_last import vmap_last
-from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
+
+Batching = Literal["last", "first"]
+BATCHED: dict[Batching, Callable[..., Any]] = {"last": vmap_last, "first": partial(jax.vmap, in_axes=-1, out_axes=-1)}
 
 
 class Successor(NamedTuple):
@@ -133,16 +137,23 @@ class Environment(NamedTuple):
         return bool(np.isfinite([self.low, self.high]).all())
 
 
-def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
-    """Makes an Environment of single dynamics: `vmap_last`, and automatic reset to episodes begun beforehand.
+def vectorize(dynamics: Dynamics, *, batching: Batching = "last", **attributes: Any) -> Environment:
+    """Makes an Environment of single dynamics: a batch of them, and automatic reset to episodes begun beforehand.
 
     Args:
         dynamics: one environment.
+        batching: on which axis of the arrays within `dynamics` the batch is: "last" is `vmap_last`, "first" `jax.vmap`.
+            The state's leaves are [..., N] either way; only speed differs, and rounding.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
+
+    Raises:
+        SettingsError: if there is no such batching.
     """
+    if batching not in BATCHED:
+        raise unknown_name("batching", batching, BATCHED)
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     one = Dynamics(jit(dynamics.init), jit(dynamics.step))
-    init, advance = (jit(vmap_last(function)) for function in one)
+    init, advance = (jit(BATCHED[batching](function)) for function in one)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
         state, obs = _all_sound(*init(keys))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -32,12 +32,13 @@ BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000
 
 
-def make(name: str, backend: str | None = None) -> Environment:
+def make(name: str, backend: str | None = None, *, batching: Batching = "last") -> Environment:
     """The Brax environment of that name; episodes are cut after 1000 steps, as in Brax's own training.
 
     Args:
         name: one of `TASKS`.
         backend: one of `BACKENDS`; "spring" if None, except that the swimmer only has "generalized".
+        batching: as of `vectorize`.
 
     Raises:
         SettingsError: if there is no such environment, or it does not run on that backend.
@@ -70,6 +71,7 @@ def make(name: str, backend: str | None = None) -> Environment:
     bound = np.ones(env.action_size, np.float32)
     return vectorize(
         Dynamics(init, step),
+        batching=batching,
         name=f"brax/{name}",
         observation_size=template.obs.shape[0],
         low=-bound,

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
 
-def make(name: str) -> Environment:
+def make(name: str, *, batching: Batching = "last") -> Environment:
     """The Playground environment of that name, stepped by MJX in JAX.
 
     An episode is truncated after the task's own number of steps, and terminated only by a simulation that is no longer
@@ -21,6 +21,7 @@ def make(name: str) -> Environment:
 
     Args:
         name: such as "CartpoleBalance".
+        batching: as of `vectorize`.
 
     Raises:
         SettingsError: if there is none, or Playground is not installed.
@@ -45,6 +46,7 @@ def make(name: str) -> Environment:
     bound = np.ones(env.action_size, np.float32)
     return vectorize(
         Dynamics(init, step),
+        batching=batching,
         name=f"playground/{name}",
         observation_size=template.obs.shape[0],
         low=-bound,
