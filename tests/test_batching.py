@@ -1,6 +1,7 @@
-"""`vmap_last` against `jax.vmap` with the batch last: every rule, and what has none. (Suites: in their own tests.)"""
+"""`vmap_last` against `jax.vmap` with the batch last: every rule, what has none, and environments of every suite."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,9 @@ import pytest
 from jax import lax
 from jax.extend.core import primitives
 
+from rpo_jax import SettingsError
+from rpo_jax.diagnosis.stepping import QUICK
+from rpo_jax.envs.suites import brax, gymnax, playground
 from rpo_jax.envs.vmap_last import RULES, interpret, vmap_last
 from rpo_jax.envs.vmap_last.products import MAX_RESULT
 
@@ -294,3 +298,34 @@ def test_the_batch_stays_last_in_between(name):
 def test_without_rules_it_is_the_same(name, monkeypatch):
     monkeypatch.setattr(interpret, "RULES", {})
     assert_same(FUNCTIONS[name], X, Y)
+
+
+# All environments of all suites: `python benchmarks/batching.py values`.
+ENVIRONMENTS = {
+    **{f"gymnax/{name}": partial(gymnax.make, name) for name in gymnax.TASKS},
+    **{f"brax, {backend}": partial(brax.make, "inverted_pendulum", backend) for backend in brax.BACKENDS},
+    "brax/fast": partial(brax.make, "fast"),
+    "playground/PendulumSwingup": partial(playground.make, "PendulumSwingup"),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_step_of_an_environment_is_the_same_with_the_batch_last_and_first(name):
+    last, first = (ENVIRONMENTS[name](batching=batching) for batching in ("last", "first"))
+    quick = partial(jax.jit, compiler_options=QUICK)
+    keys = jax.random.split(jax.random.key(0), 3)
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, first.action_size)).astype(np.float32)
+    state, _ = initial = quick(first.reset)(keys)
+    found, expected = (quick(env.step)(keys, state, actions, initial) for env in (last, first))
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    assert {leaf.shape[-1] for leaf in jax.tree.leaves(found[0])} == {3}  # the state is [..., N] either way
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        if jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
+            ours, theirs = jax.random.key_data(ours), jax.random.key_data(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_another_batching_is_refused():
+    with pytest.raises(SettingsError, match=r"did you mean .*last"):
+        gymnax.make("Pendulum-v1", batching="lasts")  # pyright: ignore[reportArgumentType]
