@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import Batching, Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -32,7 +32,7 @@ BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000
 
 
-def make(name: str, backend: str | None = None, *, batching: Batching = "last") -> Environment:
+def make(name: str, backend: str | None = None, *, batching: Batching = BATCHING["brax"]) -> Environment:
     """The Brax environment of that name; episodes are cut after 1000 steps, as in Brax's own training.
 
     Args:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.envs.protocol import Batching, Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.errors import SettingsError, unknown_name
 
 # With the sizes of observation and action.
@@ -19,7 +19,7 @@ TASKS = {
 }
 
 
-def make(env_id: str, *, batching: Batching = "last") -> Environment:
+def make(env_id: str, *, batching: Batching = BATCHING["gymnax"]) -> Environment:
     """The gymnax environment of that id, with its default parameters.
 
     Args:

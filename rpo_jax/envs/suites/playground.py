@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import Batching, Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
 
-def make(name: str, *, batching: Batching = "last") -> Environment:
+def make(name: str, *, batching: Batching = BATCHING["playground"]) -> Environment:
     """The Playground environment of that name, stepped by MJX in JAX.
 
     An episode is truncated after the task's own number of steps, and terminated only by a simulation that is no longer

@@ -13,9 +13,9 @@ When it falls back: what has no rule, or none for its operands (an index of each
 sort, a large product), goes through `jax.vmap`, which brings the batch to the front and back. So everything that
 `jax.vmap` takes is right here too, and an operation that is new to JAX costs speed only.
 
-What it costs: a second trace of the function, and the programs of all branches of a `cond` that differs by
-environment, as under `jax.vmap`. It reads what JAX documents loosely, the parameters of its operations, so a new JAX
-has to be tried (`tests/test_batching.py` tries every rule).
+What it costs: tracing the function once, and each operation of its program again; and all branches of a `cond` that
+differs by environment, as under `jax.vmap`. It reads what JAX documents loosely, the parameters of its operations, so a
+new JAX has to be tried (`tests/test_batching.py` tries every rule).
 
 When not to use it: to differentiate a function from outside, if it has derivatives of its own (`jax.custom_jvp`), for
 the program of the function itself is differentiated instead; derivatives taken within the function are right. And where
