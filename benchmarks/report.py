@@ -11,6 +11,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from pages import (
+    batching,
     brax_fast,
     check,
     correctness,
@@ -66,6 +67,7 @@ SECTIONS = (
     Section("scaling_gpu", partial(scaling.render, name="scaling_gpu", where=ON_GPU), scaling.draw),
     Section("roofline", roofline.render),
     Section("roofline_gpu", partial(roofline.render, where=ON_GPU)),
+    Section("batching", batching.render),
     Section("shuffle", shuffle.render),
     Section("suites_paper", suites_paper.render, suites_paper.draw),
     Section("suites_transfer", suites_transfer.render),

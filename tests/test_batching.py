@@ -1,6 +1,7 @@
-"""`vmap_last` against `jax.vmap` with the batch last: every rule, and what has none. (Suites: in their own tests.)"""
+"""`vmap_last` against `jax.vmap` with the batch last: every rule, what has none, and environments of every suite."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,11 @@ import pytest
 from jax import lax
 from jax.extend.core import primitives
 
-from rpo_jax.envs import vmap_last as batching
-from rpo_jax.envs.vmap_last import RULES, vmap_last
+from rpo_jax import SettingsError
+from rpo_jax.diagnosis.stepping import QUICK
+from rpo_jax.envs.suites import brax, gymnax, playground
+from rpo_jax.envs.vmap_last import RULES, interpret, vmap_last
+from rpo_jax.envs.vmap_last.products import MAX_RESULT
 
 N = 5
 X = np.random.default_rng(0).normal(size=(3, 4, N)).astype(np.float32)
@@ -164,6 +168,44 @@ def test_matrix_products_of_many_terms_are_products():
     assert "dot_general" not in str(jax.make_jaxpr(vmap_last(lambda x: x[:16] @ weights[:16]))(LARGE))
 
 
+def test_products_of_a_large_result_are_products():
+    rows, columns = np.ones((64, 2), np.float32), np.ones((2, 65), np.float32)
+    assert rows.shape[0] * 64 == MAX_RESULT
+    for few, isnt in ((columns[:, :64], True), (columns, False)):
+        program = jax.make_jaxpr(vmap_last(lambda x, few=few: (x[0] * rows) @ few))(LARGE)
+        assert ("dot_general" not in str(program)) is isnt
+    assert_same(lambda x: (x[:2] * rows) @ columns, LARGE)
+
+
+def test_each_operation_is_done_under_the_settings_it_was_written_under():
+    def draw(key):
+        with jax.threefry_partitionable(False):
+            inner = jax.random.bits(key, (3,))
+        return inner, jax.random.bits(key, (3,))
+
+    keys = jax.random.split(jax.random.key(3), N)
+    assert_same(draw, keys, exact=True)
+    assert_same(lambda key: jax.jit(draw)(key), keys, exact=True)
+    assert (np.asarray(draw(keys[0])[0]) != np.asarray(draw(keys[0])[1])).any()
+
+
+def test_names_of_scopes_and_lines_stay_with_the_operations():
+    def named(x):
+        with jax.named_scope("outer"):
+            return lax.scan(lambda total, row: (total + jnp.sin(row), ()), jnp.zeros(4), x)[0]
+
+    def first(x):
+        with jax.named_scope("inner"):
+            return named(x) @ FIXED[0]
+
+    equations = jax.make_jaxpr(vmap_last(first))(X).jaxpr.eqns
+    stacks = {equation.primitive.name: str(equation.source_info.name_stack) for equation in equations}
+    assert stacks["scan"] == "inner/outer"
+    assert stacks["reduce_sum"] == "inner"
+    scan = next(equation for equation in equations if equation.primitive.name == "scan")
+    assert "named" in str(scan.source_info.traceback)
+
+
 def test_a_product_in_another_type_is_of_that_type():
     assert_same(
         lambda x: lax.dot(x[0].astype(jnp.bfloat16), x[1].astype(jnp.bfloat16), preferred_element_type=X.dtype), X
@@ -223,7 +265,7 @@ def test_every_rule_is_tried_here(monkeypatch):
 
         return watched
 
-    monkeypatch.setattr(batching, "RULES", {name: watch(name, rule) for name, rule in RULES.items()})
+    monkeypatch.setattr(interpret, "RULES", {name: watch(name, rule) for name, rule in RULES.items()})
     functions = [
         *((function, (X, Y)) for function in FUNCTIONS.values()),
         *((getattr(lax, name), (np.abs(X),)) for name in UNARY),
@@ -254,5 +296,36 @@ def test_the_batch_stays_last_in_between(name):
 
 @pytest.mark.parametrize("name", ["products", "scan", "updates", "pads", "indices"])
 def test_without_rules_it_is_the_same(name, monkeypatch):
-    monkeypatch.setattr(batching, "RULES", {})
+    monkeypatch.setattr(interpret, "RULES", {})
     assert_same(FUNCTIONS[name], X, Y)
+
+
+# All environments of all suites: `python benchmarks/batching.py values`.
+ENVIRONMENTS = {
+    **{f"gymnax/{name}": partial(gymnax.make, name) for name in gymnax.TASKS},
+    **{f"brax, {backend}": partial(brax.make, "inverted_pendulum", backend) for backend in brax.BACKENDS},
+    "brax/fast": partial(brax.make, "fast"),
+    "playground/PendulumSwingup": partial(playground.make, "PendulumSwingup"),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_step_of_an_environment_is_the_same_with_the_batch_last_and_first(name):
+    last, first = (ENVIRONMENTS[name](batching=batching) for batching in ("last", "first"))
+    quick = partial(jax.jit, compiler_options=QUICK)
+    keys = jax.random.split(jax.random.key(0), 3)
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, first.action_size)).astype(np.float32)
+    state, _ = initial = quick(first.reset)(keys)
+    found, expected = (quick(env.step)(keys, state, actions, initial) for env in (last, first))
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    assert {leaf.shape[-1] for leaf in jax.tree.leaves(found[0])} == {3}  # the state is [..., N] either way
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        if jnp.issubdtype(ours.dtype, jax.dtypes.prng_key):
+            ours, theirs = jax.random.key_data(ours), jax.random.key_data(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_another_batching_is_refused():
+    with pytest.raises(SettingsError, match=r"did you mean .*last"):
+        gymnax.make("Pendulum-v1", batching="lasts")  # pyright: ignore[reportArgumentType]

@@ -106,7 +106,7 @@ def host_env(pool: Any = CountingPool) -> Environment:
     return host_environment(pool, name="toy/host", observation_size=2, time_limit=6, **bounds(-1.0, 1.0))
 
 
-def bounds(low: float, high: float, action_size: int = 1) -> dict[str, np.ndarray]:
+def bounds(low: float, high: float, action_size: int = 1) -> dict[str, Any]:
     """The same bounds for every action dimension."""
     return {"low": np.full(action_size, low, np.float32), "high": np.full(action_size, high, np.float32)}
 

@@ -7,7 +7,8 @@ which `vectorize` makes an `Environment`. A suite that steps batches on the host
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,18 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.vmap_last import vmap_last
-from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
 from rpo_jax.typing import PyTree
+
+Batching = Literal["last", "first"]
+BATCHED: dict[Batching, Callable[..., Any]] = {"last": vmap_last, "first": partial(jax.vmap, in_axes=-1, out_axes=-1)}
+# What each suite takes, on every platform. Beside it, how many times as fast a step is so as the other way: on a CPU
+# with 128 and 1024 environments (benchmarks/batching.py), on an H100 hopper with 4096 and 65536.
+BATCHING: dict[str, Batching] = {
+    "gymnax": "last",  # CPU: 0.9 to 1.2, and 1.0 to 1.2 with 1024
+    "brax": "last",  # CPU: `spring` 2.7 to 3.8, hopper on other backends 1.2 to 1.6; H100: 1.3 and 1.4
+    "playground": "last",  # CPU: CartpoleBalance 2.2; not measured on a GPU
+}
 
 
 class Successor(NamedTuple):
@@ -135,19 +146,26 @@ class Environment(NamedTuple):
         return bool(np.isfinite([self.low, self.high]).all())
 
 
-def vectorize(dynamics: Dynamics, **attributes: Any) -> Environment:
-    """Makes an Environment of single dynamics: `vmap_last`, and automatic reset to episodes begun beforehand.
+def vectorize(dynamics: Dynamics, *, batching: Batching = "last", **attributes: Any) -> Environment:
+    """Makes an Environment of single dynamics: a batch of them, and automatic reset to episodes begun beforehand.
 
     Args:
         dynamics: one environment.
+        batching: on which axis of the arrays within `dynamics` the batch is: "last" is `vmap_last`, "first" `jax.vmap`.
+            The state's leaves are [..., N] either way; only speed differs, and rounding.
         **attributes: `name`, `observation_size`, `low`, `high`, `time_limit` of the Environment.
 
     Returns:
         The environment, of any number of copies of these dynamics.
+
+    Raises:
+        SettingsError: if there is no such batching.
     """
+    if batching not in BATCHED:
+        raise unknown_name("batching", batching, BATCHED)
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     one = Dynamics(jit(dynamics.init), jit(dynamics.step))
-    init, advance = (jit(vmap_last(function)) for function in one)
+    init, advance = (jit(BATCHED[batching](function)) for function in one)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
         state, obs = _all_sound(*init(keys))

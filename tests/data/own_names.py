@@ -21,8 +21,14 @@ def slide() -> rpo_jax.Environment:
         reward = -jnp.abs(position[0])
         return (position, time), rpo_jax.Successor(position, reward, jnp.bool_(False), time >= 50)
 
-    bounds = {"low": np.array([-1.0], np.float32), "high": np.array([1.0], np.float32)}
-    return rpo_jax.vectorize(rpo_jax.Dynamics(init, step), name="slide", observation_size=1, time_limit=50, **bounds)
+    return rpo_jax.vectorize(
+        rpo_jax.Dynamics(init, step),
+        name="slide",
+        observation_size=1,
+        low=np.array([-1.0], np.float32),
+        high=np.array([1.0], np.float32),
+        time_limit=50,
+    )
 
 
 def gaussian(key, shape):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.typing import PyTree
@@ -55,12 +55,13 @@ class BraxEnvironment(Protocol):
     step: Callable[[BraxState, jax.Array], BraxState]
 
 
-def make(name: str, backend: str | None = None) -> Environment:
+def make(name: str, backend: str | None = None, *, batching: Batching = BATCHING["brax"]) -> Environment:
     """Makes a Brax environment, truncated after 1000 steps as in Brax's own training.
 
     Args:
         name: one of `TASKS`.
         backend: one of `BACKENDS`; "spring" if None, except for the swimmer, which only has "generalized".
+        batching: as of `vectorize`.
 
     Returns:
         The environment.
@@ -96,6 +97,7 @@ def make(name: str, backend: str | None = None) -> Environment:
     bound = np.ones(env.action_size, np.float32)
     return vectorize(
         Dynamics(init, step),
+        batching=batching,
         name=f"brax/{name}",
         observation_size=template.obs.shape[0],
         low=-bound,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.errors import SettingsError, unknown_name
 
 # Observation and action size by id.
@@ -19,11 +19,12 @@ TASKS = {
 }
 
 
-def make(env_id: str) -> Environment:
+def make(env_id: str, *, batching: Batching = BATCHING["gymnax"]) -> Environment:
     """Makes a gymnax environment with its default parameters.
 
     Args:
         env_id: one of `TASKS`.
+        batching: as of `vectorize`.
 
     Returns:
         The environment.
@@ -46,6 +47,7 @@ def make(env_id: str) -> Environment:
 
     return vectorize(
         Dynamics(init, step),
+        batching=batching,
         name=f"gymnax/{env_id}",
         observation_size=env.observation_space(params).shape[0],
         low=np.broadcast_to(np.asarray(space.low, np.float32), space.shape),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -33,7 +33,7 @@ class PlaygroundEnvironment(Protocol):
     render: Callable[..., Sequence[np.ndarray]]
 
 
-def make(name: str) -> Environment:
+def make(name: str, *, batching: Batching = BATCHING["playground"]) -> Environment:
     """Makes a Playground environment, stepped by MJX.
 
     Episodes are truncated after the task's own number of steps, and terminate only if the simulation becomes
@@ -41,6 +41,7 @@ def make(name: str) -> Environment:
 
     Args:
         name: such as "CartpoleBalance".
+        batching: as of `vectorize`.
 
     Returns:
         The environment.
@@ -68,6 +69,7 @@ def make(name: str) -> Environment:
     bound = np.ones(env.action_size, np.float32)
     return vectorize(
         Dynamics(init, step),
+        batching=batching,
         name=f"playground/{name}",
         observation_size=template.obs.shape[0],
         low=-bound,

@@ -1,0 +1,75 @@
+"""Rules of operations that hold programs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import ClosedJaxpr
+
+from rpo_jax.envs.vmap_last.interpret import Rule, Value, batched, run
+
+
+def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
+    return run(equation.params["jaxpr" if "jaxpr" in equation.params else "call_jaxpr"], size, operands)
+
+
+def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
+    params = equation.params
+    num_consts, num_carry = _consts_and_carry(params)
+    consts, start, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
+    carried, found = [value.batched for value in start], []  # whether each is batched: before a step, and after it
+
+    def body(carry: Any, x: Any) -> Any:
+        inputs = (*consts, *map(Value, carry, carried), *map(Value, x, [value.batched for value in xs]))
+        results = run(params["jaxpr"], size, inputs)
+        found[:] = [value.batched for value in results]
+        return _start(results[: len(carried)], carried, size), [value.array for value in results[len(carried) :]]
+
+    one = [jax.ShapeDtypeStruct(value.array.shape[1:], value.array.dtype) for value in xs]
+    while not all(carried):  # a counter, say, stays the same for all of the batch
+        before = carried
+        jax.eval_shape(body, _start(start, carried, size), one)
+        carried = [own or after for own, after in zip(before, found, strict=False)]
+        if carried == before:
+            break
+    loop = {name: params[name] for name in ("length", "reverse", "unroll")}
+    end, ys = lax.scan(body, _start(start, carried, size), [value.array for value in xs], **loop)
+    return list(map(Value, [*end, *ys], [*carried, *found[len(carried) :]]))
+
+
+def _consts_and_carry(params: dict[str, Any]) -> tuple[int, int]:
+    """How many of a scan's operands are constants, and how many are carried."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()  # since JAX 0.11
+    return len(consts), len(carry)
+
+
+def _start(values: Sequence[Value], batched: Sequence[bool], size: int) -> list[Any]:
+    return [value.spread(size) if own else value.array for value, own in zip(values, batched, strict=True)]
+
+
+def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
+    def branch(program: ClosedJaxpr) -> Callable[..., list[jax.Array]]:
+        def taken(*arrays: Any) -> list[jax.Array]:
+            values = map(Value, arrays, (value.batched for value in operands))
+            return [value.spread(size) for value in run(program, size, list(values))]
+
+        return taken
+
+    branches = [branch(program) for program in equation.params["branches"]]
+    arrays = [value.array for value in operands]
+    if not index.batched:
+        return batched(lax.switch(index.array, branches, *arrays))
+    which = lax.clamp(0, index.array.astype(jnp.int32), len(branches) - 1)  # [N]: all are done, and one is taken
+    results = zip(*(taken(*arrays) for taken in branches), strict=True)
+    return batched([lax.select_n(jnp.broadcast_to(which, cases[0].shape), *cases) for cases in results])
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("jit", "closed_call", "custom_jvp_call"), _call),
+    "cond": _cond,
+    "scan": _scan,
+}

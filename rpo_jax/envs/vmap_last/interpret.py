@@ -1,0 +1,87 @@
+"""Interprets the program of a single call on a whole batch, by the rules of its operations."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend import source_info_util
+from jax.extend.core import ClosedJaxpr, Literal
+
+# By the name of an operation: `(equation, N, operands) -> results`, at least one operand batched; NotImplemented where
+# the rule does not apply. The other modules fill it, for some of their rules interpret inner programs.
+Rule = Callable[..., Any]
+RULES: dict[str, Rule] = {}
+
+
+class Value(NamedTuple):
+    """An array of the program: with the batch as its last axis, or the same for all of the batch."""
+
+    array: Any
+    batched: bool
+
+    def spread(self, size: int) -> jax.Array:
+        """With the batch as its last axis."""
+        return self.array if self.batched else self.across(jnp.shape(self.array), size)
+
+    def across(self, shape: tuple[int, ...], size: int) -> jax.Array:
+        """A number or an array of that shape, broadcast to the shape and to the batch after it."""
+        if jnp.shape(self.array) == (*shape, size):
+            return self.array
+        own = range(jnp.ndim(self.array) - self.batched)
+        return lax.broadcast_in_dim(self.array, (*shape, size), (*own, len(shape)) if self.batched else own)
+
+
+def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]:
+    """The results of a program on a batch of that size, each operation where and as it was written.
+
+    So `jax.core.eval_jaxpr` does it too: names for profiles, lines for errors, and settings such as
+    `jax.threefry_partitionable` are those of the equation.
+    """
+    known = dict(zip(program.jaxpr.invars, values, strict=True))
+    known |= {var: Value(const, False) for var, const in zip(program.jaxpr.constvars, program.consts, strict=True)}
+
+    def read(atom: Any) -> Value:
+        if isinstance(atom, Literal):
+            return Value(jnp.asarray(atom.val, atom.aval.dtype), False)  # pyright: ignore[reportAttributeAccessIssue]
+        return known[atom]
+
+    for equation in program.jaxpr.eqns:
+        operands = [read(atom) for atom in equation.invars]
+        source = equation.source_info
+        names = source_info_util.current_name_stack() + source.name_stack
+        with source_info_util.user_context(source.traceback, name_stack=names), equation.ctx.manager:
+            results = _apply(equation, size, operands)
+        known |= zip(equation.outvars, results, strict=True)
+    return [read(atom) for atom in program.jaxpr.outvars]
+
+
+def _apply(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:
+    rule = RULES.get(equation.primitive.name)
+    if rule is None or not any(value.batched for value in operands):
+        return _by_vmap(equation, size, operands)
+    results = rule(equation, size, *operands)
+    return _by_vmap(equation, size, operands) if results is NotImplemented else results
+
+
+def _by_vmap(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:
+    """The operation under `jax.vmap`; or as it is, if nothing it works on is batched."""
+    call = partial(bind, equation, equation.primitive.get_bind_params(equation.params))
+    batched = any(value.batched for value in operands)
+    if batched:
+        axes = [-1 if value.batched else None for value in operands]
+        call = jax.vmap(call, in_axes=axes, out_axes=-1, axis_size=size)
+    return [Value(array, batched) for array in call(*(value.array for value in operands))]
+
+
+def bind(equation: Any, params: dict[str, Any], *arrays: Any) -> list[Any]:
+    """The operation of an equation, with other parameters, on arrays: all its results."""
+    results = equation.primitive.bind(*arrays, **params)
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
+def batched(arrays: Sequence[Any]) -> list[Value]:
+    """Arrays with the batch as their last axis."""
+    return [Value(array, True) for array in arrays]
