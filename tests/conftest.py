@@ -18,14 +18,34 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="module")
+def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Most modules test what is computed, and compiling took nearly all their time; those marked `optimized` do not."""
+    import toys
+
+    with toys.compiled_with({} if request.node.get_closest_marker("optimized") else toys.QUICK):
+        yield
+
+
+@pytest.fixture(scope="module")
+def shared_agents() -> Iterator[None]:
+    """For modules that train many runs of few settings."""
+    import toys
+
+    with toys.agents_of_specs_shared():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _forget_programs() -> Iterator[None]:
     """Each compiled program maps memory, and a process may have only so many maps: one past them ends it."""
     yield
     import jax
+    import toys
 
     from rpo_jax.compiling import jit as compiling
     from rpo_jax.execution import memory
 
+    toys.forget_agents()
     compiling._compile.cache_clear()
     memory.needed_bytes.cache_clear()
     jax.clear_caches()

@@ -10,6 +10,7 @@ from scipy import stats
 
 from rpo_jax import PPO, Hyperparams, TrainConfig, evaluate, grid, make_agent, make_env, seeds, sweep
 
+pytestmark = pytest.mark.optimized
 # Steps that hold whole episodes of nearly all environments, so that none is missing for its length.
 STEPS = {
     "gymnax/Pendulum-v1": 200,
