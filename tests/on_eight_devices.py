@@ -63,4 +63,5 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with toys.compiled_with(toys.QUICK):
+        main(sys.argv[1])
