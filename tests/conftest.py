@@ -16,6 +16,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jaxlib 0.10.1 prints much 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# They take the longest: begun first, none keeps one worker busy while the others have ended.
+LONGEST = ("test_diagnosis", "test_brax_suite", "test_playground_suite", "test_evaluation_by_suite", "test_devices")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # of pytest-xdist: files in this order, and not those of most tests first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:

@@ -27,6 +27,8 @@ from rpo_jax.runs.results import load_run, read_metrics
 from rpo_jax.runs.settings import load_spec
 from rpo_jax.runs.summary import is_finished, read_summary
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 SILENT = Console(quiet=True)
 SPEC = make_spec(
     "gymnax/Pendulum-v1",
