@@ -28,6 +28,8 @@ from rpo_jax.visual.drawings import RED, SIZE, mountain_car, pendulum, picture
 from rpo_jax.visual.movies import Frame, Movie, captioned, write_movie
 from rpo_jax.visual.play import FILMS, Player, play
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 TINY = {"num_envs": 8, "num_steps": 8, "num_minibatches": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
 
 
