@@ -30,6 +30,7 @@ QUICK: dict[str, Any] = {
     "xla_cpu_parallel_codegen_split_count": 1,
     **({"xla_cpu_use_fusion_emitters": False} if version("jaxlib").startswith("0.10.") else {}),
 }
+LEARNING = QUICK | {"xla_backend_optimization_level": 1}  # for long runs: they take a third, compiling a little more
 QUICK_FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())  # the same, for XLA_FLAGS
 _options_by_default = compiler.get_compile_options
 
