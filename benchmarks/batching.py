@@ -168,4 +168,4 @@ def _rounded(value: float) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    tyro.cli(main)

@@ -16,16 +16,47 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jaxlib 0.10.1 prints much 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# They take the longest: begun first, none keeps one worker busy while the others have ended.
+LONGEST = ("test_diagnosis", "test_brax_suite", "test_playground_suite", "test_evaluation_by_suite", "test_devices")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # of pytest-xdist: files in this order, and not those of most tests first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Most modules test what is computed, and compiling took nearly all their time; those marked `optimized` do not."""
+    import toys
+
+    with toys.compiled_with({} if request.node.get_closest_marker("optimized") else toys.QUICK):
+        yield
+
+
+@pytest.fixture(scope="module")
+def shared_agents() -> Iterator[None]:
+    """For modules that train many runs of few settings."""
+    import toys
+
+    with toys.agents_of_specs_shared():
+        yield
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs() -> Iterator[None]:
     """Each compiled program maps memory, and a process may have only so many maps: one past them ends it."""
     yield
     import jax
+    import toys
 
     from rpo_jax.compiling import jit as compiling
     from rpo_jax.execution import memory
 
+    toys.forget_agents()
     compiling._compile.cache_clear()
     memory.needed_bytes.cache_clear()
     jax.clear_caches()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpo_jax.envs import make_env
+from rpo_jax.envs import Environment, make_env
 
 NAMES = (
     "ant",
@@ -29,29 +29,31 @@ NAMES = (
 )
 BACKENDS = (None, "positional", "generalized", "mjx")
 N, T = 2, 120
-# What these programs compute is tested, not how fast: most of the time goes into compiling them.
-jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
+
+
+@functools.cache
+def environment(name: str, backend: str | None = None) -> Environment:
+    """Of our adapter."""
+    return make_env(f"brax/{name}", backend=backend)
 
 
 @functools.cache
 def starts(name: str, backend: str | None = None):
     """A compiled `seed -> (state, obs [N, O])` of our adapter: a reset, or initial states drawn for later."""
-    env = make_env(f"brax/{name}", backend=backend)
-    return jit(lambda seed: env.reset(jax.random.split(jax.random.key(seed), N)))
+    env = environment(name, backend)
+    return jax.jit(lambda seed: env.reset(jax.random.split(jax.random.key(seed), N)))
 
 
 @functools.cache
 def adapter(name: str, backend: str | None = None):
     """A compiled `state, actions [T, N, A], initial -> timesteps [T, N, ...]` of our adapter."""
-    env = make_env(f"brax/{name}", backend=backend)
+    env = environment(name, backend)
     keys = jax.random.split(jax.random.key(2), N)
 
     def run(state, actions, initial):
         return jax.lax.scan(lambda state, action: env.step(keys, state, action, initial), state, actions)[1]
 
-    return jit(run)
+    return jax.jit(run)
 
 
 def play(name: str, actions, backend: str | None = None, seed_of_the_next: int = 3):
@@ -75,17 +77,17 @@ def brax_itself(name: str, backend: str):
 
         return start.obs, *jax.lax.scan(step, start, actions)[1]
 
-    return jit(run)
+    return jax.jit(run)
 
 
 def random_actions(name: str):
-    size = make_env(f"brax/{name}").action_size
+    size = environment(name).action_size
     return jax.random.uniform(jax.random.key(1), (T, N, size), minval=-1, maxval=1)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_environment_resets_and_steps(name):
-    env = make_env(f"brax/{name}")
+    env = environment(name)
     actions = random_actions(name)
     obs, timestep = play(name, actions)
     assert (env.name, env.time_limit) == (f"brax/{name}", 1000)
@@ -103,7 +105,7 @@ def test_every_environment_resets_and_steps(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_actions_of_plus_and_minus_one_span_the_actuators(name):
-    env = make_env(f"brax/{name}")
+    env = environment(name)
     brax_env: Any = brax.envs.get_environment(name, backend="generalized")
     assert env.action_size == brax_env.action_size
     if name in ("fast", "humanoid", "humanoidstandup", "inverted_pendulum", "pusher"):

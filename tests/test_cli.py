@@ -33,6 +33,8 @@ from rpo_jax.runs.evaluate import EVALUATION
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.results import load_run
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 TINY = shlex.split(
     "gymnax/Pendulum-v1 --preset paper --num-seeds 2 --total-timesteps 4.096e3 --num-steps 512 --num-epochs 2 "
     "--num-minibatches 4 --hidden-sizes 8 8 --no-compilation-cache"
@@ -474,9 +476,10 @@ def test_a_complaint_of_the_parser_is_one_plain_line_on_any_terminal(box):
     assert _first_paragraph(box) == "Error parsing --seed: no number; see --help"
 
 
-def test_a_reader_that_stops_reading_gets_no_complaint():
-    command = f"{sys.executable} -m rpo_jax envs | true"
-    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # it is told at the end, or in a line
+def test_a_reader_that_stops_reading_gets_no_complaint(unbuffered):
+    command = f"{sys.executable} -m rpo_jax envs gymnax | true"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
     assert done.stderr == ""
 

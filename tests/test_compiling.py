@@ -16,6 +16,7 @@ import rpo_jax
 from rpo_jax.compiling import jit as compiling
 from rpo_jax.compiling.jit import compile_traced, jit
 
+pytestmark = pytest.mark.optimized
 PACKAGE = Path(rpo_jax.__file__).parent
 BACKEND = jax.default_backend()
 SQUARES = np.arange(6.0, dtype=np.float32).reshape(2, 3)

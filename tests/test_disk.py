@@ -12,6 +12,8 @@ from rpo_jax.execution import checkpoints
 from rpo_jax.runs import disk, launch
 from rpo_jax.settings.spec import make_spec
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 SIZES = {"num_envs": 64, "num_steps": 16, "total_timesteps": 64 * 16 * 40, "hidden_sizes": (32, 32)}
 
 

@@ -33,16 +33,17 @@ def returns_of(result: Fit, setting: int, seed: int, env: Any = None) -> np.ndar
     return np.asarray(evaluate(agent, policy, THREE.key, 5))
 
 
-@pytest.mark.parametrize("env", [toys.reaching_env, toys.host_env])
-def test_it_finds_what_the_policies_of_that_update_do(env):
-    result = train(env=env(), devices=jax.devices()[:1])
+@pytest.mark.parametrize("make", [toys.reaching_env, toys.host_env])
+def test_it_finds_what_the_policies_of_that_update_do(make):
+    env = make()
+    result = train(env=env, devices=jax.devices()[:1])
     assert result.evaluated is not None
     np.testing.assert_array_equal(result.evaluated.updates, [3, 6, 9])
     assert result.evaluated.returns.shape == (2, 2, 3, 5)
     for index, updates in enumerate((3, 6, 9)):
-        then = train(updates, evaluation=None, env=env(), devices=jax.devices()[:1])
+        then = train(updates, evaluation=None, env=env, devices=jax.devices()[:1])
         for run in np.ndindex(2, 2):
-            expected = returns_of(then, *run, env=env())
+            expected = returns_of(then, *run, env=env)
             np.testing.assert_allclose(result.evaluated.returns[*run, index], expected, rtol=1e-4)
 
 

@@ -29,7 +29,8 @@ PLACE = (1, 2)
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("learned") / "run"
-    run_to_folder(make_spec("gymnax/Pendulum-v1", num_seeds=2, first_seed=5), path, Console(quiet=True))
+    with toys.compiled_with(toys.LEARNING):
+        run_to_folder(make_spec("gymnax/Pendulum-v1", num_seeds=2, first_seed=5), path, Console(quiet=True))
     return path
 
 

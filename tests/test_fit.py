@@ -16,7 +16,7 @@ UPDATES = 7
 
 
 def make_agent():
-    return toys.tiny_agent(env=toys.reaching_env(), updates=UPDATES)
+    return toys.tiny_agent(updates=UPDATES)
 
 
 def test_segments_train_as_one_sweep_does() -> None:
@@ -35,7 +35,7 @@ def test_segments_train_as_one_sweep_does() -> None:
 
 def test_progress_tells_every_update_once() -> None:
     reports: list[Progress] = []
-    result = fit(make_agent(), SETTINGS, seeds(0, 1), reports.append)
+    result = fit(make_agent(), SETTINGS, seeds(0, 3), reports.append)
     assert reports[-1].updates == UPDATES
     assert [report.updates for report in reports] == np.cumsum(
         [r.metrics["entropy"].shape[-1] for r in reports]
@@ -54,8 +54,8 @@ def test_an_interrupt_keeps_what_was_done(after: int) -> None:
             signal.raise_signal(signal.SIGINT)
 
     with toys.told("repeat the signal to stop immediately"):
-        result = fit(make_agent(), SETTINGS, seeds(0, 2), interrupt)
+        result = fit(make_agent(), SETTINGS, seeds(0, 3), interrupt)
     assert result.interrupted
-    assert result.metrics["entropy"].shape == (2, 2, done[-1])
+    assert result.metrics["entropy"].shape == (2, 3, done[-1])
     assert done[-1] < UPDATES
     np.testing.assert_array_equal(result.state.update, done[-1])

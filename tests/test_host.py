@@ -1,5 +1,6 @@
 """Suites that step on the host, by a pool in numpy that can be followed by hand."""
 
+import functools
 import time
 from functools import partial
 
@@ -10,7 +11,7 @@ import toys
 from toys import CountingPool, host_env
 
 import rpo_jax
-from rpo_jax import SimulatorError, evaluate, fit, grid, record, seeds, sweep
+from rpo_jax import Environment, SimulatorError, evaluate, fit, grid, record, seeds, sweep
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.envs.host import Outcome, Ticket
 from rpo_jax.execution.fit import _run_of
@@ -112,10 +113,15 @@ class FailingPool(CountingPool):
         return super().step(action)
 
 
+@functools.cache
+def failing_env() -> Environment:
+    return host_env(FailingPool)
+
+
 @pytest.mark.parametrize(("index", "run"), [(1, (0, 0)), (2, (0, 1)), (5, (1, 0)), (7, (1, 1))])
 def test_a_failure_ends_a_fit_with_what_was_done_and_says_whose_it_was(index, run, monkeypatch):
     monkeypatch.setattr(FailingPool, "failing", index)
-    agent = toys.tiny_agent(env=host_env(FailingPool), updates=6, num_envs=2)
+    agent = toys.tiny_agent(env=failing_env(), updates=6, num_envs=2)
     with toys.told("the leg came off"):
         result = fit(agent, grid(rpo_alpha=[0.1, 0.2]), seeds(3, 2), devices=jax.devices()[:1])
     assert result.interrupted

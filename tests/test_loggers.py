@@ -31,6 +31,8 @@ from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.settings import write_settings
 from rpo_jax.settings.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 TINY = shlex.split(
     "gymnax/Pendulum-v1 --preset paper --num-seeds 2 --first-seed 7 --total-timesteps 4096 --num-steps 128 "
     "--num-epochs 2 --num-minibatches 4 --hidden-sizes 8 8 --no-compilation-cache"

@@ -23,7 +23,7 @@ RUNS = 10  # of five seeds
 @pytest.fixture
 def agent(monkeypatch):
     monkeypatch.setattr(devices, "ROWS", 1)  # a core takes runs one after another, as it does with large minibatches
-    return toys.tiny_agent(env=toys.reaching_env(), updates=4)
+    return toys.tiny_agent(updates=4)
 
 
 def bytes_of(agent, num_runs):
@@ -100,7 +100,7 @@ def test_what_needs_as_much_with_fewer_runs_is_cut_until_one_is_left(agent, monk
 
 
 def test_a_cut_that_changes_how_many_runs_a_core_takes_changes_results_by_rounding_only():
-    agent = toys.tiny_agent(env=toys.reaching_env(), updates=4)
+    agent = toys.new_agent(updates=4)  # `ROWS` as users have it
     whole, cut = (sweep(agent, SETTINGS, seeds(0, RUNS // 2), runs_at_once=count)[0] for count in (None, 1))
     np.testing.assert_array_equal(jax.random.key_data(cut.key), jax.random.key_data(whole.key))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5), cut.policy, whole.policy)
@@ -120,8 +120,8 @@ def test_less_than_one_run_at_once_is_an_error(agent, runs_at_once):
 
 
 @pytest.mark.parametrize("runs_at_once", [None, 3])
-def test_a_second_sweep_compiles_nothing(agent, runs_at_once):
-    compiled = []
+def test_a_second_sweep_compiles_nothing(runs_at_once):
+    agent, compiled = toys.new_agent(updates=4), []
 
     def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if "backend_compile" in event:

@@ -28,6 +28,8 @@ from rpo_jax.visual.drawings import RED, SIZE, draw_image, mountain_car, pendulu
 from rpo_jax.visual.movies import Frame, Movie, add_caption, write_movie
 from rpo_jax.visual.play import RENDERERS, Player, play
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 TINY = {"num_envs": 8, "num_steps": 8, "num_minibatches": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
 
 

@@ -18,6 +18,7 @@ import rpo_jax
 from rpo_jax.compiling.probe import processor
 from rpo_jax.settings.spec import make_spec
 
+pytestmark = pytest.mark.optimized  # which decides the bits
 RECORD = Path(__file__).parent / "data" / "metrics.json"
 ROUNDS = 3
 PRESETS = {"paper": 2048, "seed-notes": 2048, "fast": 1024 * 8}  # and samples of a round

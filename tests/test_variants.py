@@ -1,5 +1,6 @@
 """Every variant is PPO but for what it says: its loss against NumPy, its constraint, and that it learns."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,14 @@ def test_the_deviation_is_kept_above_its_least_and_free_there(bonus: float, move
     assert (log_scale > 0.5) == moves
 
 
+@functools.cache
+def trainer(name: str) -> Any:
+    return jax.jit(functools.partial(rpo_jax.train, toys.tiny_agent(get_variant(name), updates=20)))
+
+
 def deviations(name: str, **numbers: float) -> tuple[float, np.ndarray]:
     """The log-scale after a run, and its mean in each update [U]."""
-    agent, hyperparams = toys.tiny_agent(get_variant(name), updates=20), Hyperparams(learning_rate=0.05, **numbers)
-    state, metrics = jax.jit(lambda key: rpo_jax.train(agent, hyperparams, key))(jax.random.key(0))
+    state, metrics = trainer(name)(Hyperparams(learning_rate=0.05, **numbers), jax.random.key(0))
     entropy = np.asarray(metrics["entropy"]) - 0.5 * np.log(2 * np.pi * np.e)
     return float(state.params["params"]["log_scale"][0]), entropy
 
@@ -155,9 +160,10 @@ OWN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_each_variant_learns_pendulum(name: str) -> None:
-    spec = make_spec("gymnax/Pendulum-v1", name, "fast", num_seeds=2, total_timesteps=409_600, **OWN.get(name, {}))
-    _, metrics = rpo_jax.sweep(spec.agent(), spec.hyperparams, rpo_jax.seeds(0, 2))
-    first, second = np.nanmean(metrics["episode_return"][0, :, [24, 49]], axis=1)  # of 1024 episodes each
-    assert first < -1000  # as at random
-    assert second > first + 300
+def test_each_variant_learns_to_reach(name: str) -> None:
+    agent = toys.tiny_agent(get_variant(name), num_envs=64, updates=40)
+    settings = rpo_jax.grid(Hyperparams(learning_rate=1e-2, **OWN.get(name, {})))
+    _, metrics = rpo_jax.sweep(agent, settings, rpo_jax.seeds(0, 2))
+    first, last = (np.asarray(metrics["episode_return"])[0, :, update] for update in (0, -1))
+    assert (first < -2.5).all()  # as at random
+    assert (last > -1).all()

@@ -1,22 +1,40 @@
 """Small environments whose every number is known, and the settings that the tests train with."""
 
 import contextlib
+import functools
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax._src import compiler
 
 from rpo_jax import PPO, Dynamics, Environment, Hyperparams, Successor, TrainConfig, Variant, make_agent, vectorize
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.heads import get_head
 from rpo_jax.algorithm.networks import init_params
 from rpo_jax.algorithm.types import Batch
+from rpo_jax.envs import SUITES
 from rpo_jax.envs.host import Outcome, host_environment
+from rpo_jax.settings.spec import RunSpec
+
+# Of the compiler: no optimisation, each program in one piece, and loops by the older emitters, which later versions do
+# not have. It takes a fifth of the time.
+QUICK: dict[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    **({"xla_cpu_use_fusion_emitters": False} if version("jaxlib").startswith("0.10.") else {}),
+}
+LEARNING = QUICK | {"xla_backend_optimization_level": 1}  # for long runs: they take a third, compiling a little more
+QUICK_FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())  # the same, for XLA_FLAGS
+_options_by_default = compiler.get_compile_options
 
 TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (8, 8)}
 
@@ -27,6 +45,7 @@ def tiny_config(updates: int = 2, **settings: Any) -> TrainConfig:
     return TrainConfig(total_timesteps=updates * settings["num_envs"] * settings["num_steps"], **settings)
 
 
+@functools.cache
 def counting_env(low: float = -1.0, high: float = 1.0, action_size: int = 1) -> Environment:
     """Draws `start ~ U(0, 1)`, then counts: obs = (start, t), reward = start + t, ended at t = 3 + floor(5 start).
 
@@ -46,6 +65,7 @@ def counting_env(low: float = -1.0, high: float = 1.0, action_size: int = 1) -> 
     return vectorize(Dynamics(init, step), name="toy/counting", observation_size=2, **bounds(low, high, action_size))
 
 
+@functools.cache
 def reaching_env(time_limit: int = 6) -> Environment:
     """A point on a line: obs = (x, 1), `x += a / 2`, reward `-x^2`; terminated where |x| > 2, truncated in time.
 
@@ -112,8 +132,39 @@ def bounds(low: float, high: float, action_size: int = 1) -> dict[str, Any]:
 
 
 def tiny_agent(variant: Variant = PPO, env: Environment | None = None, head: str = "normal", **settings: Any) -> Agent:
-    """An agent on `reaching_env` or another."""
+    """An agent on `reaching_env` or another; the same one for the same arguments, so that its programs are shared."""
+    env = env or reaching_env()
+    arguments = id(env), variant, head, tuple(sorted(settings.items()))
+    if arguments not in _agents:
+        _agents[arguments] = env, new_agent(variant, env, head, **settings)
+    return _agents[arguments][1]
+
+
+def new_agent(variant: Variant = PPO, env: Environment | None = None, head: str = "normal", **settings: Any) -> Agent:
+    """One that nobody else has, so that nothing of it has been compiled."""
     return make_agent(env or reaching_env(), variant, tiny_config(**settings), get_head(head))
+
+
+_agents: dict[Any, tuple[Environment, Agent]] = {}  # an environment that is kept shares its `id` with no other
+forget_agents = _agents.clear
+
+
+@contextlib.contextmanager
+def agents_of_specs_shared() -> Iterator[None]:
+    """In the block equal descriptions of runs have one agent, so that what was compiled for one run serves others."""
+    agents, make = {}, RunSpec.agent
+
+    def agent(self: RunSpec) -> Agent:
+        suite = SUITES.get(self.env.partition("/")[0]) if isinstance(self.env, str) else None
+        names = self.env, self.variant, self.head, self.network, self.time_limit, self.backend, self.num_threads
+        key = suite and suite.make, repr((*names, self.config))
+        if key not in agents or agents[key].env.on_host:
+            agents[key] = make(self)
+        return agents[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunSpec, "agent", agent)
+        yield
 
 
 def random_params(agent: Agent, seed: int = 0, scale: float = 0.5) -> Any:
@@ -158,3 +209,19 @@ def told(match: str) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
     assert any(re.search(match, message) for message in messages), messages
+
+
+@contextlib.contextmanager
+def compiled_with(options: dict[str, Any]) -> Iterator[None]:
+    """What is compiled in the block, by whomever, has these options where it has none of its own.
+
+    JAX has no public setting for that which can be taken back.
+    """
+
+    def compile_options(*args: Any, env_options_overrides: dict[str, Any] | None = None, **more: Any) -> Any:
+        own = options | (env_options_overrides or {})
+        return _options_by_default(*args, env_options_overrides=own, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "get_compile_options", compile_options)
+        yield
