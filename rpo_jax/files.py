@@ -34,7 +34,7 @@ def make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Writes a file atomically: `path` is replaced only once the new content is complete and on disk.
 
     Until then the content is in a hidden file, which readers of the folder ignore. It is deleted if the block fails.
@@ -62,7 +62,7 @@ def write_json(path: Path, content: object) -> None:
         path: the file to create or replace.
         content: numbers, strings, lists, tuples and dictionaries, converted by `plain`.
     """
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 

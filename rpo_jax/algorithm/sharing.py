@@ -50,7 +50,7 @@ class Share:
 
         return jax.tree.map(cut, x)
 
-    def whole(self, x: Any, axis: int = 0) -> Any:
+    def gather(self, x: Any, axis: int = 0) -> Any:
         """The devices' parts put together along an axis; one exchange for all the arrays of a tree."""
         if self.count == 1:
             return x

@@ -34,7 +34,7 @@ def update_policy(
         The state with new parameters, and the fault of the update; metrics [], each a mean over the minibatches done.
     """
     config, share = agent.config, agent.share
-    batch = share.whole(batch, axis=1)
+    batch = share.gather(batch, axis=1)
     weights, as_params = flatten(state.params)
     rates = _learning_rates(config, state, hyperparams)
     optimizer = make_optimizer(hyperparams)

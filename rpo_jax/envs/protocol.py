@@ -168,19 +168,19 @@ def vectorize(dynamics: Dynamics, *, batching: Batching = "last", **attributes: 
     init, advance = (jit(BATCHED[batching](function)) for function in one)
 
     def reset(keys: jax.Array) -> tuple[Any, jax.Array]:
-        state, obs = _all_sound(*init(keys))
-        return _carried(state), obs.T
+        state, obs = _replace_broken_starts(*init(keys))
+        return _replace_empty_arrays(state), obs.T
 
     def step(keys: jax.Array, state: Any, action: jax.Array, initial: tuple[Any, jax.Array]) -> tuple[Any, Timestep]:
-        state, successor = advance(keys, whole(state, len(keys)), action.T)
+        state, successor = advance(keys, restore_empty_arrays(state, len(keys)), action.T)
         obs, reward, terminated, truncated = _cut_where_broken(successor)
-        state, next_obs = where(terminated | truncated, initial, (_carried(state), obs.T))
+        state, next_obs = where(terminated | truncated, initial, (_replace_empty_arrays(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return Environment(reset=reset, step=step, **attributes)
 
 
-def _all_sound(state: PyTree, obs: jax.Array) -> tuple[PyTree, jax.Array]:
+def _replace_broken_starts(state: PyTree, obs: jax.Array) -> tuple[PyTree, jax.Array]:
     """Replaces initial states [..., N] whose observation is not finite by a sound one of the batch."""
     broken = ~jnp.isfinite(obs).all(0)
     sound = jnp.argmin(broken)
@@ -222,7 +222,7 @@ class _Empty:
     dtype: np.dtype
 
 
-def _carried(state: PyTree) -> PyTree:
+def _replace_empty_arrays(state: PyTree) -> PyTree:
     """Converts a state [..., N] to the form that programs carry: placeholders for empty arrays, no weak types."""
 
     def convert(x: jax.typing.ArrayLike) -> jax.Array | _Empty:
@@ -235,7 +235,7 @@ def _carried(state: PyTree) -> PyTree:
     return jax.tree.map(convert, state)
 
 
-def whole(state: PyTree, num_envs: int) -> PyTree:
+def restore_empty_arrays(state: PyTree, num_envs: int) -> PyTree:
     """Restores the empty arrays of a state that programs carry.
 
     Args:

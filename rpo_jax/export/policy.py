@@ -20,7 +20,7 @@ from rpo_jax.algorithm.networks import ActorCritic
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.compiling.jit import jit
 from rpo_jax.errors import SettingsError
-from rpo_jax.files import make_folder, written_whole
+from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.results import LoadedRun
 from rpo_jax.settings.spec import run_label
@@ -67,7 +67,7 @@ def export(run: LoadedRun, place: tuple[int, int], folder: Path) -> dict[str, fl
     differences = {program.name: _check_difference(program, expected) for program in programs}
     make_folder(folder)
     for program in programs:
-        with written_whole(folder / program.name) as path:
+        with atomic_write(folder / program.name) as path:
             path.write_bytes(program.content)
     return differences
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rpo_jax.algorithm.metrics import METRICS
-from rpo_jax.files import written_whole
+from rpo_jax.files import atomic_write
 from rpo_jax.loggers.points import EVALUATED, Point
 from rpo_jax.settings.spec import RunSpec
 
@@ -37,7 +37,7 @@ class CSV:
         Args:
             point: the first point.
         """
-        with written_whole(self._path) as part, part.open("w", newline="") as new:
+        with atomic_write(self._path) as part, part.open("w", newline="") as new:
             csv.writer(new).writerow(COLUMNS)
             if self._path.exists():
                 with self._path.open(newline="") as old:
@@ -93,7 +93,7 @@ class Parquet:
         import pyarrow
         from pyarrow import parquet
 
-        with written_whole(self._folder / f"{point.last:010d}.parquet") as path:
+        with atomic_write(self._folder / f"{point.last:010d}.parquet") as path:
             parquet.write_table(pyarrow.table(_columns(point, self._seeds)), path)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.execution.fit import Progress, fit
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.execution.signals import stop_requests
-from rpo_jax.files import write_json, written_whole
+from rpo_jax.files import atomic_write, write_json
 from rpo_jax.loggers import make_logger
 from rpo_jax.runs import disk
 from rpo_jax.runs.evaluate import evaluation_of
@@ -223,5 +223,5 @@ def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves
 
 
 def _draw(curves: dict[str, Curves], title: str, path: Path) -> None:
-    with written_whole(path / PICTURE) as part:
+    with atomic_write(path / PICTURE) as part:
         draw_curves(curves, title).savefig(part, dpi=120, format="png")

@@ -13,7 +13,7 @@ from rpo_jax.algorithm.normalization import Moments
 from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
-from rpo_jax.files import written_whole
+from rpo_jax.files import atomic_write
 from rpo_jax.runs.folder import SETTINGS
 
 
@@ -25,7 +25,7 @@ def write_policies(path: Path, policy: Policy) -> None:
         policy: a single policy, or many with leaves [H, S, ...].
     """
     leaves: dict[str, Any] = {"/".join(name): np.asarray(leaf) for name, leaf in _flatten(policy).items()}
-    with written_whole(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         np.savez(file, **leaves)
 
 

@@ -13,7 +13,7 @@ from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.evaluations import Evaluated
 from rpo_jax.execution.fit import Fit
-from rpo_jax.files import DIGEST, digest_of, sha256_of, write_json, written_whole
+from rpo_jax.files import DIGEST, atomic_write, digest_of, sha256_of, write_json
 from rpo_jax.runs.folder import BEST, EVALUATIONS, METRICS_TABLE, POLICIES, SETTINGS, SUMMARY
 from rpo_jax.runs.policies import read_policies, write_policies
 from rpo_jax.runs.settings import read_spec
@@ -38,10 +38,10 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
     """
     summary, evaluated = summarize(spec, result), result.evaluated
     try:
-        with written_whole(folder / METRICS_TABLE) as path:
+        with atomic_write(folder / METRICS_TABLE) as path:
             _write_metrics(path, spec, result.metrics)
         if evaluated and evaluated.updates.size:
-            with written_whole(folder / EVALUATIONS) as path:
+            with atomic_write(folder / EVALUATIONS) as path:
                 _write_evaluations(path, spec, evaluated)
             write_policies(folder / BEST, evaluated.best)
         write_policies(folder / POLICIES, result.state.policy)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rpo_jax.errors import SettingsError
-from rpo_jax.files import written_whole
+from rpo_jax.files import atomic_write
 from rpo_jax.visual.drawings import INK, RED, WHITE
 
 SUFFIXES = (".gif", ".mp4")
@@ -89,7 +89,7 @@ def write_movie(movie: Movie, path: Path) -> float:
         if image is not None:
             yield from itertools.repeat(image, round(HELD / (every * movie.seconds)))
 
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(images(), every * movie.seconds, part)
     return total
 

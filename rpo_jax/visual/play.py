@@ -17,11 +17,11 @@ from PIL import Image
 
 from rpo_jax.algorithm.evaluation import Trajectory, make_actor, record
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import whole
+from rpo_jax.envs.protocol import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, gymnasium, playground
 from rpo_jax.errors import SettingsError, SimulatorError
-from rpo_jax.files import make_folder, written_whole
+from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
 from rpo_jax.runs.results import LoadedRun
@@ -243,7 +243,7 @@ def _write_page(player: Player, path: Path) -> float:
     episode = player.episode()
     total = float(episode.reward.sum())
     page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [state[0] for state in _states(episode)])
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(page.replace("<body>", f"<body>\n<p>{player.run.spec.env}: return {total:,.1f}</p>", 1))
     return total
 
@@ -251,7 +251,7 @@ def _write_page(player: Player, path: Path) -> float:
 def _states(episode: Trajectory) -> Iterator[PyTree]:
     """Yields the state of the simulator before each step."""
     for step in range(len(episode.reward)):
-        state = whole(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
+        state = restore_empty_arrays(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
         yield jax.tree.map(lambda x: x[..., 0], state)
 
 
