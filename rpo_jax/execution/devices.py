@@ -3,8 +3,8 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import NamedTuple, TypeVar
+from functools import lru_cache
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.jit import compile_traced, set_process_options
 from rpo_jax.errors import SettingsError
+from rpo_jax.execution.env_axis import join_environments, lay_out, split_environments
 from rpo_jax.typing import Device, PyTree
 
 RUNS = "runs"  # name of the mesh axis
@@ -25,7 +26,6 @@ CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no 
 CHUNK_SIZE = 2048  # samples per core whose activations in networks of 64-64 fit in its cache
 ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
 # Fields of a training state with one entry per environment, and the axis of the environments.
-_ENVIRONMENT_AXES = {"env_state": -1, "obs": 0, "discounted_return": 0}
 # How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
 
@@ -58,37 +58,6 @@ def use_cpu_cores(count: int | None = None) -> None:
     # Otherwise every device would use a thread pool as large as the number of cores, and they would slow each other.
     os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
     set_process_options()
-
-
-class Layout(NamedTuple):
-    """How runs are sharded over devices.
-
-    Attributes:
-        groups: groups of devices; each group has its own runs.
-        shares: devices in a group; each has an equal share of the environments of every run of the group.
-    """
-
-    groups: int
-    shares: int
-
-
-def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
-    """Chooses a layout: as many groups as there are runs, if possible, then as many equal shares as possible.
-
-    Args:
-        num_runs: number of runs, R.
-        config: static settings, which limit how environments can be divided.
-        num_devices: number of devices.
-
-    Returns:
-        The layout; it may leave devices unused.
-    """
-    groups = min(num_runs, num_devices)
-    divisible = config.num_envs // config.num_minibatches
-    if config.shuffle == "samples":
-        divisible = np.gcd(config.num_envs, config.round_timesteps // config.num_minibatches)
-    shares = next(share for share in range(num_devices // groups, 0, -1) if divisible % share == 0)
-    return Layout(groups, shares)
 
 
 def _runs_per_batch(config: TrainConfig) -> int:
@@ -156,25 +125,11 @@ class Spread:
         Returns:
             The batches, sharded by device; the last one is padded with the last run.
         """
-        groups, shares = self.layout
         total = len(state.update)
 
-        def replicate(x):
-            x = x.reshape((groups, 1, -1, *x.shape[1:]))
-            return np.broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
-
-        def split(axis, x):
-            before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
-            x = x.reshape((groups, -1, *before, shares, x.shape[1:][axis] // shares, *after))
-            x = np.moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
-            return x.reshape((-1, *x.shape[3:]))
-
-        def batch(first):
-            own = jax.tree.map(lambda x: x[np.minimum(first + self._slots, total - 1)], state)
-            parts = {
-                name: jax.tree.map(partial(split, axis), getattr(own, name)) for name, axis in _ENVIRONMENT_AXES.items()
-            }
-            return jax.tree.map(replicate, own).replace(**parts)
+        def batch(first: int) -> TrainingState:
+            padded = jax.tree.map(lambda x: x[np.minimum(first + self._slots, total - 1)], state)
+            return split_environments(padded, self.layout)
 
         batches = [batch(first) for first in range(0, total, self.num_runs)]
         return jax.device_put(batches, NamedSharding(self._mesh, BY_DEVICE))
@@ -238,25 +193,7 @@ class Spread:
         Returns:
             States of the runs, leaves [R, ...].
         """
-        groups, shares = self.layout
-
-        def take_first(x):
-            return x.reshape((groups, shares, -1, *x.shape[1:]))[:, 0].reshape((-1, *x.shape[1:]))
-
-        def join(axis, x):
-            """Joins leaves [groups * shares * K, ...] along the axis of the environments, counted without the runs."""
-            x = x.reshape((groups, shares, -1, *x.shape[1:]))
-            before, after = x.shape[3:][:axis], x.shape[3:][axis:][1:]
-            x = jnp.moveaxis(x, 1, 2 + len(before))  # [groups, K, before, shares, N / shares, after]
-            return x.reshape((groups * x.shape[1], *before, -1, *after))
-
-        if shares > 1:
-            parts = {
-                name: jax.tree.map(partial(join, axis), getattr(state, name))
-                for name, axis in _ENVIRONMENT_AXES.items()
-            }
-            state = jax.tree.map(take_first, state).replace(**parts)
-        return self.runs(state)
+        return self.runs(join_environments(state, self.layout))
 
     def map(
         self,
