@@ -610,7 +610,7 @@ def test_a_full_disk_is_told_and_what_was_done_is_gone_on_with(tmp_path, monkeyp
     path = tmp_path / "run"
     outcome = call("train", *TINY, "--out", str(path))
     assert outcome.code == 2
-    assert f"No space left on device; mend that, and then: rpo-jax resume {path}\n" in outcome.err
+    assert f"No space left on device; fix that, and then run: rpo-jax resume {path}\n" in outcome.err
     monkeypatch.undo()
     assert call("resume", str(path)).code == 0
     assert (path / "policies.npz").exists()
