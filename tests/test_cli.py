@@ -155,7 +155,7 @@ def test_the_summary_has_every_key(sweep):
     assert summary["env_steps_per_second"] == pytest.approx(4096 * H * S / summary["train_seconds"], rel=0.05)
     assert len(summary["devices"]) == jax.device_count()
     assert summary["runs_at_once"] == 2  # the most is 3, and four runs in equal calls are twice two
-    assert f"{summary['bytes_per_run'] / 2**20:.1f} MiB of memory a run; 4 runs in 2 calls of 2" in sweep.outcome.out
+    assert f"{summary['bytes_per_run'] / 2**20:.1f} MiB of memory per run; 4 runs in 2 calls of 2" in sweep.outcome.out
     assert summary["versions"]["jax"] == jax.__version__
 
 
@@ -581,7 +581,7 @@ def test_an_interrupt_keeps_what_was_done(tmp_path, monkeypatch):
     assert is_picture(path / "curves.png")
     assert (outcome.fits[0].state.update == 1).all()
     assert played(str(path), "--num-episodes", "1").code == 0
-    assert f"to go on: rpo-jax resume {path}" in outcome.out
+    assert f"to continue: rpo-jax resume {path}" in outcome.out
     monkeypatch.undo()
     rest = call("resume", str(path))
     assert rest.code == 0
@@ -610,7 +610,7 @@ def test_a_full_disk_is_told_and_what_was_done_is_gone_on_with(tmp_path, monkeyp
     path = tmp_path / "run"
     outcome = call("train", *TINY, "--out", str(path))
     assert outcome.code == 2
-    assert f"No space left on device; mend that, and then: rpo-jax resume {path}\n" in outcome.err
+    assert f"No space left on device; fix that, and then run: rpo-jax resume {path}\n" in outcome.err
     monkeypatch.undo()
     assert call("resume", str(path)).code == 0
     assert (path / "policies.npz").exists()
@@ -661,7 +661,7 @@ def test_an_interrupt_in_the_last_update_of_a_part_ends_a_comparison_too(tmp_pat
     outcome = call("compare", *TINY, "--out", str(path))
     assert (outcome.code, len(outcome.fits)) == (130, 1)
     assert strict_json(path / "rpo" / "summary.json")["interrupted"] is False
-    assert "to go on: rpo-jax resume" in outcome.out
+    assert "to continue: rpo-jax resume" in outcome.out
     monkeypatch.undo()
     rest = call("resume", str(path))
     assert (rest.code, len(rest.fits)) == (0, 1)

@@ -107,4 +107,4 @@ def test_a_damaged_initial_policy_is_told(first, tmp_path, capsys):
     (folder / "summary.json").unlink()
     (folder / "initial.npz").write_bytes(b"nothing")
     assert main(["resume", str(folder)]) == 2
-    assert "initial.npz is damaged or gone" in capsys.readouterr().err
+    assert "initial.npz is damaged or missing" in capsys.readouterr().err

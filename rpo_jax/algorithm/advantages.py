@@ -1,4 +1,4 @@
-"""Generalised advantage estimation."""
+"""Generalised advantage estimation (GAE)."""
 
 import chex
 import jax
@@ -16,22 +16,23 @@ def generalized_advantage_estimation(
     gamma: Scalar,
     gae_lambda: Scalar,
 ) -> tuple[jax.Array, jax.Array]:
-    """Advantages and value targets (Schulman et al. 2016, arXiv 1506.02438, eq. 11-16).
+    """Computes advantages and value targets (Schulman et al. 2016, arXiv 1506.02438, eq. 11-16).
 
         delta_t = r_t + gamma * (1 - terminated_t) * V(s'_t) - V(s_t)
         A_t     = delta_t + gamma * lambda * (1 - ended_t) * A_{t+1}
 
-    `s'_t` is the true successor of step t, before any reset. So an episode that a time limit cut short (`ended`, not
-    `terminated`) is bootstrapped from where it was cut, and the last step of the round needs no special case.
+    `s'_t` is the true successor of step t, before any reset. A truncated episode (`ended`, but not `terminated`) is
+    therefore bootstrapped from the state in which it was truncated, and the last step of the rollout needs no special
+    case.
 
     Args:
-        rewards: [T, N].
-        values: V(s_t) [T, N].
-        next_values: V(s'_t) [T, N].
+        rewards: rewards r_t [T, N].
+        values: value predictions V(s_t) [T, N].
+        next_values: value predictions V(s'_t) [T, N].
         terminated: whether s'_t is terminal [T, N] bool.
-        ended: whether the episode ended there, by termination or time limit [T, N] bool.
-        gamma: discount in [0, 1].
-        gae_lambda: in [0, 1].
+        ended: whether the episode ended at step t, by termination or truncation [T, N] bool.
+        gamma: discount factor in [0, 1].
+        gae_lambda: lambda of the estimator, in [0, 1].
 
     Returns:
         Advantages A [T, N] and value targets A + V [T, N].

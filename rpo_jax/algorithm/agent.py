@@ -1,4 +1,4 @@
-"""The agent: an environment, a network, an action head, a variant and a configuration, put together once."""
+"""The agent: combines an environment, a network, an action head, a variant and a configuration."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,15 +22,15 @@ from rpo_jax.errors import SettingsError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Agent:
-    """What is static about a run. Made by `make_agent`; compared and hashed by identity.
+    """The static part of a run. Created by `make_agent`; compared and hashed by identity.
 
     Attributes:
-        env: with episode statistics.
-        network: the actor-critic.
+        env: environment that also records episode statistics.
+        network: the actor-critic network.
         head: the family of action distributions.
         variant: the method.
-        config: static settings; sizes are those of whole runs.
-        share: what this device has of a run's environments: all of them, unless several devices share a run.
+        config: static settings; its sizes are those of the whole run, not of one device's shard.
+        share: the shard of the run's environments on this device; all of them unless several devices share a run.
     """
 
     env: Environment
@@ -41,16 +41,16 @@ class Agent:
     share: Share = WHOLE
 
     def normalize(self, moments: Moments, obs: jax.Array, clip: Scalar) -> jax.Array:
-        """The observation [..., O] that the network sees."""
+        """Returns the observations [..., O] as the network receives them: normalised if the configuration says so."""
         return normalize(moments, obs, clip) if self.config.normalize_observations else obs
 
     def init_params(self, key: jax.Array, obs: jax.Array, hyperparams: Hyperparams) -> Params:
-        """Initialises the parameters of the network, and applies the variant's constraint.
+        """Initialises the parameters of the network and applies the variant's constraint.
 
         Args:
             key: random key.
-            obs: any observations [N, O]; only their shape counts.
-            hyperparams: numbers [].
+            obs: any observations [N, O]; only their shape is used.
+            hyperparams: hyperparameters of one run, scalars [].
 
         Returns:
             The parameters.
@@ -58,19 +58,19 @@ class Agent:
         return self.constrain(init_params(self.network, key, obs), hyperparams)
 
     def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Location [..., A] and log-scale, [A] or [..., A], for normalised observations [..., O]."""
+        """Returns the location [..., A] and the log-scale, [A] or [..., A], for normalised observations [..., O]."""
         return self.network.apply(params, obs, method="act")  # pyright: ignore[reportReturnType]
 
     def value(self, params: Params, obs: jax.Array) -> jax.Array:
-        """Value [...] of normalised observations [..., O]."""
+        """Returns the values [...] of normalised observations [..., O]."""
         return self.network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
 
     def to_env(self, action: jax.Array) -> jax.Array:
-        """What the environment gets for a stored action [..., A]."""
+        """Maps stored actions [..., A] to the actions that the environment receives."""
         return self.head.to_env(action, jnp.asarray(self.env.low), jnp.asarray(self.env.high))
 
     def keys(self, key: jax.Array, more: int = 0) -> jax.Array:
-        """A key for each environment that this device has [N], and for `more` after them."""
+        """Returns one key for each environment on this device [N], followed by `more` further keys."""
         return self.share.part(jax.random.split(key, self.config.num_envs + more), overlap=more)
 
     @property
@@ -81,13 +81,13 @@ class Agent:
     def perturb(
         self, loc: jax.Array, log_scale: jax.Array, noise: jax.Array | None, hyperparams: Hyperparams
     ) -> jax.Array:
-        """The location [..., A], shifted by the variant's width times noise [..., A]; as it is without noise."""
+        """Shifts the location [..., A] by the variant's width times noise [..., A]; leaves it unchanged if None."""
         if noise is None or self.variant.width is None:
             return loc
         return loc + self.variant.width(hyperparams, jnp.exp(log_scale), self.half_range) * noise
 
     def constrain(self, params: Params, hyperparams: Hyperparams) -> Params:
-        """Parameters that keep the variant's constraint on the log-scale."""
+        """Returns the parameters with the variant's constraint applied to the log-scale."""
         if self.variant.constrain is None:
             return params
         own = params["params"]
@@ -101,19 +101,19 @@ def make_agent(
     head: Head = HEADS["normal"],
     network: nn.Module | None = None,
 ) -> Agent:
-    """Puts an agent together.
+    """Creates an agent.
 
     Args:
-        env: from `make_env`, or a user's own.
+        env: environment from `make_env`, or your own.
         variant: the method, such as `RPO` or `PPO`.
         config: static settings; the default `TrainConfig()` if None.
         head: the family of action distributions.
         network: any flax module with methods `act(obs [N, O]) -> (loc [N, A], log_scale [A] or [N, A])` and
             `evaluate(obs [N, O]) -> value [N]`; the `ActorCritic` that the configuration describes if None. All its
-            parameters are trained; those under a submodule called `value` with `value_learning_rate`.
+            parameters are trained; those of a submodule called `value` use `value_learning_rate`.
 
     Returns:
-        The agent, whose environments also record episode returns and lengths.
+        The agent. Its environment also records episode returns and lengths.
 
     Raises:
         SettingsError: if the configuration, the head, the variant or the network does not fit the environment.
@@ -132,14 +132,17 @@ def make_agent(
 
 
 def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:
-    """All parameters as one vector, and the way back: one operation of the optimiser in place of one per array."""
+    """Flattens all parameters into one vector, and returns it with the inverse function.
+
+    The optimiser then needs one operation instead of one per array.
+    """
     return ravel_pytree(params)
 
 
 def make_optimizer(hyperparams: Hyperparams) -> optax.GradientTransformation:
-    """Global norm clipping and Adam, for flattened parameters.
+    """Creates the optimiser for flattened parameters: clipping by global norm, then Adam.
 
-    The learning rate stays outside, so that it can be annealed and vmapped.
+    The learning rate is applied outside of it, so that it can be annealed and vmapped.
     """
     return optax.chain(
         optax.clip_by_global_norm(hyperparams.max_grad_norm),

@@ -1,7 +1,8 @@
-"""Data augmentation of state vectors, in the update only: what the paper compares RPO with (Table 1).
+"""Data augmentation of observations, during learning only: the baselines of the RPO paper (Table 1).
 
-RAD (Laskin et al. 2020, arXiv 2004.14990): random amplitude scaling. DrAC (Raileanu et al. 2020, arXiv 2006.12862): the
-loss is PPO's on what was observed, and terms ask policy and value to be the same on what is augmented.
+RAD (Laskin et al. 2020, arXiv 2004.14990) scales observations by random amplitudes. DrAC (Raileanu et al. 2020,
+arXiv 2006.12862) keeps PPO's loss on the original observations, and adds terms that make the policy and the value of
+augmented observations match those of the original ones.
 """
 
 from collections.abc import Callable
@@ -21,34 +22,35 @@ Augment = Callable[[Hyperparams, jax.Array, jax.Array], jax.Array]
 
 
 def scale_amplitude(hyperparams: Hyperparams, obs: jax.Array, noise: jax.Array) -> jax.Array:
-    """Each number times `U(augmentation_low, augmentation_high)`: RAD's random amplitude scale (arXiv 2004.14990)."""
+    """Multiplies each number by its own draw from `U(augmentation_low, augmentation_high)` (RAD, arXiv 2004.14990)."""
     low, high = hyperparams.augmentation_low, hyperparams.augmentation_high
     return jnp.multiply(obs, low + 0.5 * (high - low) * (noise + 1.0))
 
 
 def drac(params: Params, agent: "Agent", batch: Batch, augmented: jax.Array, hyperparams: Hyperparams) -> jax.Array:
-    """`c (-mean log pi(a | f(s)) + 1/2 mean (V(s) - V(f(s)))^2)`, V(s) constant: as RPO's authors ran DrAC with PPO.
+    """Computes `c (-mean log pi(a | f(s)) + 1/2 mean (V(s) - V(f(s)))^2)`; no gradient flows through V(s).
 
-    DrAC's paper has a KL in place of the first term: `drac_kl`.
+    This is DrAC as the authors of RPO ran it. DrAC's own paper has a KL divergence as the first term; see `drac_kl`.
 
     Args:
-        params: of the actor-critic.
-        agent: the static part.
-        batch: [B, ...], of what was observed.
-        augmented: observations f(s) [B, O].
-        hyperparams: `drac_coefficient` is c.
+        params: parameters of the actor-critic.
+        agent: static part of the run, from `make_agent`.
+        batch: minibatch with the original observations s [B, ...].
+        augmented: augmented observations f(s) [B, O].
+        hyperparams: hyperparameters; `drac_coefficient` is c.
 
     Returns:
-        [] to be added to the loss.
+        The term to add to the loss [].
     """
     log_prob = agent.head.log_prob(*agent.act(params, augmented), batch.action, agent.half_range)
     return jnp.multiply(hyperparams.drac_coefficient, _value_term(params, agent, batch, augmented) - log_prob.mean())
 
 
 def drac_kl(params: Params, agent: "Agent", batch: Batch, augmented: jax.Array, hyperparams: Hyperparams) -> jax.Array:
-    """`c (mean KL(pi(. | s), pi(. | f(s))) + 1/2 mean (V(s) - V(f(s)))^2)`, pi(. | s) and V(s) constant.
+    """Computes `c (mean KL(pi(. | s), pi(. | f(s))) + 1/2 mean (V(s) - V(f(s)))^2)`.
 
-    DrAC as its paper has it (arXiv 2006.12862); arguments and result as of `drac`.
+    No gradient flows through pi(. | s) and V(s). This is DrAC as in its paper (arXiv 2006.12862). Arguments and result
+    are those of `drac`.
     """
     loc, log_scale = jax.lax.stop_gradient(agent.act(params, batch.obs))
     kl = agent.head.kl(loc, log_scale, *agent.act(params, augmented))

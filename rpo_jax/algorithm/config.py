@@ -1,4 +1,4 @@
-"""The two kinds of settings: `TrainConfig` shapes the program, `Hyperparams` are the numbers that flow through it."""
+"""The two kinds of settings: `TrainConfig` determines the compiled program; `Hyperparams` are its numeric inputs."""
 
 import dataclasses
 import math
@@ -15,53 +15,62 @@ Scalar = float | jax.Array | np.ndarray
 
 
 def _setting(default: Any, doc: str, **bounds: Any) -> Any:
-    """A dataclass field that carries its documentation and its bounds (`low`, `above`, `high`, `finite`)."""
+    """Returns a dataclass field with its documentation and bounds (`low`, `above`, `high`, `finite`) as metadata."""
     return dataclasses.field(default=default, metadata={"doc": doc, **bounds})
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Static settings: shapes, loop lengths and choices. A change compiles a new program.
+    """Static settings: shapes, loop lengths and choices. Changing one compiles a new program.
 
-    Every field is documented in its metadata, which is also what the command line shows; `rpo-jax train --help`
-    lists them all.
+    Every field is documented in its metadata, which `rpo-jax train --help` also shows.
 
     Raises:
-        SettingsError: if a value is out of range, or sizes do not divide.
+        SettingsError: if a value is out of range, or one size does not divide another as required.
     """
 
     total_timesteps: int = _setting(1_000_000, "environment steps of each run, over all its environments", low=1)
     num_envs: int = _setting(1024, "environments that a run steps in parallel (N)", low=1)
-    num_steps: int = _setting(32, "steps of each environment per round (T)", low=1)
-    num_epochs: int = _setting(4, "passes over a round's samples", low=1)
+    num_steps: int = _setting(32, "steps of each environment per update (T)", low=1)
+    num_epochs: int = _setting(4, "passes over the samples of each update", low=1)
     num_minibatches: int = _setting(8, "minibatches per epoch (M); each has T*N/M samples", low=1)
     shuffle: Literal["samples", "environments"] = _setting(
-        "samples", "minibatches of single samples, or (faster) of all the steps of a few environments"
+        "samples", "form minibatches from single samples, or (faster) from all the steps of a few environments"
     )
     normalize_advantages: Literal["minibatch", "round", "none"] = _setting(
-        "minibatch", "where advantages get zero mean and unit deviation"
+        "minibatch",
+        "samples over which advantages get zero mean and unit standard deviation (round: the whole rollout)",
     )
-    clip_value_loss: bool = _setting(True, "clip the change of the value prediction as the policy's ratio is clipped")
+    clip_value_loss: bool = _setting(
+        True, "clip the change of the value prediction to +- clip_epsilon, as in PPO's code"
+    )
     learning_rate_schedule: Literal["linear", "constant"] = _setting(
-        "linear", "anneal the learning rates linearly to 0 over the run, or keep them"
+        "linear", "anneal the learning rates linearly to 0 over the run, or keep them constant"
     )
-    normalize_observations: bool = _setting(True, "normalise observations by running moments")
-    normalize_rewards: bool = _setting(True, "divide rewards by the running deviation of the discounted return")
+    normalize_observations: bool = _setting(True, "normalise observations by their running mean and standard deviation")
+    normalize_rewards: bool = _setting(
+        True, "divide rewards by the running standard deviation of the discounted return"
+    )
     policy_observation_scale: tuple[float, ...] = _setting(
-        (), "divide what the policy network sees by these constants, one per dimension (none: leave it)", above=0
+        (), "divide the policy network's input by these constants, one per dimension (none: no division)", above=0
     )
     value_observation_scale: tuple[float, ...] = _setting(
-        (), "divide what the value network sees by these constants, one per dimension (none: leave it)", above=0
+        (), "divide the value network's input by these constants, one per dimension (none: no division)", above=0
     )
-    perturb_rollout: bool = _setting(False, "perturb the action mean in the rollout too (the paper: update only)")
-    reset_every_round: bool = _setting(False, "begin every round with new episodes")
-    hidden_sizes: tuple[int, ...] = _setting((64, 64), "widths of the hidden layers of policy and value", low=1)
+    perturb_rollout: bool = _setting(
+        False, "perturb the action mean in the rollout too (in the paper: only in learning)"
+    )
+    reset_every_round: bool = _setting(False, "begin every update with new episodes")
+    hidden_sizes: tuple[int, ...] = _setting(
+        (64, 64), "widths of the hidden layers of the policy and value networks", low=1
+    )
     activation: Literal["tanh", "relu", "swish"] = _setting("tanh", "activation of the hidden layers")
     weight_init: Literal["orthogonal", "uniform"] = _setting(
         "orthogonal", "orthogonal, or uniform in +-1/sqrt(fan-in) for weights and biases (PyTorch's default)"
     )
     matmul_precision: Literal["default", "high", "highest"] = _setting(
-        "default", "of the networks' products: what JAX is set to (unset: TF32 on a recent GPU), up to full float32"
+        "default",
+        "precision of the networks' matrix products: JAX's own setting (TF32 on a recent GPU), up to full float32",
     )
     std: Literal["shared", "state"] = _setting(
         "shared", "standard deviation of actions: one parameter per dimension, or an output of the policy network"
@@ -82,55 +91,59 @@ class TrainConfig:
             )
         if self.total_timesteps < self.round_timesteps:
             raise SettingsError(
-                f"total_timesteps={self.total_timesteps} is less than one round of num_steps * num_envs = "
+                f"total_timesteps={self.total_timesteps} is less than one update of num_steps * num_envs = "
                 f"{self.round_timesteps}; ask for at least that many, or make num_steps or num_envs smaller"
             )
         if self.num_updates >= 2**31:
             raise SettingsError(
-                f"total_timesteps={self.total_timesteps} makes {self.num_updates} rounds; ask for fewer than 2^31"
+                f"total_timesteps={self.total_timesteps} makes {self.num_updates} updates; ask for fewer than 2^31"
             )
 
     @property
     def round_timesteps(self) -> int:
-        """Environment steps of one round, T*N."""
+        """Environment steps of one update, T*N."""
         return self.num_steps * self.num_envs
 
     @property
     def num_updates(self) -> int:
-        """Rounds of a run, U: whole rounds only, so up to T*N - 1 of `total_timesteps` may be left undone."""
+        """Number of whole updates of a run, U; up to T*N - 1 of `total_timesteps` may be left out."""
         return self.total_timesteps // self.round_timesteps
 
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class Hyperparams:
-    """The numbers of the algorithm: a pytree of scalars, each of which can be traced, swept under vmap and annealed.
+    """Numeric hyperparameters: a pytree of scalars, each of which can be traced, annealed and swept under vmap.
 
-    Defaults are the paper's (Rahman & Xue 2022, arXiv 2212.07536, and its published code).
+    The defaults are the paper's (Rahman & Xue 2022, arXiv 2212.07536, and its published code).
 
     Raises:
         SettingsError: if a plain number is out of range (arrays are checked by `grid`; traced values cannot be).
     """
 
     learning_rate: Scalar = _setting(
-        3e-4, "Adam step size of the policy, and of the value unless it has its own", low=0
+        3e-4, "learning rate (Adam step size); also of the value network unless value_learning_rate is given", low=0
     )
-    value_learning_rate: Scalar | None = _setting(None, "Adam step size of the value network", low=0)
-    gamma: Scalar = _setting(0.99, "discount", low=0, high=1)
+    value_learning_rate: Scalar | None = _setting(
+        None, "learning rate of the value network; learning_rate if not given", low=0
+    )
+    gamma: Scalar = _setting(0.99, "discount factor", low=0, high=1)
     gae_lambda: Scalar = _setting(0.95, "lambda of the generalised advantage estimate", low=0, high=1)
-    clip_epsilon: Scalar = _setting(0.2, "half-width of the interval the probability ratio is clipped to", above=0)
+    clip_epsilon: Scalar = _setting(
+        0.2, "half-width of the interval to which the probability ratio is clipped", above=0
+    )
     value_coefficient: Scalar = _setting(0.5, "weight of the value loss, 1/2 mean squared error", low=0)
     entropy_coefficient: Scalar = _setting(0.0, "weight of the entropy bonus", low=0)
     max_grad_norm: Scalar = _setting(
-        0.5, "global gradient norm is scaled down to this; inf: never", above=0, finite=False
+        0.5, "gradients are scaled down to at most this global norm; inf: never", above=0, finite=False
     )
     rpo_alpha: Scalar = _setting(0.5, "half-width of the uniform perturbation of the mean, in raw action units", low=0)
     rpo_alpha_end: Scalar | None = _setting(
-        None, "where rpo_alpha ends, on a line over the run; where it began if not given", low=0
+        None, "value to which rpo_alpha is annealed linearly over the run; constant if not given", low=0
     )
     target_kl: Scalar = _setting(
         math.inf,
-        "end a round's epochs once the KL, perturbation included, exceeds this; inf: never",
+        "skip the remaining epochs of an update once the mean KL (of the perturbed policy) exceeds this; inf: never",
         above=0,
         finite=False,
     )
@@ -138,23 +151,23 @@ class Hyperparams:
     observation_clip: Scalar = _setting(10.0, "normalised observations are clipped to +- this", above=0, finite=False)
     reward_clip: Scalar = _setting(10.0, "normalised rewards are clipped to +- this", above=0, finite=False)
     augmentation_low: Scalar = _setting(
-        0.6, "variants rad, drac, drac-kl: least factor of a normalised observation", low=0
+        0.6, "variants rad, drac, drac-kl: smallest factor by which observations are multiplied", low=0
     )
-    augmentation_high: Scalar = _setting(1.2, "variants rad, drac, drac-kl: greatest factor of the same", low=0)
-    drac_coefficient: Scalar = _setting(0.1, "variants drac, drac-kl: weight of their terms in the loss", low=0)
-    log_std: Scalar = _setting(0.0, "variant ppo-constant-std: logarithm of the standard deviation of actions")
-    min_log_std: Scalar = _setting(-0.5, "variant ppo-min-std: least logarithm of the standard deviation of actions")
+    augmentation_high: Scalar = _setting(1.2, "variants rad, drac, drac-kl: largest such factor", low=0)
+    drac_coefficient: Scalar = _setting(0.1, "variants drac, drac-kl: weight of the regularisation terms", low=0)
+    log_std: Scalar = _setting(0.0, "variant ppo-constant-std: log standard deviation of actions")
+    min_log_std: Scalar = _setting(-0.5, "variant ppo-min-std: lower bound of the log standard deviation of actions")
 
     def __post_init__(self) -> None:
         check_hyperparams(self)
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], None]:
-        """For jax: the fields in order, with their names."""
+        """Flattens the record for JAX: returns the fields in order, with their names."""
         return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in field_names(self)], None
 
     @classmethod
     def tree_unflatten(cls, _: None, values: Iterable[Any]) -> "Hyperparams":
-        """For jax, which also puts axes and placeholders where the numbers were: nothing is checked."""
+        """Rebuilds the record for JAX. Checks nothing, because JAX also stores axes and placeholders in the fields."""
         rebuilt = object.__new__(cls)
         for name, value in zip(field_names(cls), values, strict=True):
             object.__setattr__(rebuilt, name, value)
@@ -162,12 +175,12 @@ class Hyperparams:
 
 
 def field_names(record: Any) -> list[str]:
-    """The names of a settings record's fields."""
+    """Returns the field names of a settings record."""
     return [field.name for field in dataclasses.fields(record)]
 
 
 def check_hyperparams(hyperparams: Hyperparams) -> None:
-    """Checks the numbers and NumPy arrays of a `Hyperparams`; what jax holds may be traced, and is left.
+    """Checks the numbers and NumPy arrays of a `Hyperparams`; JAX arrays may be traced, and are not checked.
 
     Raises:
         SettingsError: if a value is out of range or not a number.
@@ -181,7 +194,7 @@ def check_hyperparams(hyperparams: Hyperparams) -> None:
 
 
 def check_numbers(name: str, values: Iterable[Any]) -> None:
-    """Checks values for the hyperparameter of that name.
+    """Checks values of the hyperparameter with that name.
 
     Raises:
         SettingsError: if one is out of range or not a number.

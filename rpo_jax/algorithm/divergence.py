@@ -1,4 +1,4 @@
-"""A run of many that stops being finite: it keeps what it had learned, and the others go on."""
+"""Handling of diverged runs: a run with non-finite numbers keeps its last finite state; other runs are unaffected."""
 
 import jax
 import jax.numpy as jnp
@@ -8,21 +8,22 @@ from rpo_jax.algorithm.types import FAULTS, TrainingState
 
 
 def quarantine(before: TrainingState, after: TrainingState, metrics: Metrics) -> tuple[TrainingState, Metrics]:
-    """The state after a round; where that is not finite, or a round before was not, what was learned stays as it was.
+    """Returns the state after an update, without what was learned if this or an earlier update was not finite.
 
     Args:
-        before: the state that the round began with.
-        after: what the round made of it; its fault is that of the update.
-        metrics: of the round [].
+        before: state before the update.
+        after: state after the update; its `fault` is that of the learning step.
+        metrics: metrics of the update [].
 
     Returns:
-        The state, and metrics that are NaN where the round was lost.
+        The state, and the metrics, which are NaN if the update was discarded.
     """
     own = jnp.stack([~_finite(moments) for moments in (after.obs_moments, after.return_moments)])
     fault = jnp.where(own.any(), jnp.argmax(own) + FAULTS.index("observations"), after.fault)
     fault = jnp.where(before.fault > 0, before.fault, fault).astype(jnp.int32)
     lost = fault > 0
-    # Environments go on: they are stepped with the others' anyway, and on the host they cannot be held.
+    # The environments advance in any case: they are stepped along with those of other runs, and environments on the
+    # host cannot be restored.
     kept = {
         name: jax.tree.map(lambda x, y: jnp.where(lost, x, y), getattr(before, name), getattr(after, name))
         for name in ("params", "opt_state", "obs_moments", "return_moments", "discounted_return", "update")
@@ -31,10 +32,12 @@ def quarantine(before: TrainingState, after: TrainingState, metrics: Metrics) ->
 
 
 def first_fault(**finite: jax.Array) -> jax.Array:
-    """Index into `FAULTS` [] int32 of the first that is not finite: of the first step, and there in the given order.
+    """Returns the index into `FAULTS` [] int32 of the first quantity that is not finite; 0 if there is none.
+
+    Earlier steps come first; within a step, the order of the arguments decides.
 
     Args:
-        **finite: for names of `FAULTS`, whether they were finite at each step [M] bool.
+        **finite: by name in `FAULTS`, whether the quantity was finite at each step [M] bool.
     """
     faults = ~jnp.stack(list(finite.values()), axis=-1).ravel()
     index = jnp.asarray([FAULTS.index(name) for name in finite])[jnp.argmax(faults) % len(finite)]

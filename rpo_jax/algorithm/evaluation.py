@@ -1,4 +1,4 @@
-"""Whole episodes with a learned policy, its normalisation frozen."""
+"""Evaluation: plays episodes with a trained policy, without updating its observation normalisation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,15 +17,15 @@ MAX_EPISODE_STEPS = 10_000
 
 
 class Trajectory(NamedTuple):
-    """One environment.
+    """Recorded steps of one environment.
 
     Attributes:
-        obs: observations acted on [T, O].
+        obs: observations on which the policy acted [T, O].
         env_action: actions within the bounds [T, A].
         reward: rewards [T].
-        final_obs: their true successors, before any reset [T, O].
+        final_obs: true successors of the observations, before any reset [T, O].
         ended: whether the episode ended with the step [T] bool.
-        env_state: what the suite carried when it gave the observation, leaves [T, ..., 1].
+        env_state: the suite's environment state at the time of the observation, leaves [T, ..., 1].
     """
 
     obs: jax.Array
@@ -46,20 +46,20 @@ def evaluate(
     sample: bool = False,
     observation_clip: Scalar = 10.0,
 ) -> jax.Array:
-    """Plays whole episodes, side by side.
+    """Plays episodes in parallel, and computes their returns.
 
     Args:
-        agent: the static part, from `make_agent`.
-        state: of one run; vmap over it for many.
-        key: random key of the episodes; not one that trained.
-        num_episodes: how many.
-        sample: act with a sample of the policy rather than with its mean action.
-        observation_clip: as in training.
+        agent: static part of the run, from `make_agent`.
+        state: training state or policy of one run; vmap over it for several.
+        key: random key of the episodes; use another than in training.
+        num_episodes: number of episodes.
+        sample: whether to sample actions from the policy instead of taking its mean action.
+        observation_clip: bound of normalised observations, as in training.
 
     Returns:
-        Undiscounted returns [num_episodes]. An episode that goes on is cut at the environment's time limit, or after
-        10,000 steps where it has none. NaN where the simulator gave what is not finite, which ends an episode, and
-        where an environment on the host failed: `agent.env.check()` raises why.
+        Undiscounted returns [num_episodes]. Episodes are truncated at the environment's time limit, or after 10,000
+        steps if it has none. A return is NaN if the simulator returned a non-finite number, which ends the episode, or
+        if an environment on the host failed; `agent.env.check()` then raises its error.
     """
     key_reset, key_noise, key_env = jax.random.split(key, 3)
     limit = agent.env.time_limit or MAX_EPISODE_STEPS
@@ -77,7 +77,7 @@ def evaluate(
         return step + 1, env_state, timestep.obs, returns, playing & ~timestep.ended
 
     keys = jax.random.split(key_reset, num_episodes)
-    initial = env_state, obs = agent.env.reset(keys)  # what follows the episodes is not looked at
+    initial = env_state, obs = agent.env.reset(keys)  # episodes after the first are ignored
     start = (jnp.zeros((), jnp.int32), env_state, obs, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
     _, env_state, _, returns, _ = jax.lax.while_loop(goes_on, play, start)
     agent.env.close(env_state)
@@ -93,15 +93,15 @@ def evaluate_all(
     sample: bool = False,
     observation_clip: Scalar,
 ) -> np.ndarray:
-    """`evaluate` for every run of a sweep: all play the same episodes.
+    """Evaluates the policies of all runs of a sweep on the same episodes; see `evaluate`.
 
     Args:
-        agent: the static part.
-        policies: leaves [H, S, ...].
+        agent: static part of the runs, from `make_agent`.
+        policies: policies, leaves [H, S, ...].
         key: random key of the episodes.
-        num_episodes: of each policy.
-        sample: act with a sample of the policy rather than with its mean action.
-        observation_clip: of each setting [H].
+        num_episodes: number of episodes of each policy.
+        sample: whether to sample actions from the policy instead of taking its mean action.
+        observation_clip: bound of normalised observations for each setting [H].
 
     Returns:
         Undiscounted returns [H, S, num_episodes].
@@ -112,7 +112,7 @@ def evaluate_all(
     clips = jnp.asarray(observation_clip)
     if not agent.env.on_host:
         return np.asarray(_evaluate_all(agent, policies, key, num_episodes, sample, clips))
-    # One after another: simulators of all at once would be too many.
+    # One policy after another: simulators for all of them at once would be too many.
     returns = np.empty((*jax.tree.leaves(policies)[0].shape[:2], num_episodes), np.float32)
     for run in np.ndindex(returns.shape[:2]):
         policy = jax.tree.map(lambda x, run=run: x[run], policies)
@@ -133,7 +133,7 @@ def _evaluate_all(
 
 @jax.custom_batching.custom_vmap
 def _any(playing: jax.Array) -> jax.Array:
-    """Whether any episode goes on; under vmap, any of all that are played together, so that one loop serves them."""
+    """Returns whether any episode is still running; under vmap, over the whole batch, so that one loop serves it."""
     return playing.any()
 
 
@@ -155,15 +155,15 @@ def record(
     """Plays `num_steps` steps of one environment, and records them.
 
     Args:
-        agent: the static part, from `make_agent`.
-        state: of one run.
-        key: random key of the episodes; not one that trained.
-        num_steps: steps T, over as many episodes as it takes.
-        sample: act with a sample of the policy rather than with its mean action.
-        observation_clip: as in training.
+        agent: static part of the run, from `make_agent`.
+        state: training state or policy of one run.
+        key: random key of the episodes; use another than in training.
+        num_steps: number of steps, T; a new episode begins whenever one ends.
+        sample: whether to sample actions from the policy instead of taking its mean action.
+        observation_clip: bound of normalised observations, as in training.
 
     Returns:
-        What happened, leaves [T, ...].
+        The recorded steps, leaves [T, ...].
     """
     key_reset, key_noise, key_env, key_following = jax.random.split(key, 4)
     act = make_actor(agent, state, key_noise, sample, observation_clip)
@@ -184,7 +184,7 @@ def record(
 def make_actor(
     agent: Agent, state: TrainingState | Policy, key: jax.Array, sample: bool, observation_clip: Scalar
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """`(obs [N, O], step) -> actions for the environment [N, A]`."""
+    """Returns a function `(obs [N, O], step) -> actions for the environment [N, A]`."""
 
     def act(obs: jax.Array, step: jax.Array) -> jax.Array:
         loc, log_scale = agent.act(state.params, agent.normalize(state.obs_moments, obs, observation_clip))

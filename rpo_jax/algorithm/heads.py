@@ -1,7 +1,8 @@
-"""Action heads: location-scale families, built by distrax, and how an action of theirs reaches the environment.
+"""Action heads: location-scale distributions of distrax, and the mapping of their samples to environment actions.
 
-The network gives a location and a scale per action dimension. A stored action is a sample `x = loc + scale * noise` as
-drawn: not clipped and not squashed. `to_env` maps it to the bounds `low`, `high` [A] of the environment.
+The network outputs a location and a scale per action dimension. The stored action is the sample
+`x = loc + scale * noise` itself, neither clipped nor squashed. `to_env` maps it to the bounds `low`, `high` [A] of the
+environment.
 """
 
 import math
@@ -17,12 +18,12 @@ from rpo_jax.registry import Registry
 
 
 def clip_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """Cuts an action off at the bounds; no rescaling, so that alpha stays in raw action units."""
+    """Clips an action to the bounds. It is not rescaled, so alpha stays in raw action units."""
     return jnp.clip(x, low, high)
 
 
 def squash_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """`tanh`, scaled to the bounds."""
+    """Squashes an action with `tanh`, scaled to the bounds."""
     return low + 0.5 * (high - low) * (jnp.tanh(x) + 1.0)
 
 
@@ -32,7 +33,7 @@ class Head(NamedTuple):
     Attributes:
         family: `(loc, scale) -> distrax.Distribution`, a location-scale family over the stored action.
         to_env: `(x, low, high) -> action` within the bounds.
-        squashed: whether density and entropy are those of the squashed action rather than of `x`.
+        squashed: whether density and entropy are those of the squashed action instead of `x`.
     """
 
     family: Callable[..., distrax.Distribution]
@@ -40,21 +41,21 @@ class Head(NamedTuple):
     squashed: bool = False
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Standard noise of the family: `loc + scale * noise` is a sample."""
-        # As a vector, for which XLA makes less code.
+        """Draws standard noise of the family; `loc + scale * noise` is a sample."""
+        # Drawn as a vector, for which XLA generates less code.
         return self.family(0.0, 1.0).sample(seed=key, sample_shape=(math.prod(shape),)).reshape(shape)
 
     def log_prob(self, loc: jax.Array, log_scale: jax.Array, x: jax.Array, half_range: jax.Array) -> jax.Array:
-        """Log-density of the stored action `x`, summed over action dimensions.
+        """Computes the log-density of the stored action `x`, summed over action dimensions.
 
         Args:
             loc: location [..., A].
             log_scale: logarithm of the scale [A] or [..., A].
-            x: stored action [..., A]; for a squashed head, the action before the squash, which needs no `atanh`.
+            x: stored action [..., A]; for a squashed head, the action before squashing, so that no `atanh` is needed.
             half_range: (high - low) / 2 [A]; only a squashed head uses it.
 
         Returns:
-            [...] log-density, in nats; of the environment's own action where the head is squashed.
+            Log-density [...], in nats; for a squashed head, that of the environment's action.
         """
         log_prob = self.family(loc, jnp.exp(log_scale)).log_prob(x)
         if self.squashed:
@@ -62,9 +63,10 @@ class Head(NamedTuple):
         return jnp.sum(log_prob, axis=-1)
 
     def entropy(self, loc: jax.Array, log_scale: jax.Array, half_range: jax.Array) -> jax.Array:
-        """Differential entropy, summed over action dimensions: [...] nats for a location [..., A].
+        """Computes the differential entropy, summed over action dimensions: [...] nats for a location [..., A].
 
-        A squashed normal has no closed form: `H(x) + E[log |da/dx|]` by Gauss-Hermite quadrature (32 nodes).
+        A squashed normal has no closed form: `H(x) + E[log |da/dx|]` is computed by Gauss-Hermite quadrature with 32
+        nodes.
         """
         scale = jnp.exp(log_scale)
         entropy = jnp.broadcast_to(self.family(loc, scale).entropy(), loc.shape)
@@ -75,25 +77,25 @@ class Head(NamedTuple):
         return jnp.sum(entropy, axis=-1)
 
     def kl(self, loc: jax.Array, log_scale: jax.Array, other_loc: jax.Array, other_log_scale: jax.Array) -> jax.Array:
-        """`KL(p, q)`, summed over action dimensions; squashing both changes nothing.
+        """Computes `KL(p, q)`, summed over action dimensions; squashing both distributions does not change it.
 
         Args:
             loc: location of p [..., A].
-            log_scale: of p [A] or [..., A].
+            log_scale: log-scale of p [A] or [..., A].
             other_loc: location of q [..., A].
-            other_log_scale: of q [A] or [..., A].
+            other_log_scale: log-scale of q [A] or [..., A].
 
         Returns:
-            [...] nats.
+            KL divergence [...], in nats.
 
         Raises:
-            NotImplementedError: if the family has no closed form.
+            NotImplementedError: if the KL divergence of the family has no closed form.
         """
         p, q = self.family(loc, jnp.exp(log_scale)), self.family(other_loc, jnp.exp(other_log_scale))
         return jnp.sum(p.kl_divergence(q), axis=-1)
 
     def mean(self, loc: jax.Array, log_scale: jax.Array) -> jax.Array:
-        """Mean of the stored action [..., A]; the mean action is `to_env` of it."""
+        """Returns the mean of the stored action [..., A]; `to_env` maps it to the environment's mean action."""
         return jnp.broadcast_to(self.family(loc, jnp.exp(log_scale)).mean(), loc.shape)
 
 
@@ -110,7 +112,7 @@ _GAUSS_HERMITE = _gauss_hermite(32)
 
 
 class _Gumbel(distrax.Gumbel):
-    """Gumbel whose density stays finite, and so its gradient, far below the location: `exp(-z)` overflows there."""
+    """Gumbel distribution with finite log-density and gradient far below the location, where `exp(-z)` overflows."""
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         return jnp.asarray(super().log_prob(jnp.maximum(value, self.loc - 60.0 * self.scale)))
@@ -123,22 +125,22 @@ HEADS: Registry[Head] = Registry(
         "laplace": Head(distrax.Laplace),
         "gumbel": Head(_Gumbel),
         "tanh-normal": Head(distrax.Normal, squash_to_bounds, squashed=True),
-        # The seed notes' own: the squash is part of the environment, density and entropy are taken before it.
+        # As in the seed notes: squashing is part of the environment; density and entropy are those before squashing.
         "normal-then-tanh": Head(distrax.Normal, squash_to_bounds),
     },
 )
 
 
 def get_head(name: str) -> Head:
-    """Returns the head of that name.
+    """Returns the head with that name.
 
     Args:
-        name: one of `HEADS`.
+        name: name of a head in `HEADS`.
 
     Returns:
         The head.
 
     Raises:
-        SettingsError: if there is none.
+        SettingsError: if no head has that name.
     """
     return HEADS.find(name)

@@ -11,42 +11,45 @@ from rpo_jax.algorithm.config import Hyperparams, Scalar
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Batch, Params
 
-# Beyond it the ratio is far outside any clipping interval, and its gradient would overflow.
+# Above this the ratio is far outside of any clipping interval, and its gradient would overflow.
 MAX_LOG_RATIO = 30.0
 
 
 def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """`-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7); ratio, advantage: [B]."""
+    """Computes `-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7); inputs [B]."""
     chex.assert_equal_shape([ratio, advantage])
     clipped = jnp.clip(ratio, 1.0 - clip_epsilon, 1.0 + clip_epsilon)
     return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
 
 
 def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
-    """`1/2 mean((V - target)^2)`; value, target: [B]."""
+    """Computes `1/2 mean((V - target)^2)`; inputs [B]."""
     chex.assert_equal_shape([value, target])
     return 0.5 * jnp.square(value - target).mean()
 
 
 def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """`1/2 mean(max((V - target)^2, (V_old + clip(V - V_old, +-eps) - target)^2))`, as PPO's own code; all: [B]."""
+    """Computes `1/2 mean(max((V - target)^2, (V_old + clip(V - V_old, +-eps) - target)^2))`, as in PPO's code.
+
+    All inputs are [B].
+    """
     chex.assert_equal_shape([value, old, target])
     clipped = old + jnp.clip(value - old, -clip_epsilon, clip_epsilon)
     return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)).mean()
 
 
 def standardize(x: jax.Array, share: Share = WHOLE, axis: int | None = None) -> jax.Array:
-    """Zero mean and unit deviation over all entries, or along an axis; those of other devices included."""
+    """Scales to zero mean and unit standard deviation over all entries or along an axis, over all devices' shards."""
     mean, variance = share.mean_and_variance(x, axis)
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
 class LossNoise(NamedTuple):
-    """What a minibatch's loss draws, before it is scaled; None where the variant has no use for it.
+    """Unscaled random noise for the loss of a minibatch; None if the variant does not use it.
 
     Attributes:
-        location: of the perturbation [B, A].
-        obs: of the augmentation, `U(-1, 1)` [B, O].
+        location: noise of the perturbation [B, A].
+        obs: noise of the augmentation, `U(-1, 1)` [B, O].
     """
 
     location: jax.Array | None = None
@@ -56,17 +59,18 @@ class LossNoise(NamedTuple):
 def minibatch_loss(
     params: Params, agent: Agent, batch: Batch, noise: LossNoise, hyperparams: Hyperparams
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of a minibatch: PPO's (arXiv 1707.06347) but for what the variant says.
+    """Computes the loss of a minibatch: PPO's (arXiv 1707.06347), modified by the variant.
 
-    The probability ratio compares the plain policy that acted with the perturbed one, `mu + z` (Rahman & Xue 2022,
-    Algorithm 1). Value, entropy and clipping are PPO's.
+    The probability ratio divides the density of the perturbed policy, with mean `mu + z`, by that of the unperturbed
+    policy that collected the rollout (Rahman & Xue 2022, Algorithm 1). Value loss, entropy and clipping are PPO's.
 
     Args:
-        params: of the actor-critic.
-        agent: the static part.
-        batch: [B, ...].
-        noise: from `update.draw_noise`.
-        hyperparams: clip_epsilon, value_coefficient, entropy_coefficient and the variant's own are used.
+        params: parameters of the actor-critic.
+        agent: static part of the run, from `make_agent`.
+        batch: minibatch [B, ...].
+        noise: noise from `update.draw_noise`.
+        hyperparams: hyperparameters; clip_epsilon, value_coefficient, entropy_coefficient and the variant's own are
+            used.
 
     Returns:
         The loss [], and metrics [] by name.

@@ -1,4 +1,4 @@
-"""What a round reports, as sums inside jit: one row per update."""
+"""Metrics of an update, computed inside the compiled program."""
 
 import jax
 import jax.numpy as jnp
@@ -9,26 +9,30 @@ from rpo_jax.algorithm.types import Batch, Transition
 Metrics = dict[str, jax.Array]
 
 ROLLOUT_METRICS = {
-    "episodes": "episodes that ended in the round",
-    "episode_return": "their mean return, undiscounted, but for broken ones; NaN if none ended",
-    "episode_length": "their mean length in steps, but for broken ones; NaN if none ended",
-    "broken_episodes": "of them, those cut because the simulator gave what is not finite",
-    "round_reward": "sum of an environment's rewards over the T steps, mean over environments",
-    "explained_variance": "1 - Var(target - V) / Var(target), before the update",
+    "episodes": "episodes that ended in the rollout",
+    "episode_return": "mean undiscounted return of these episodes, without broken ones; NaN if none ended",
+    "episode_length": "mean length in steps of these episodes, without broken ones; NaN if none ended",
+    "broken_episodes": "episodes that ended because the simulator returned a non-finite number",
+    "round_reward": "sum of rewards over the T steps of the rollout, mean over environments",
+    "explained_variance": "1 - Var(target - V) / Var(target), before learning",
 }
 LOSS_METRICS = {
     "policy_loss": "clipped surrogate",
-    "value_loss": "1/2 mean squared error of the value, clipped or plain",
+    "value_loss": "1/2 mean squared error of the value, clipped or not",
     "entropy": "entropy of the unperturbed policy, in nats",
-    "approx_kl": "mean of r - 1 - log r, an estimate of KL(acting policy, perturbed policy)",
-    "clip_fraction": "share of samples whose ratio left the clipping interval",
+    "approx_kl": "mean of r - 1 - log r, an estimate of KL(rollout policy, perturbed policy)",
+    "clip_fraction": "fraction of samples whose ratio is outside of the clipping interval",
     "grad_norm": "global norm of the gradient, before clipping",
 }
-METRICS = {**ROLLOUT_METRICS, **LOSS_METRICS, "epochs": "epochs done before the target KL stopped them"}
+METRICS = {
+    **ROLLOUT_METRICS,
+    **LOSS_METRICS,
+    "epochs": "epochs done; fewer than num_epochs if the KL exceeded target_kl",
+}
 
 
 def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> Metrics:
-    """`ROLLOUT_METRICS` [] of a round's acting."""
+    """Computes the `ROLLOUT_METRICS` [] of a rollout."""
     ended = rollout.ended
     whole = ended & ~rollout.broken
     rows = (

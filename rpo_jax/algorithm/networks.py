@@ -1,4 +1,4 @@
-"""The actor-critic: separate networks for policy and value."""
+"""The actor-critic network: separate MLPs for policy and value."""
 
 import math
 from collections.abc import Callable
@@ -16,31 +16,31 @@ from rpo_jax.envs.protocol import Environment
 from rpo_jax.errors import SettingsError
 from rpo_jax.registry import Registry
 
-LOG_SCALE_BOUNDS = (-5.0, 2.0)  # of a log-scale that depends on the state, which is not bounded otherwise
+LOG_SCALE_BOUNDS = (-5.0, 2.0)  # only of a log-scale that is an output of the network
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
 
 Initializer = Callable[..., jax.Array]
 
 
 def orthogonal(gain: float) -> Initializer:
-    """Orthogonal initialisation (Saxe et al. 2014) that is safe under vmap.
+    """Returns an orthogonal initialiser (Saxe et al. 2014) that is safe under vmap.
 
-    A batched QR runs inside XLA's CPU thread pool and waits for that same pool: with few cores it deadlocks. Under
-    vmap the members of a batch are therefore initialised one after another. (`nn.initializers.orthogonal` gives the
-    same; from normal numbers drawn as a vector XLA makes less code.)
+    A batched QR decomposition runs inside XLA's CPU thread pool and waits for that same pool: with few cores it
+    deadlocks. Under vmap the members of a batch are therefore initialised one after another. The results equal those
+    of `nn.initializers.orthogonal`, but normal numbers drawn as a vector need less generated code.
     """
 
     def init(key, shape, dtype=jnp.float32):
         normal = jax.random.normal(key, (math.prod(shape),), dtype).reshape((max(shape), min(shape)))
         q, r = jax.custom_batching.sequential_vmap(lambda x: jnp.linalg.qr(x))(normal)
-        q *= jnp.sign(jnp.diagonal(r))  # or not all orthogonal matrices would be as likely
+        q *= jnp.sign(jnp.diagonal(r))  # makes all orthogonal matrices equally likely
         return gain * (q if shape[0] >= shape[1] else q.T)
 
     return init
 
 
 def uniform_fan_in(fan_in: int) -> Initializer:
-    """Uniform in +-1/sqrt(fan_in), which is what PyTorch gives a linear layer."""
+    """Returns an initialiser that is uniform in +-1/sqrt(fan_in), as PyTorch's for a linear layer."""
 
     def init(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -1.0, 1.0) / math.sqrt(fan_in)
@@ -49,7 +49,7 @@ def uniform_fan_in(fan_in: int) -> Initializer:
 
 
 class MLP(nn.Module):
-    """Hidden layers and a linear last one: [..., O] to [..., outputs]."""
+    """Multi-layer perceptron: hidden layers and a linear output layer, [..., O] to [..., outputs]."""
 
     hidden_sizes: tuple[int, ...]
     outputs: int
@@ -60,13 +60,13 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Outputs of a batch."""
+        """Computes the outputs of a batch."""
         for size in self.hidden_sizes:
             x = ACTIVATIONS[self.activation](self._layer(size, math.sqrt(2.0), x))
         return self._layer(self.outputs, self.output_gain, x)
 
     def _layer(self, size: int, gain: float, x: jax.Array) -> jax.Array:
-        precision = None if self.precision == "default" else self.precision  # None: what JAX is set to
+        precision = None if self.precision == "default" else self.precision  # None: JAX's own setting
         dense = partial(nn.Dense, size, dot_general=dot_general, precision=precision)
         if self.weight_init == "orthogonal":
             return dense(kernel_init=orthogonal(gain))(x)
@@ -75,12 +75,12 @@ class MLP(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """Policy and value of a normalised observation, by two separate MLPs.
+    """Computes policy and value of normalised observations with two separate MLPs.
 
-    Parameters: `policy` and `value`, and `log_scale` [A], which starts at 0 and does not depend on the state. With
-    `std="state"` the policy's MLP gives the log-scale too, [..., A], clipped to `LOG_SCALE_BOUNDS`. Orthogonal gains
-    are sqrt(2) for hidden layers, 0.01 for the policy's outputs and 1 for the value. Either network can divide what it
-    sees by constants [O].
+    Its parameters are `policy`, `value`, and `log_scale` [A], which starts at 0 and does not depend on the state. With
+    `std="state"` the policy's MLP also outputs the log-scale [..., A], clipped to `LOG_SCALE_BOUNDS`. Orthogonal gains
+    are sqrt(2) for hidden layers, 0.01 for the policy's outputs and 1 for the value. Each network can divide its
+    input by constants [O].
     """
 
     action_size: int
@@ -93,7 +93,7 @@ class ActorCritic(nn.Module):
     std: str = "shared"
 
     def setup(self) -> None:
-        """Makes the two networks and the scale."""
+        """Creates the two MLPs and the log-scale."""
         kind = (self.activation, self.weight_init, self.precision)
         outputs = 2 * self.action_size if self.std == "state" else self.action_size
         self.policy = MLP(self.hidden_sizes, outputs, 0.01, *kind)
@@ -102,7 +102,7 @@ class ActorCritic(nn.Module):
             self.log_scale = self.param("log_scale", nn.initializers.zeros, (self.action_size,))
 
     def act(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Location [..., A] and log-scale, [A] or [..., A]."""
+        """Computes the location [..., A] and the log-scale, [A] or [..., A]."""
         outputs = self.policy(_divide(obs, self.policy_scale))
         if self.std == "shared":
             return outputs, self.log_scale
@@ -110,7 +110,7 @@ class ActorCritic(nn.Module):
         return loc, jnp.clip(log_scale, *LOG_SCALE_BOUNDS)
 
     def evaluate(self, obs: jax.Array) -> jax.Array:
-        """Value [...]."""
+        """Computes the value [...]."""
         return self.value(_divide(obs, self.value_scale)).squeeze(-1)
 
 
@@ -119,17 +119,17 @@ def _divide(obs: jax.Array, scale: tuple[float, ...]) -> jax.Array:
 
 
 def make_mlp(env: Environment, config: TrainConfig) -> ActorCritic:
-    """Makes the `ActorCritic` that a configuration describes.
+    """Creates the `ActorCritic` that a configuration describes.
 
     Args:
-        env: environment whose observations and actions it has.
+        env: environment, which determines the sizes of observations and actions.
         config: static settings.
 
     Returns:
         The network.
 
     Raises:
-        SettingsError: if a setting scales observations, but does not have one number for each dimension.
+        SettingsError: if an observation scale does not have one number for each dimension.
     """
     scales = {name: getattr(config, name) for name in ("policy_observation_scale", "value_observation_scale")}
     for name, scale in scales.items():
@@ -158,7 +158,7 @@ def init_params(network: nn.Module, key: jax.Array, obs: jax.Array) -> Params:
     Args:
         network: flax module with methods `act` and `evaluate`, as described in `make_agent`.
         key: random key.
-        obs: any observations [N, O]; only their shape counts.
+        obs: any observations [N, O]; only their shape is used.
 
     Returns:
         The parameters.
@@ -171,7 +171,7 @@ def init_params(network: nn.Module, key: jax.Array, obs: jax.Array) -> Params:
 
 
 def check_network(network: nn.Module, observation_size: int, action_size: int) -> Params:
-    """Checks that a network has the methods that `make_agent` describes. Only shapes are computed.
+    """Checks that a network has the methods that `make_agent` describes; only shapes are computed.
 
     Args:
         network: flax module.
@@ -179,7 +179,7 @@ def check_network(network: nn.Module, observation_size: int, action_size: int) -
         action_size: number of dimensions of actions, A.
 
     Returns:
-        Shapes and dtypes of its parameters.
+        The shapes and dtypes of its parameters.
 
     Raises:
         SettingsError: if a method is missing, a result has the wrong shape, or there are variables besides parameters.

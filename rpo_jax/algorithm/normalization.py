@@ -1,4 +1,4 @@
-"""Running moments of observations and of discounted returns."""
+"""Normalisation by the running moments of observations and of discounted returns."""
 
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ _EPSILON = 1e-8
 
 
 class Moments(NamedTuple):
-    """Mean and variance of all the samples so far; one per dimension, shared by every environment of a run.
+    """Mean and variance of all samples so far, per dimension; all environments of a run share them.
 
     Attributes:
-        mean: [...] running mean.
-        variance: [...] running variance (biased).
-        num_samples: [].
+        mean: running mean [...].
+        variance: running variance (biased) [...].
+        num_samples: number of samples [].
     """
 
     mean: jax.Array
@@ -26,7 +26,7 @@ class Moments(NamedTuple):
 
 
 def initial_moments(shape: tuple[int, ...] = ()) -> Moments:
-    """Moments of no samples: normalising by them leaves a value as it is."""
+    """Returns the moments before any samples: mean 0 and variance 1, so that normalising changes nothing."""
     return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.zeros(()))
 
 
@@ -47,30 +47,30 @@ def update_moments(moments: Moments, samples: jax.Array, share: Share = WHOLE) -
 
 
 def normalize(moments: Moments, x: jax.Array, clip: Scalar) -> jax.Array:
-    """`(x - mean) / sqrt(variance + 1e-8)`, clipped to +-clip; x: [..., O]."""
+    """Computes `(x - mean) / sqrt(variance + 1e-8)`, clipped to +-clip; x: [..., O]."""
     return jnp.clip((x - moments.mean) * jax.lax.rsqrt(moments.variance + _EPSILON), -clip, clip)
 
 
 def scale_rewards(moments: Moments, rewards: jax.Array, clip: Scalar) -> jax.Array:
-    """Rewards over the running deviation of the discounted return, not centred, clipped to +-clip."""
+    """Divides rewards by the running standard deviation of the discounted return, uncentred; clips them to +-clip."""
     return jnp.clip(rewards * jax.lax.rsqrt(moments.variance + _EPSILON), -clip, clip)
 
 
 def discounted_returns(
     before: jax.Array, rewards: jax.Array, ended: jax.Array, gamma: Scalar
 ) -> tuple[jax.Array, jax.Array]:
-    """The backward-looking return `R_t = gamma * R_{t-1} + r_t` whose deviation scales the rewards.
+    """Computes the backward-looking return `R_t = gamma * R_{t-1} + r_t`, whose standard deviation scales the rewards.
 
-    It starts again at 0 after the end of an episode, whatever ended it, as in Gym's `NormalizeReward`.
+    It is reset to 0 after every episode, terminated or truncated, as in Gym's `NormalizeReward`.
 
     Args:
-        before: R of the step before the first, 0 where that one ended an episode [N].
-        rewards: [T, N].
+        before: R of the step before the first one; 0 where that step ended an episode [N].
+        rewards: rewards [T, N].
         ended: whether the step ended an episode [T, N].
-        gamma: discount in [0, 1].
+        gamma: discount factor in [0, 1].
 
     Returns:
-        The value to carry to the next round [N], and all R [T, N].
+        The value to pass to the next update [N], and all R [T, N].
     """
 
     def step(carry, inputs):

@@ -1,4 +1,4 @@
-"""Acting: a scan over T steps of N environments."""
+"""The rollout: a scan over T steps of N environments."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,24 +19,24 @@ MAX_WINDOW = 32  # steps
 def collect_rollout(
     agent: Agent, state: TrainingState, hyperparams: Hyperparams, key: jax.Array
 ) -> tuple[TrainingState, Transition]:
-    """Acts for T steps: `a ~ pi(s)`, with the plain policy unless `config.perturb_rollout`.
+    """Collects a rollout of T steps, with `a ~ pi(s)`; the policy is unperturbed unless `config.perturb_rollout`.
 
-    All noise is drawn before the scan, and what needs no step of the environment is computed after it.
+    All noise is drawn before the scan. Everything that does not need environment steps is computed after it.
 
-    New episodes: the rollout is cut into equal windows of W steps, 32 or less (a prime T over 32 makes windows of one
-    step). For each, the suite's own reset begins N + W episodes. In a run's first window (with `reset_every_round` in
-    each round's first) environment i starts with number i; one that ends at step t of a window goes on with number
-    i + t + 1. So an environment never meets an episode twice, and when one ends does not depend on what follows it:
-    each starts as after a full reset. Neighbours may start from the same one at different times. A step of a block
-    of N environments costs (N + W) / (W N) of a full reset. (Brax's own wrapper keeps one initial state per environment
-    for ever.)
+    New episodes: the rollout is divided into equal windows of at most 32 steps, W (if T is a prime above 32, windows
+    have one step). For each window, the suite's own reset creates N + W initial states. In the first window of a run
+    (with `reset_every_round`, of each update) environment i starts from initial state i. If its episode ends at step
+    t of a window, it continues from initial state i + t + 1. An environment therefore never uses an initial state
+    twice, and an initial state is independent of when the previous episode ended, as after a full reset. Neighbouring
+    environments may start from the same initial state at different times. Resets cost (N + W) / (W N) of a full reset
+    per step of a block of N environments. (Brax's own wrapper reuses one initial state per environment.)
 
     Returns:
-        The state with environments moved on, and transitions [T, N, ...].
+        The state with advanced environments, and transitions [T, N, ...].
     """
     head = agent.head
     key_noise, key_perturbation, *keys = jax.random.split(key, 4)
-    shape = (agent.config.num_steps, agent.env.action_size)  # of one environment
+    shape = (agent.config.num_steps, agent.env.action_size)  # for one environment
     noise = jax.vmap(lambda key: head.noise(key, shape), out_axes=1)(agent.keys(key_noise))  # [T, N, A]
 
     perturbation = None
@@ -66,14 +66,14 @@ def collect_rollout(
 
 
 def _begins(agent: Agent, state: TrainingState) -> jax.Array:
-    """Whether the round begins with new episodes [] bool."""
+    """Returns whether the rollout begins with new episodes [] bool."""
     return (state.update == 0) | agent.config.reset_every_round
 
 
 def _play(
     agent: Agent, state: TrainingState, hyperparams: Hyperparams, keys: Any, first: jax.Array, start: Any, noises: Any
 ) -> tuple[Any, tuple[jax.Array, jax.Array, jax.Array, jax.Array | None, Timestep]]:
-    """T steps of the environments from number `first` on: where they end up, and what happened [T, ...]."""
+    """Steps a block of environments, from index `first` on, T times; returns their state and outputs [T, ...]."""
     env, num_steps, num_envs = agent.env, agent.config.num_steps, len(start[1])
     num_windows = 1 if env.on_host else fewest_equal_parts(num_steps, most=MAX_WINDOW)
     window_length = num_steps // num_windows
@@ -106,9 +106,9 @@ def _play(
             loc, log_scale = agent.act(state.params, seen)
             loc = agent.perturb(loc, log_scale, perturbation, hyperparams)
             action = loc + jnp.exp(log_scale) * noise
-            # An environment that draws nothing leaves its keys unused, and XLA drops the split.
+            # If the environment is deterministic its keys are unused, and XLA removes the split.
             env_state, timestep = env.step(own_keys(key_step), env_state, agent.to_env(action), following(index))
-            # A scale that no state changes is taken once, after the scan.
+            # A scale that does not depend on the state is computed once, after the scan.
             own_scale = log_scale if log_scale.ndim > 1 else None
             return (env_state, timestep.obs), (obs, action, loc, own_scale, timestep)
 
@@ -125,7 +125,7 @@ def _play(
 
 
 def _in_blocks(play: Callable[..., Any], num_blocks: int, start: tuple[Any, jax.Array], noises: Any) -> Any:
-    """`play(first, (state [..., N], obs [N, O]), noises [T, N, A])`, one block of environments after another."""
+    """Calls `play(first, (state [..., N], obs [N, O]), noises [T, N, A])` for one block of environments at a time."""
     if num_blocks == 1:
         return play(jnp.zeros((), jnp.int32), start, noises)
     num_envs = len(start[1])

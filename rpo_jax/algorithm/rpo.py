@@ -1,6 +1,6 @@
 """Robust Policy Optimization (Rahman & Xue 2022, arXiv 2212.07536).
 
-PPO whose action mean is perturbed by uniform noise when it learns.
+RPO is PPO with an action mean that is perturbed by uniform noise during learning.
 """
 
 from typing import Any
@@ -26,17 +26,17 @@ from rpo_jax.errors import SettingsError
 def train(
     agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None
 ) -> tuple[TrainingState, Metrics]:
-    """A whole run: pure, so it can be jitted, and vmapped over hyperparameters and keys.
+    """Performs a whole run. The function is pure: it can be jitted, and vmapped over hyperparameters and keys.
 
     Args:
-        agent: the static part, from `make_agent`.
-        hyperparams: numbers [].
+        agent: static part of the run, from `make_agent`.
+        hyperparams: hyperparameters of one run, scalars [].
         key: random key of the run, such as `jax.random.key(seed)`.
-        initial: trained policy to begin with, including its normalisation of observations; a new one if None.
+        initial: trained policy to start from, including its observation normalisation; a new policy if None.
 
     Returns:
-        The last state, and metrics {name: [U]}, one row per update. Of environments on the host, `agent.env.check()`
-        raises what failed, and `agent.env.close(state.env_state)` frees them.
+        The final state, and metrics {name: [U]}, one entry per update. For environments on the host,
+        `agent.env.check()` raises the error of a failed one, and `agent.env.close(state.env_state)` frees them.
 
     Raises:
         SettingsError: if the initial policy has another network, or other sizes of observations or actions.
@@ -49,17 +49,19 @@ def train(
 
 
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None) -> TrainingState:
-    """The state before the first update. Its environments are blank, and the update begins their episodes; not on the
-    host, where they have begun.
+    """Creates the state before the first update.
+
+    Environments in JAX have a blank state, and the first update starts their episodes. Environments on the host have
+    already started theirs.
 
     Args:
-        agent: the static part, from `make_agent`.
-        hyperparams: numbers [].
+        agent: static part of the run, from `make_agent`.
+        hyperparams: hyperparameters of one run, scalars [].
         key: random key of the run, such as `jax.random.key(seed)`.
-        initial: trained policy to begin with, including its normalisation of observations; a new one if None.
+        initial: trained policy to start from, including its observation normalisation; a new policy if None.
 
     Returns:
-        The state of one run.
+        The training state of one run.
 
     Raises:
         SettingsError: if the initial policy has another network, or other sizes of observations or actions.
@@ -105,12 +107,12 @@ def _check_alike(initial: Policy, policy: Policy) -> None:
 
 
 def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
-    """One update of RPO: collect a rollout, estimate advantages, improve the perturbed policy.
+    """Performs one update of RPO: collects a rollout, estimates advantages, and improves the perturbed policy.
 
     Args:
-        agent: the static part, from `make_agent`.
-        hyperparams: numbers [].
-        state: of one run.
+        agent: static part of the run, from `make_agent`.
+        hyperparams: hyperparameters of one run, scalars [].
+        state: training state of one run.
 
     Returns:
         The next state, and metrics {name: []}.
@@ -127,9 +129,9 @@ def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState
 def estimate_advantages(
     agent: Agent, state: TrainingState, rollout: Transition, hyperparams: Hyperparams
 ) -> tuple[TrainingState, Batch]:
-    """What the update learns from, [T, N, ...], and the state with running moments brought up to date.
+    """Computes the batch to learn from [T, N, ...], and returns it after the state with updated running moments.
 
-    Observations are normalised by the moments the policy acted with, rewards by moments that include this round.
+    Observations are normalised by the moments used in the rollout, rewards by moments that include this rollout.
     """
     obs = agent.normalize(state.obs_moments, rollout.obs, hyperparams.observation_clip)
     state, rewards = _normalized_rewards(agent, state, rollout, hyperparams)
@@ -153,7 +155,10 @@ def estimate_advantages(
 def _successor_values(
     agent: Agent, state: TrainingState, rollout: Transition, values: jax.Array, hyperparams: Hyperparams
 ) -> jax.Array:
-    """V of the true successors [T, N]: mostly that of the next observation; of the last one where time cut it short."""
+    """Returns V of the true successors [T, N].
+
+    This is the value of the next observation or, if the episode was truncated, that of its final observation.
+    """
 
     def value(params, moments, clip, obs):
         return agent.value(params, agent.normalize(moments, obs, clip))

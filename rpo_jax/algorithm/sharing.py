@@ -1,7 +1,7 @@
-"""A run whose environments are shared by several devices: what each device has, how it steps them, what they average.
+"""Sharding of a run's environments over several devices, and the collective operations between them.
 
-Environments, and groups of samples, draw from keys of their own, which every device knows; shuffles are drawn whole. So
-how many devices share a run changes nothing but the order in which sums are taken.
+Every environment and every group of samples has its own random key, known to all devices, and each device draws the
+complete shuffle. The number of devices therefore changes nothing but the order of summation.
 """
 
 import dataclasses
@@ -17,13 +17,14 @@ AXIS = "environments"
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """One of `count` equal shares of a run's environments; inside a mapped axis `AXIS` where there are several.
+    """One of `count` equal shards of a run's environments. Several shards are mapped over the axis `AXIS`.
 
     Attributes:
-        count: shares.
-        cache_bytes: environments are stepped in equal blocks whose states fill no more than this.
-        chunk_size: gradients are taken of equal chunks of no more samples than this. Where no equal parts come near
-            either, or it is None, all go at once.
+        count: number of shards.
+        cache_bytes: largest size of the states of a block of environments; equal blocks are stepped one at a time. One
+            block if None, or if no equal blocks come close to this size.
+        chunk_size: largest number of samples in a chunk; gradients are computed for one equal chunk at a time. One
+            chunk if None, or if no equal chunks come close to this size.
     """
 
     count: int = 1
@@ -31,7 +32,7 @@ class Share:
     chunk_size: int | None = None
 
     def num_blocks(self, env_state: Any) -> int:
-        """The blocks in which to step environments with this state, leaves [..., N]."""
+        """Returns the number of blocks in which to step environments with this state, leaves [..., N]."""
         num_envs = jax.tree.leaves(env_state)[0].shape[-1]
         if self.cache_bytes is None:
             return 1
@@ -39,7 +40,7 @@ class Share:
         return _fewest_large_parts(num_envs, most=max(1, self.cache_bytes // size))
 
     def part(self, x: Any, axis: int = 0, overlap: int = 0) -> Any:
-        """This device's part of arrays that hold all environments along an axis, and `overlap` entries after it."""
+        """Returns this device's part of arrays along the axis of environments, with `overlap` entries after it."""
         if self.count == 1:
             return x
 
@@ -51,7 +52,7 @@ class Share:
         return jax.tree.map(cut, x)
 
     def gather(self, x: Any, axis: int = 0) -> Any:
-        """The devices' parts put together along an axis; one exchange for all the arrays of a tree."""
+        """Concatenates the devices' parts along an axis, with one exchange for all arrays of a tree."""
         if self.count == 1:
             return x
 
@@ -62,14 +63,17 @@ class Share:
         return jax.tree.map(join, self._of_all(x))
 
     def mean(self, x: Any) -> Any:
-        """The mean over devices of what each has found in its part; one exchange for all the arrays of a tree."""
+        """Averages over devices, with one exchange for all arrays of a tree."""
         if self.count == 1:
             return x
         flat, as_tree = ravel_pytree(x)
         return as_tree(jax.lax.pmean(flat, AXIS))
 
     def mean_of(self, function: Callable[..., Any], samples: tuple[Any, ...]) -> Any:
-        """`mean` of what is itself a mean over samples [B, ...], taken of one chunk of this device's after another."""
+        """Averages over devices the results of a function that is a mean over samples [B, ...].
+
+        Each device computes one chunk of its samples at a time.
+        """
         size = len(jax.tree.leaves(samples)[0])
         count = 1 if self.chunk_size is None else _fewest_large_parts(size, most=self.chunk_size)
         if count == 1:
@@ -79,7 +83,7 @@ class Share:
         return self.mean(jax.tree.map(lambda x: x.mean(0), means))
 
     def mean_and_variance(self, x: jax.Array, axis: int | tuple[int, ...] | None = None) -> tuple[jax.Array, jax.Array]:
-        """Of all the entries of an array or along axes, which are kept, over all devices; in one exchange."""
+        """Computes mean and variance over all devices, of all entries or along axes (kept), with one exchange."""
         mean = x.mean(axis, keepdims=True)
         variance = jnp.square(x - mean).mean(axis, keepdims=True)
         if self.count == 1:
@@ -89,7 +93,7 @@ class Share:
         return mean, variances.mean(0) + jnp.square(means - mean).mean(0)
 
     def _of_all(self, x: Any) -> Any:
-        """What each of the devices has, leaves [count, ...]."""
+        """Gathers the values of all devices, leaves [count, ...]."""
         flat, as_tree = ravel_pytree(x)
         return jax.vmap(as_tree)(jax.lax.all_gather(flat, AXIS))
 
@@ -98,11 +102,14 @@ WHOLE = Share()
 
 
 def _fewest_large_parts(total: int, most: int) -> int:
-    """`fewest_equal_parts`, or one where these would be crumbs: a prime number of things stays together."""
+    """Returns `fewest_equal_parts`, or 1 if parts would be smaller than a quarter of `most`, as for a prime total."""
     parts = fewest_equal_parts(total, most)
     return parts if 4 * (total // parts) >= most else 1
 
 
 def fewest_equal_parts(total: int, most: int) -> int:
-    """Into how many equal parts to cut `total` things so that none has more than `most`; a prime falls into ones."""
+    """Returns the smallest number of equal parts of `total` items with at most `most` items each.
+
+    A prime total above `most` is divided into single items.
+    """
     return next(parts for parts in range(-(-total // most), total + 1) if total % parts == 0)

@@ -1,6 +1,6 @@
-"""Records that flow through the algorithm.
+"""Records that the functions of the algorithm exchange.
 
-Letters used for shapes everywhere: `T` num_steps, `N` num_envs, `M` num_minibatches, `B` = T*N/M minibatch size,
+Letters used for shapes: `T` num_steps, `N` num_envs, `M` num_minibatches, `B` = T*N/M minibatch size,
 `O` observation size, `A` action size, `U` number of updates, `H` hyperparameter settings, `S` seeds.
 """
 
@@ -15,19 +15,19 @@ Params = Any
 
 
 class Transition(NamedTuple):
-    """A rollout, [T, N, ...]: what was seen, done and received, in the environment's own units.
+    """The transitions of a rollout, [T, N, ...], in the environment's own units.
 
     Attributes:
-        obs: observations acted on [T, N, O].
-        final_obs: their true successors, before any reset [T, N, O]; what was acted on where the simulator broke.
+        obs: observations on which the policy acted [T, N, O].
+        final_obs: true successors of the observations, before any reset [T, N, O]; equal to `obs` where `broken`.
         action: stored actions, neither clipped nor squashed [T, N, A].
-        log_prob: of the action under the policy that acted [T, N].
-        reward: [T, N].
-        terminated: [T, N] bool.
-        truncated: [T, N] bool.
-        broken: the simulator gave what is not finite, which cut the episode [T, N] bool.
-        episode_return: of the episode so far [T, N]; whole where it ended.
-        episode_length: of the episode so far [T, N].
+        log_prob: log-probability of the action under the policy that acted [T, N].
+        reward: rewards [T, N].
+        terminated: whether the successor is terminal [T, N] bool.
+        truncated: whether the episode was truncated [T, N] bool.
+        broken: whether the episode was truncated because the simulator returned a non-finite number [T, N] bool.
+        episode_return: return of the episode so far, including this step [T, N].
+        episode_length: length of the episode so far, including this step [T, N].
     """
 
     obs: jax.Array
@@ -43,20 +43,20 @@ class Transition(NamedTuple):
 
     @property
     def ended(self) -> jax.Array:
-        """[T, N] bool: the episode ended, one way or the other."""
+        """Whether the episode ended, by termination or truncation [T, N] bool."""
         return self.terminated | self.truncated
 
 
 class Batch(NamedTuple):
-    """What the update learns from; [T, N, ...] for a round, [B, ...] for a minibatch.
+    """Samples to learn from; [T, N, ...] for a rollout, [B, ...] for a minibatch.
 
     Attributes:
         obs: normalised observations [..., O].
         action: stored actions [..., A].
-        log_prob: of the actions when they were taken [...].
-        advantage: [...].
-        target: of the value [...].
-        value: prediction before the update [...].
+        log_prob: log-probabilities of the actions in the rollout [...].
+        advantage: advantages [...].
+        target: value targets [...].
+        value: value predictions before learning [...].
     """
 
     obs: jax.Array
@@ -71,20 +71,21 @@ FAULTS = ("none", "observations", "rewards", "loss", "gradient", "parameters")
 
 
 class TrainingState(struct.PyTreeNode):
-    """All that a run carries from round to round; only arrays.
+    """The state of a run between updates; all leaves are arrays.
 
     Attributes:
-        params: of the actor-critic.
-        opt_state: of the optimiser.
+        params: parameters of the actor-critic.
+        opt_state: state of the optimiser.
         obs_moments: running moments of observations [O].
         return_moments: running moments of the discounted return [].
-        discounted_return: that return, so far, in each environment [N].
-        env_state: of the environments [..., N]; blank before the first round, which begins their
-            episodes; but not on the host.
-        obs: what to act on next [N, O]; likewise.
-        update: rounds done [] int32; those before the fault, if there was one.
-        fault: index into `FAULTS` of what first was not finite [] int32. What was learned stays as it was before.
-        key: random key of the rounds to come.
+        discounted_return: discounted return so far in each environment [N].
+        env_state: state of the environments [..., N]; blank before the first update, which starts their episodes,
+            except on the host.
+        obs: observations on which to act next [N, O]; also blank before the first update, except on the host.
+        update: number of updates done [] int32; if there was a fault, of those before it.
+        fault: index into `FAULTS` of the quantity that first became non-finite [] int32; what was learned then stays
+            as it was before that update.
+        key: random key of the following updates.
     """
 
     params: Params
@@ -100,7 +101,7 @@ class TrainingState(struct.PyTreeNode):
 
     @property
     def policy(self) -> "Policy":
-        """What acting needs."""
+        """The policy: parameters and observation moments."""
         return Policy(self.params, self.obs_moments)
 
 
@@ -108,8 +109,8 @@ class Policy(NamedTuple):
     """A trained policy.
 
     Attributes:
-        params: of the actor-critic.
-        obs_moments: running moments that normalise its observations [O].
+        params: parameters of the actor-critic.
+        obs_moments: running moments with which observations are normalised [O].
     """
 
     params: Params

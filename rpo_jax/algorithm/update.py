@@ -1,4 +1,4 @@
-"""Learning: epochs of minibatches over one round's batch."""
+"""Learning: epochs of minibatches over the batch of one rollout."""
 
 import math
 from functools import partial
@@ -21,17 +21,17 @@ from rpo_jax.algorithm.types import Batch, Params, TrainingState
 def update_policy(
     agent: Agent, state: TrainingState, batch: Batch, key: jax.Array, hyperparams: Hyperparams
 ) -> tuple[TrainingState, Metrics]:
-    """Improves policy and value for up to `num_epochs` epochs; none follows one whose mean KL exceeds `target_kl`.
+    """Improves policy and value for up to `num_epochs` epochs; stops after an epoch whose mean KL exceeds `target_kl`.
 
     Args:
-        agent: the static part.
-        state: parameters and optimiser state are used.
-        batch: [T, N, ...].
-        key: of the shuffles and the perturbations.
-        hyperparams: numbers.
+        agent: static part of the run, from `make_agent`.
+        state: training state, whose parameters and optimiser state are used.
+        batch: samples [T, N, ...].
+        key: random key of the shuffles and the perturbations.
+        hyperparams: hyperparameters of one run, scalars [].
 
     Returns:
-        The state with new parameters, and the fault of the update; metrics [], each a mean over the minibatches done.
+        The state with new parameters and the fault of this update, and metrics [], averaged over all minibatches.
     """
     config, share = agent.config, agent.share
     batch = share.gather(batch, axis=1)
@@ -94,10 +94,10 @@ def update_policy(
 
 
 def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WHOLE) -> Batch:
-    """Cuts a round [T, N, ...] into shuffled minibatches [M, B, ...]; of each, this device's share.
+    """Divides a batch [T, N, ...] into shuffled minibatches [M, B, ...], and returns this device's part of each.
 
-    "samples" permutes all T*N samples. "environments" permutes the N environments, and a minibatch holds all T steps
-    of N/M of them: whole columns move, which is faster, and samples of one minibatch are more alike.
+    "samples" permutes all T*N samples. "environments" permutes the N environments, so that a minibatch holds all T
+    steps of N/M of them. This is faster, because whole columns are moved, but samples of a minibatch are correlated.
     """
 
     def by_samples(x):
@@ -114,12 +114,15 @@ def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WH
 
 
 def permutation(key: jax.Array, size: int) -> jax.Array:
-    """A random order of `0 ... size - 1`, by one sort of 32-bit keys (`jax.random.permutation` sorts twice)."""
+    """Returns a random permutation of `0 ... size - 1`, with one sort by 32-bit keys.
+
+    (`jax.random.permutation` sorts twice.)
+    """
     return jax.lax.sort_key_val(jax.random.bits(key, (size,)), jnp.arange(size))[1]
 
 
 def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
-    """Noise of an epoch's minibatches, leaves [M, B, ...]."""
+    """Draws the noise for the minibatches of an epoch, leaves [M, B, ...]."""
     variant, env = agent.variant, agent.env
     return LossNoise(
         location=_draw(agent, variant.noise, key, env.action_size) if variant.width else None,
@@ -128,7 +131,7 @@ def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
 
 
 def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
-    """Noise [M, B, size]; groups of samples have keys of their own, and stay on one device."""
+    """Draws noise [M, B, size]. Each group of samples has its own key and belongs to one device."""
     config = agent.config
     samples = config.round_timesteps // config.num_minibatches
     by_environments = config.shuffle == "environments"
@@ -138,12 +141,12 @@ def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
     def draw(key: jax.Array) -> jax.Array:
         return noise(key, (samples // groups, size))
 
-    of_minibatch = jax.vmap(draw, out_axes=1 if by_environments else 0)  # as `shuffle` leaves the samples
+    of_minibatch = jax.vmap(draw, out_axes=1 if by_environments else 0)  # the order of `shuffle`
     return jax.vmap(of_minibatch)(keys).reshape((config.num_minibatches, -1, size))
 
 
 def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> jax.Array:
-    """The rate of each parameter in this round, in the order of the flattened parameters."""
+    """Returns the learning rate of each parameter in this update, in the order of the flattened parameters."""
     left = (
         jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
     )

@@ -1,6 +1,6 @@
-"""The methods that are compared, as data: a `Variant` is all in which one differs from PPO, and the loop asks only it.
+"""The available methods, as data: a `Variant` holds everything in which a method differs from PPO.
 
-A new method is a `Variant`, of these functions or of one's own.
+To add a method, create a `Variant` from these functions or your own. The training loop needs no change.
 """
 
 import dataclasses
@@ -20,25 +20,27 @@ from rpo_jax.registry import Registry
 if TYPE_CHECKING:
     from rpo_jax.algorithm.agent import Agent
 
-# (params, agent, minibatch [B, ...], augmented observations [B, O], hyperparams) -> [] to be added to the loss.
+# (params, agent, minibatch [B, ...], augmented observations [B, O], hyperparams) -> term to add to the loss [].
 Term = Callable[[Params, "Agent", Batch, jax.Array, Hyperparams], jax.Array]
-# (hyperparams, log-scale [A]) -> log-scale [A], of the first parameters and after every step of the optimiser.
+# (hyperparams, log-scale [A]) -> log-scale [A]; applied to the initial parameters and after every optimiser step.
 Constraint = Callable[[Hyperparams, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What one method does where PPO does nothing.
+    """The differences of a method from PPO.
 
     Attributes:
-        name: how it is called in tables and on the command line.
-        width: of the perturbation of the location, which is `width * noise`; none if None.
-        noise: draws the perturbation's noise.
-        augment: what the update sees in place of the observations; they themselves if None.
-        term: added to the loss, and alone sees the augmented observations; if None, the loss sees them.
-        constrain: the policy's log-scale.
-        hyperparams: names of the hyperparameters of the method's own, which no other may be given.
-        check: raises `SettingsError` for an agent that the method cannot train.
+        name: name in tables and on the command line.
+        width: function that computes the width of the perturbation `width * noise` of the location; no perturbation
+            if None.
+        noise: function that draws the noise of the perturbation.
+        augment: function that augments observations for learning; no augmentation if None.
+        term: function that computes a term to add to the loss. If given, only this term uses the augmented
+            observations; if None, the whole loss uses them.
+        constrain: function that constrains the policy's log-scale; no constraint if None.
+        hyperparams: names of the method's own hyperparameters; methods without them reject these names.
+        check: function that raises `SettingsError` for an agent that the method cannot train.
     """
 
     name: str
@@ -52,19 +54,19 @@ class Variant:
 
 
 def hold_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> jax.Array:
-    """At `log_std`, for the whole run."""
+    """Sets the log-scale to `log_std` for the whole run."""
     return jnp.full_like(log_scale, hyperparams.log_std)
 
 
 def keep_above_min_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> jax.Array:
-    """At `min_log_std` or above."""
+    """Keeps the log-scale at `min_log_std` or above."""
     return jnp.maximum(log_scale, hyperparams.min_log_std)
 
 
 def _needs_bounds(agent: "Agent") -> None:
     if not agent.env.has_finite_actions:
         raise SettingsError(
-            f"variant {agent.variant.name} perturbs in parts of the action range, and that of {agent.env.name} is not "
+            f"variant {agent.variant.name} scales alpha by the action range, and that of {agent.env.name} is not "
             "finite; take variant rpo, whose rpo_alpha is in action units"
         )
 
@@ -88,10 +90,10 @@ VARIANTS: Registry[Variant] = Registry(
         for variant in (
             RPO,
             PPO,
-            # alpha in other units
+            # RPO with alpha in other units.
             dataclasses.replace(RPO, name="rpo-range", width=alpha_of_range, check=_needs_bounds),
             dataclasses.replace(RPO, name="rpo-sigma", width=alpha_of_scale),
-            # The paper's rivals with data augmentation (Table 1)
+            # Baselines of the paper with data augmentation (Table 1).
             Variant("rad", augment=scale_amplitude, hyperparams=_AMPLITUDE),
             Variant("drac", augment=scale_amplitude, term=drac, hyperparams=(*_AMPLITUDE, "drac_coefficient")),
             Variant(
@@ -101,7 +103,7 @@ VARIANTS: Registry[Variant] = Registry(
                 hyperparams=(*_AMPLITUDE, "drac_coefficient"),
                 check=_needs_kl,
             ),
-            # PPO's with as much noise as RPO ends with
+            # PPO with a standard deviation as large as RPO's at the end of training.
             Variant("ppo-constant-std", constrain=hold_log_std, hyperparams=("log_std",)),
             Variant("ppo-min-std", constrain=keep_above_min_log_std, hyperparams=("min_log_std",)),
         )
@@ -110,20 +112,20 @@ VARIANTS: Registry[Variant] = Registry(
 
 
 def get_variant(name: str) -> Variant:
-    """Returns the variant of that name.
+    """Returns the variant with that name.
 
     Args:
-        name: one of `VARIANTS`.
+        name: name of a variant in `VARIANTS`.
 
     Returns:
         The variant.
 
     Raises:
-        SettingsError: if there is none.
+        SettingsError: if no variant has that name.
     """
     return VARIANTS.find(name)
 
 
 def foreign_hyperparams(variant: Variant, variants: Iterable[Variant] | None = None) -> set[str]:
-    """Names of the hyperparameters that some of these variants, or any if None, have and this one has not."""
+    """Returns the hyperparameters that belong to other variants (to all of `VARIANTS` if None) and not to this one."""
     return {name for other in variants or VARIANTS.values() for name in other.hyperparams} - set(variant.hyperparams)

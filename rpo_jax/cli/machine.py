@@ -1,4 +1,4 @@
-"""`rpo-jax envs` and `check`: what can be trained here, and whether this machine computes right."""
+"""`rpo-jax envs` and `check`: the available environments, and whether this machine computes correctly."""
 
 from rpo_jax.cli.commands import Check, Envs
 from rpo_jax.errors import unknown_name
@@ -23,7 +23,7 @@ def envs(options: Envs) -> int:
         if not find_spec(suite.module):
             print(f"{name}: not installed; pip install 'rpo_jax[{name}]'")
             continue
-        with console.status(f"looking at the tasks of {name}"):
+        with console.status(f"listing the tasks of {name}"):
             tasks = suite.tasks()
         print(f"{name}: observations, actions")
         for task, (observation_size, action_size) in tasks.items():
@@ -37,7 +37,7 @@ def envs(options: Envs) -> int:
 
 
 def check(options: Check) -> int:
-    """Runs the checks of this machine; 1 if one found something wrong."""
+    """Runs the checks of this machine; returns 1 if one of them failed."""
     from rich.console import Console
 
     from rpo_jax.diagnosis.checks import checks_of

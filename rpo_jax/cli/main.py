@@ -24,10 +24,10 @@ RUN: dict[type, Callable[[Any], int]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command.
+    """Runs the command line.
 
     Returns:
-        Its exit code: 0; 1 if an environment or a check failed, 2 for input that cannot be used, 130 for an interrupt.
+        The exit code: 0 for success, 1 if an environment or a check failed, 2 for invalid input, 130 if interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -45,17 +45,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # who reads the output has seen enough, as in `rpo-jax envs | head`
+    except BrokenPipeError:  # the reader closed the pipe, as in `rpo-jax envs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a disk that is full, or may not be written to
+    except OSError as error:  # such as a full or write-protected disk
         print(f"rpo-jax: error: {error.strerror or error}: {error.filename or 'the disk'}", file=sys.stderr)
         return 2
 
 
 @contextlib.contextmanager
 def _warnings_told() -> Iterator[None]:
-    """Prints what the library warns of, whatever handlers other libraries install."""
+    """Prints the library's warnings, whatever handlers other libraries install."""
 
     class Told(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

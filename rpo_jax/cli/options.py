@@ -1,4 +1,4 @@
-"""Options of the command, made from the settings themselves: every field has one, by its own name."""
+"""Command-line options generated from the settings: one for each field, with the same name."""
 
 import dataclasses
 from decimal import Decimal, InvalidOperation
@@ -11,7 +11,7 @@ from rpo_jax.errors import SettingsError
 
 NOT_GIVEN = "the preset's"
 
-# The type of each setting, and what the help says of it; every hyperparameter takes several values.
+# The type and the help text of each setting; every hyperparameter accepts several values.
 _KINDS: dict[str, tuple[Any, str]] = {
     field.name: (field.type, field.metadata["doc"]) for field in dataclasses.fields(TrainConfig)
 } | {
@@ -21,7 +21,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 
 
 def make_settings_options() -> type:
-    """A record of one option for each setting. They are texts, so that a wrong one gets an error of our own."""
+    """Creates a dataclass with an option for each setting. Options are text, so that errors can be reported clearly."""
     fields = []
     for name, (kind, doc) in _KINDS.items():
         several = get_origin(kind) is tuple
@@ -32,10 +32,10 @@ def make_settings_options() -> type:
 
 
 def given_settings(options: Any) -> dict[str, Any]:
-    """The settings that were given, as values by name; ranges are not checked yet.
+    """Returns the settings that were given, as values by name; does not check ranges.
 
     Raises:
-        SettingsError: if a text is not of the setting's type.
+        SettingsError: if an option does not have the setting's type.
     """
     texts = {name: text for name, text in vars(options).items() if text not in (NOT_GIVEN, (NOT_GIVEN,))}
     return {name: _parse(name, _KINDS[name][0], text) for name, text in texts.items()}
@@ -61,7 +61,7 @@ def _parse(name: str, kind: Any, text: Any) -> Any:
 
 
 def _whole_number(text: str) -> int:
-    """Also of "1e6"."""
+    """Parses a whole number; accepts "1e6" too."""
     number = Decimal(text)
     if not number.is_finite() or number.adjusted() > 30 or number != number.to_integral_value():
         raise ValueError(text)

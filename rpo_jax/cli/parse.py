@@ -1,4 +1,4 @@
-"""Arguments of the command as a record of `commands`, or an error of one line."""
+"""Parsing of the command line into a dataclass of `commands`, with errors of one line."""
 
 import contextlib
 import dataclasses
@@ -14,10 +14,10 @@ from rpo_jax.errors import SettingsError, unknown_name
 
 
 def parse(arguments: list[str]) -> Command:
-    """The record of a command that the arguments describe.
+    """Parses the arguments into the dataclass of their subcommand.
 
     Raises:
-        SettingsError: if they cannot be understood.
+        SettingsError: if the arguments are invalid.
         SystemExit: for --help.
     """
     _check_names(arguments)
@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> Command:
 
 
 def _first_paragraph(box: str) -> str:
-    """What a framed message of tyro says before its rule, as one line; colours and frame depend on the terminal."""
+    """Returns the text of tyro's framed message up to its rule, as one line without colours and frame."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip("│ ") for line in plain.splitlines()][1:]  # after its title
 
@@ -49,7 +49,7 @@ def _first_paragraph(box: str) -> str:
 
 
 def _check_names(arguments: list[str]) -> None:
-    """Names the nearest ones for a command or an option that does not exist."""
+    """Raises a SettingsError for an unknown command or option, with suggestions."""
     commands = {command.__name__.lower(): command for command in COMMANDS}
     if not arguments or arguments[0] in ("-h", "--help"):
         return

@@ -1,4 +1,4 @@
-"""`rpo-jax evaluate`, `play` and `export`: what is done with a run's policies."""
+"""`rpo-jax evaluate`, `play` and `export`: uses of the policies of a run."""
 
 import os
 from ctypes.util import find_library
@@ -9,7 +9,7 @@ from rpo_jax.errors import SettingsError
 
 
 def evaluate(options: Evaluate) -> int:
-    """Prints the returns of all policies."""
+    """Evaluates all policies of a run, and prints their returns."""
     from rpo_jax.runs.evaluate import evaluate_run, evaluation_table
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.grid import check_seeds
@@ -28,7 +28,7 @@ def evaluate(options: Evaluate) -> int:
 
 
 def play(options: Play) -> int:
-    """Writes an episode of one policy, and shows it."""
+    """Plays an episode with one policy, writes it to a file, and shows it."""
     from rich.console import Console
 
     from rpo_jax.runs.choose import choose
@@ -40,7 +40,7 @@ def play(options: Play) -> int:
     if options.max_steps < 1:
         raise SettingsError(f"max_steps={options.max_steps} is out of range: it must be 1 or more")
     check_seeds(options.episode_seed, 1)
-    for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # libraries that draw read these when they are imported
+    for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # rendering libraries read these when they are imported
         os.environ.setdefault(name, "dummy")
     os.environ.setdefault("TQDM_DISABLE", "1")
     if not has_screen() and find_library("EGL"):
@@ -60,7 +60,7 @@ def play(options: Play) -> int:
 
 
 def export(options: Export) -> int:
-    """Writes one policy as programs."""
+    """Exports one policy as programs."""
     from rich.console import Console
 
     from rpo_jax.export.policy import export, why_no_onnx
@@ -74,7 +74,7 @@ def export(options: Export) -> int:
     path = options.out or options.folder
     with Console(stderr=True).status(f"exporting {run_label(run.spec, *place)}"):
         differences = export(run, place, path)
-    print(f"{run_label(run.spec, *place)}; largest difference from it over observations of all sizes:")
+    print(f"{run_label(run.spec, *place)}; largest difference from the policy over observations of all magnitudes:")
     for name, difference in differences.items():
         print(f"  {path / name}: {difference:.1e}")
     if "policy.onnx" not in differences:

@@ -1,4 +1,4 @@
-"""What a command sets up in its own process; an import never does."""
+"""Set-up of the process by a command; importing the library never does this."""
 
 import contextlib
 from typing import Any
@@ -8,11 +8,12 @@ from rpo_jax.errors import SettingsError
 
 
 def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None:
-    """Sets compiler options and the number of CPU devices, and then imports the user's modules.
+    """Sets compiler options and the number of CPU devices, then imports the user's modules.
 
     Args:
         imports: modules that register names; they may start JAX.
-        cpu_devices: one per core if None. Not set where JAX has started, as where a program calls `main`.
+        cpu_devices: number of CPU devices; one per core if None. Ignored if JAX has already started, such as in a
+            program that calls `main`.
 
     Raises:
         SettingsError: if a module cannot be imported.
@@ -26,7 +27,7 @@ def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None
 
 
 def prepare(options: RunOptions | Resume, console: Any) -> None:
-    """Sets up the process: only a command does so, never an import."""
+    """Checks the options of a training command, and sets up the compilation cache."""
     from rpo_jax.execution.memory import check_runs_at_once
     from rpo_jax.loggers import check_loggers
 
@@ -36,11 +37,11 @@ def prepare(options: RunOptions | Resume, console: Any) -> None:
 
 
 def keep_programs(options: RunOptions | Resume | Evaluate, console: Any) -> None:
-    """Has JAX keep compiled programs in the user's cache folder, unless asked not to."""
+    """Makes JAX store compiled programs in the user's cache folder, unless the options disable it."""
     import jax
 
     from rpo_jax.compiling.probe import cache_folder
 
     if options.compilation_cache and (cache := cache_folder()):
         jax.config.update("jax_compilation_cache_dir", str(cache))
-        console.print(f"compiled programs are kept in {cache} (--no-compilation-cache: not)", style="dim")
+        console.print(f"compiled programs are stored in {cache} (disable with --no-compilation-cache)", style="dim")

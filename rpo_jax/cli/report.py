@@ -1,4 +1,4 @@
-"""What `train`, `compare` and `resume` say at their end."""
+"""The report that `train`, `compare` and `resume` print at the end."""
 
 import shlex
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, imports: tuple[str, ...] = ()) -> int:
-    """Tells what runs with settings of these labels did, and gives the exit code; some may not have begun."""
+    """Prints the results of runs, and returns the exit code; the last labels may be of runs that have not begun."""
     from rich.console import Console
 
     from rpo_jax.execution.memory import mebibytes
@@ -24,11 +24,11 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
         runs = len(summary["settings"]) * len(summary["seeds"])
         calls = -(-runs // summary["runs_at_once"])
         cut = f"; {runs} runs in {calls} calls of {summary['runs_at_once']}" if calls > 1 else ""
-        console.print(f"{summary['variant']}: {mebibytes(summary['bytes_per_run'])} of memory a run{cut}")
+        console.print(f"{summary['variant']}: {mebibytes(summary['bytes_per_run'])} of memory per run{cut}")
     for summary in summaries:
         if summary["evaluate_seconds"]:
             console.print(
-                f"{summary['variant']}: evaluations took {summary['evaluate_seconds']:.1f} s beside "
+                f"{summary['variant']}: evaluations took {summary['evaluate_seconds']:.1f} s, in addition to "
                 f"{summary['train_seconds']:.1f} s of training"
             )
         if summary["failure"]:
@@ -38,18 +38,20 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
         for fault in summary["faults"]:
             console.print(
                 f"{fault['run']} stopped in update {fault['update']}: its {fault['what']} became NaN or infinite; its "
-                "policy is that of the update before",
+                "policy is that of the previous update",
                 style="bold red",
                 highlight=False,
                 markup=False,
             )
         if summary["broken_episodes"]:
-            console.print(f"{summary['broken_episodes']:,} episodes ended because the simulator gave NaN or infinity")
+            console.print(
+                f"{summary['broken_episodes']:,} episodes ended because the simulator returned NaN or infinity"
+            )
     interrupted = len(summaries) < len(labels) or any(summary["interrupted"] for summary in summaries)
     if interrupted:
-        console.print("interrupted: the results are those of the updates done so far")
+        console.print("interrupted: the results are those of the updates completed so far")
         words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
-        console.print(f"to go on: {shlex.join(words)}", highlight=False, soft_wrap=True)
+        console.print(f"to continue: {shlex.join(words)}", highlight=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     if any(summary["failure"] for summary in summaries):
         return 1

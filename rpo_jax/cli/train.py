@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(options: Train) -> int:
-    """Trains one variant into a folder."""
+    """Trains one variant, and writes the results to a folder."""
     from rich.console import Console
 
     from rpo_jax.runs.folder import check_free
@@ -36,7 +36,7 @@ def train(options: Train) -> int:
 
 
 def compare(options: Compare) -> int:
-    """Trains several variants into the parts of a folder."""
+    """Trains several variants, and writes the results to subfolders of a folder."""
     from rich.console import Console
 
     from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
@@ -59,7 +59,7 @@ def compare(options: Compare) -> int:
 
 
 def resume(options: Resume) -> int:
-    """Goes on with what is unfinished in a folder."""
+    """Continues the unfinished runs of a folder."""
     from rich.console import Console
 
     from rpo_jax.loggers import check_loggers
@@ -75,7 +75,7 @@ def resume(options: Resume) -> int:
 
 
 def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "RunSpec":
-    """The run that the options describe; a variant that has no use for a setting ignores it."""
+    """Creates the specification that the options describe, without the `ignored` settings."""
     from rpo_jax.settings.spec import make_spec
 
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
@@ -86,7 +86,7 @@ def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "
 
 
 def _begin_from(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunSpec], Policy | None]":
-    """The runs, and the trained policy that `--init-from` has them begin with."""
+    """Returns the specifications, and the trained policy of `--init-from` from which the runs start."""
     if options.init_from is None:
         return specs, None
     from rpo_jax.runs.choose import load_initial

@@ -1,4 +1,4 @@
-"""One run of a folder's: the one that is asked for, or the best."""
+"""Selection of one run of a folder: the requested one, or the best."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,14 +20,14 @@ from rpo_jax.settings.spec import RunSpec, run_label, setting_labels
 def choose(
     folder: Path, run: LoadedRun, setting: int | None = None, seed: int | None = None, best: bool = False
 ) -> tuple[int, int]:
-    """Where a policy lies in the leaves [H, S, ...] of a run: of all that are not ruled out, the best final return.
+    """Returns the indices in [H, S] of a policy: of those that match the arguments, the one with the best return.
 
     Args:
-        folder: of the run.
-        run: what was loaded from it.
-        setting: index of the setting; any if None.
-        seed: number of the seed; any if None.
-        best: whether the policies are the best of the evaluations, whose returns count then.
+        folder: folder of the run.
+        run: the run loaded from it.
+        setting: index of the hyperparameter setting; any if None.
+        seed: the seed; any if None.
+        best: whether to compare the best returns of the evaluations instead of the final returns in training.
 
     Raises:
         SettingsError: if there is no such setting or seed.
@@ -46,11 +46,11 @@ def choose(
 
 
 def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
-    """Reads the best policy of a folder, for runs that begin with it.
+    """Reads the best policy of a folder, for runs that start from it.
 
     Args:
         folder: folder of a trained run.
-        specs: specifications of the runs that begin with the policy.
+        specs: specifications of the runs that start from the policy.
 
     Returns:
         A label of the policy, such as "runs/hopper: seed 3", and the policy, NumPy leaves [...].
@@ -72,10 +72,10 @@ def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
 
 
 def policy_of(run: LoadedRun, place: tuple[int, int]) -> Policy:
-    """The policy that lies there, leaves [...]."""
+    """Returns the policy at these indices in [H, S], leaves [...]."""
     return jax.tree.map(lambda x: jnp.asarray(x[place]), run.policy)
 
 
 def clip_of(run: LoadedRun, place: tuple[int, int]) -> float:
-    """Where the observations of that policy are clipped."""
+    """Returns the bound to which the policy's normalised observations are clipped."""
     return float(np.asarray(run.spec.hyperparams.observation_clip)[place[0]])

@@ -1,4 +1,4 @@
-"""Disk space: what a run will take, and whether there is as much."""
+"""Disk space: an estimate of what a run needs, and a check that it is available."""
 
 import contextlib
 import dataclasses
@@ -21,15 +21,15 @@ from rpo_jax.execution.memory import mebibytes
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
 
-CELL = 12  # bytes of a number in a table, about
+CELL = 12  # approximate bytes of a number in a table
 
 
 class DiskSpace(NamedTuple):
-    """Bytes that a run will take on disk, about.
+    """Approximate number of bytes that a run needs on disk.
 
     Attributes:
-        results: tables, pictures and policies.
-        checkpoints: all that are there at once.
+        results: bytes of tables and policies.
+        checkpoints: bytes of all checkpoints that exist at the same time.
     """
 
     results: int
@@ -37,21 +37,21 @@ class DiskSpace(NamedTuple):
 
 
 def estimate(spec: RunSpec, agent: Agent) -> DiskSpace:
-    """What a run will take, from the shapes of its states; nothing is computed."""
+    """Estimates the disk space of a run from the shapes of its states, without computing them."""
     runs = num_settings(spec.hyperparams) * len(spec.seeds)
     state = jax.eval_shape(partial(init, agent), Hyperparams(), jax.random.key(0))
     numbers = runs * spec.config.num_updates * len(METRICS)
     policies = runs * _size(state.policy) * (2 if spec.num_evaluations else 1)
     one = runs * _size(state) + 4 * numbers + policies
-    # The new one is written before the oldest is removed.
+    # A new checkpoint is written before the oldest one is removed.
     return DiskSpace(results=CELL * numbers + policies, checkpoints=(checkpoints.LATEST + 1) * one)
 
 
 def check(spec: RunSpec, agent: Agent, folder: Path) -> DiskSpace:
-    """The estimate.
+    """Estimates the disk space of a run, and checks that it is available.
 
     Raises:
-        SettingsError: if the disk of that folder has less, beside the checkpoints that are there already.
+        SettingsError: if less is free on the folder's disk; existing checkpoints of the run count as free.
     """
     needed, free = estimate(spec, agent), shutil.disk_usage(folder).free + _held(folder / checkpoints.FOLDER)
     if sum(needed) > free:
@@ -67,7 +67,7 @@ def _held(folder: Path) -> int:
 
 
 def _advice(spec: RunSpec) -> str:
-    """Which of some settings helps most, and what it leaves."""
+    """Returns advice for an error message: the change of a setting that saves most disk space."""
     config, half = spec.config, len(spec.seeds) // 2
 
     def sized(**change: int) -> RunSpec:
@@ -81,7 +81,7 @@ def _advice(spec: RunSpec) -> str:
         changes[f"--num-seeds {half}"] = lambda: dataclasses.replace(spec, seeds=spec.seeds[:half])
     sizes = {}
     for name, change in changes.items():
-        with contextlib.suppress(SettingsError):  # what does not go with the rest
+        with contextlib.suppress(SettingsError):  # the change is incompatible with the other settings
             other = change()
             sizes[name] = sum(estimate(other, other.agent()))
     best = min(sizes, key=lambda name: sizes[name], default=None)

@@ -1,4 +1,4 @@
-"""Playing episodes with the policies of a run folder."""
+"""Evaluation of the policies of a run folder."""
 
 import jax
 import numpy as np
@@ -11,11 +11,11 @@ from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
 EVALUATION = 0xE7A1
-SELECTION = 0x5E1E  # episodes that choose the best policies are not those that tell how good they are
+SELECTION = 0x5E1E  # the best policies are selected on other episodes than those that `evaluate` plays
 
 
 def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> np.ndarray:
-    """Returns [H, S, num_episodes] of every policy of a run; all play the same episodes.
+    """Evaluates every policy of a run on the same episodes; gives their returns [H, S, num_episodes].
 
     Raises:
         SettingsError: if the seed is out of range.
@@ -32,7 +32,7 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
 
 
 def evaluation_of(spec: RunSpec) -> Evaluation | None:
-    """How a run is evaluated while it trains."""
+    """Returns the settings of evaluation during training; None if there is none."""
     if not spec.num_evaluations:
         return None
     key = jax.random.fold_in(evaluation_key(0), SELECTION)
@@ -40,15 +40,15 @@ def evaluation_of(spec: RunSpec) -> Evaluation | None:
 
 
 def evaluation_key(seed: int) -> jax.Array:
-    """The key of the episodes of that number; not the one that trained the seed of that number."""
+    """Returns the random key of evaluation episodes for a seed; it differs from the key of training with that seed."""
     return jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)
 
 
 def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:
-    """Returns of every policy as a table."""
+    """Creates a table of the returns of every policy."""
     num_episodes = returns.shape[-1]
     table = Table(title=f"{run.spec.env}: {num_episodes} episodes with {'a sampled' if sample else 'the mean'} action")
-    for column in ("setting", "seed", "return: mean", "deviation", "worst", "best"):
+    for column in ("setting", "seed", "return: mean", "standard deviation", "worst", "best"):
         table.add_column(column, justify="left" if column == "setting" else "right")
     for label, rows in zip(setting_labels(run.spec), returns, strict=True):
         for seed, row in zip(run.spec.seeds, rows, strict=True):

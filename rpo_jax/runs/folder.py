@@ -1,13 +1,13 @@
-"""The folder of a run: settings, metrics, policies and a summary, in formats that anything can read.
+"""The folder of a run: settings, metrics, policies and a summary, in common file formats.
 
-settings.json   what was trained
-initial.npz     the policy that all runs began with, if one was given
+settings.json   the specification of the run
+initial.npz     the policy from which all runs started, if one was given
 metrics.csv     one row per setting, seed and update
-curves.png      return and entropy over steps
-checkpoints/    where training was last; `rpo-jax resume` goes on from there
+curves.png      return and entropy over environment steps
+checkpoints/    the latest checkpoints, from which `rpo-jax resume` continues
 policies.npz    parameters and normalisation of every trained policy, leaves [H, S, ...]; loads without pickle
-evaluations.csv one row per setting, seed and evaluation, if there were any
-best.npz        of every run the policy that did best in them
+evaluations.csv one row per setting, seed and evaluation, if there were evaluations
+best.npz        for every run, the policy with the best evaluation
 summary.json    final numbers, times, versions, and the digests of the files above
 """
 
@@ -24,7 +24,7 @@ INITIAL = "initial.npz"
 
 
 def check_free(folder: Path) -> None:
-    """Raises a SettingsError if the folder already holds a run, or a comparison of runs."""
+    """Raises a SettingsError if the folder already holds a run or a comparison."""
     try:
         taken = (folder / SETTINGS).exists() or (folder / COMPARISON).exists()
     except OSError as error:
@@ -34,17 +34,17 @@ def check_free(folder: Path) -> None:
 
 
 def claim(folder: Path) -> None:
-    """Makes the folder of a new run.
+    """Creates the folder of a new run.
 
     Raises:
-        SettingsError: if it already holds a run, or cannot be made.
+        SettingsError: if it already holds a run, or cannot be created.
     """
     check_free(folder)
     make_folder(folder)
 
 
 def release(folder: Path) -> None:
-    """Gives up a folder whose run came to nothing, so that it can be used again; what was done is kept."""
+    """Frees a folder for another run, unless it already holds a checkpoint or a summary."""
     if (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists():
         return
     for name in (SETTINGS, INITIAL):

@@ -1,4 +1,4 @@
-"""One run from settings to a filled folder, and several on one picture."""
+"""Training of one run into its folder, and comparison of several runs in one plot."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -37,23 +37,22 @@ def run_to_folder(
     loggers: Sequence[str] = (),
     initial: Policy | None = None,
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
-    """Trains, and fills the folder; what was done before an interrupt or a failure is kept too.
+    """Trains a run, and writes its results to a folder; after an interrupt or a failure, those obtained so far.
 
     Args:
-        spec: what to train.
-        path: of the folder.
-        console: shows progress.
-        runs_at_once: the most in one call; as many as memory holds if None.
-        loggers: names of those that follow the curves.
-        initial: policy that every run begins with; `spec.init_from` says which.
+        spec: specification of the run.
+        path: folder of the run.
+        console: console on which progress is shown.
+        runs_at_once: maximum number of runs trained in one call; as many as fit into memory if None.
+        loggers: names of the loggers that follow training.
+        initial: policy from which every run starts; `spec.init_from` is its label.
 
     Returns:
         The summary, and the curves by label of the setting.
 
     Raises:
-        SettingsError: if the folder holds a run already, the disk does not take what is written, or a logger does not
-            start.
-        SimulatorError: if an environment on the host failed in the first update; the folder is not made then.
+        SettingsError: if the folder already holds a run, files cannot be written, or a logger does not start.
+        SimulatorError: if an environment on the host failed in the first update; no folder is left then.
     """
     claim(path)
     write_settings(path, spec, initial)
@@ -61,10 +60,10 @@ def run_to_folder(
 
 
 def unfinished(path: Path) -> list[RunSpec]:
-    """The run of a folder, or those of a comparison, of which something is left to do.
+    """Returns the run of a folder, or all runs of a comparison, if at least one of them is unfinished.
 
     Raises:
-        SettingsError: if it holds no run, one that is at its end, or a damaged one.
+        SettingsError: if the folder holds no run, only finished runs, or a damaged one.
     """
     paths = _parts(path) or [path]
     specs = [load_spec(part) for part in paths]
@@ -80,23 +79,23 @@ def resume(
     runs_at_once: int | None = None,
     loggers: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Goes on with what is `unfinished`, each run from its last checkpoint or the start; gives their summaries.
+    """Continues `unfinished` runs, each from its last checkpoint or from the start; returns their summaries.
 
     Raises:
-        SettingsError: if no checkpoint is sound, or the disk does not take what is written.
+        SettingsError: if all checkpoints are damaged, or files cannot be written.
     """
     if specs[0].agent().env.on_host:
-        console.print(f"{specs[0].env} lives outside of JAX: its episodes begin anew, the rest goes on as it was")
+        console.print(f"{specs[0].env} runs outside of JAX: new episodes begin, and the rest continues as it was")
     if _parts(path):
         return _finish_all(specs, path, console, runs_at_once, loggers, fresh=False)
     return [finish(specs[0], path, console, runs_at_once, loggers, fresh=False)[0]]
 
 
 def _parts(path: Path) -> list[Path]:
-    """The folders of a comparison."""
+    """Returns the folders of the runs of a comparison; none if the folder holds a single run."""
     if (path / SETTINGS).exists():
         return []
-    names = (SETTINGS, CHECKPOINTS, SUMMARY)  # where one is lost, the others tell of it
+    names = (SETTINGS, CHECKPOINTS, SUMMARY)  # a run is found even if one of these is lost
     return sorted({entry.parent for name in names for entry in path.glob(f"*/{name}")})
 
 
@@ -105,8 +104,8 @@ def finish(
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
     """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`.
 
-    Where the command is fresh, with nothing trained before it or by it, a folder whose run comes to nothing is given
-    up, and a logger that does not start is refused; otherwise neither costs what there is.
+    If `fresh`, nothing has been trained yet, before or by this command: a failure then frees the folder, and a logger
+    that does not start is an error. Otherwise the folder is kept, and training continues without that logger.
     """
     agent = spec.agent()
     checkpoints = checkpoints_of(path, agent)
@@ -135,7 +134,7 @@ def finish(
         if fresh:
             release(path)
         raise
-    with stop_requests():  # what is done is written first
+    with stop_requests():  # the results are written before a signal stops the process
         summary = write_results(path, spec, result)
         curves = curves_of(spec, result.metrics)
         _draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
@@ -144,8 +143,8 @@ def finish(
 
 @contextlib.contextmanager
 def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[str], strict: bool) -> Iterator[Any]:
-    """Gives what shows a fit's reports, and passes them to loggers."""
-    if loggers:  # a line, as W&B may ask for a key
+    """Yields a function that passes the progress of `fit` to the progress bar and the loggers."""
+    if loggers:  # printed first, because W&B may ask for a key
         runs = len(setting_labels(spec)) * len(spec.seeds)
         console.print(f"opening {' and '.join(loggers)} for {runs} runs", style="dim")
     with contextlib.ExitStack() as stack:
@@ -156,7 +155,7 @@ def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[st
             except SettingsError as error:
                 if strict:
                     raise
-                console.print(f"{error}; training goes on without it", highlight=False, markup=False)
+                console.print(f"{error}; training continues without it", highlight=False, markup=False)
         bar = stack.enter_context(ProgressBar(console, spec).show())
 
         def report(progress: Progress) -> None:
@@ -174,7 +173,7 @@ def compare_to_folder(
     loggers: Sequence[str] = (),
     initial: Policy | None = None,
 ) -> list[dict[str, Any]]:
-    """Trains several runs into subfolders named by variant, and draws them in one picture; see `run_to_folder`."""
+    """Trains several runs into subfolders named by variant, and plots them together; see `run_to_folder`."""
     check_comparison_free(specs, path)
     for spec in specs:
         claim(path / spec.variant)
@@ -210,13 +209,13 @@ def _finish_all(
 
 
 def check_comparison_free(specs: list[RunSpec], path: Path) -> None:
-    """Raises a SettingsError if a comparison there would meet a run; nothing has been trained then."""
+    """Raises a SettingsError if a folder that the comparison needs already holds a run."""
     for taken in (path, *(path / spec.variant for spec in specs)):
         check_free(taken)
 
 
 def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves]:
-    """Curves by label of the setting, of metrics {name: [H, S, updates]}."""
+    """Returns the curves of metrics {name: [H, S, updates]}, by label of the setting."""
     steps = spec.config.round_timesteps * np.arange(1, metrics["entropy"].shape[-1] + 1)
     rows = zip(metrics["episode_return"], metrics["entropy"], strict=True)
     return {label: Curves(steps, *row) for label, row in zip(setting_labels(spec), rows, strict=True)}

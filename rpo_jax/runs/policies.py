@@ -1,4 +1,4 @@
-"""Storage of policies as NumPy archives, which are read without pickle."""
+"""Storage of policies in NumPy archives, which are read without pickle."""
 
 from pathlib import Path
 from typing import Any

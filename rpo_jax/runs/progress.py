@@ -1,4 +1,4 @@
-"""What a user sees while runs train, and when they are done."""
+"""Display of progress during training, and of results at the end."""
 
 import time
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressBar:
-    """A live bar: steps done, steps per second over all runs, return and entropy (means over runs).
+    """A progress bar with steps done, steps per second over all runs, and mean return and entropy over runs.
 
-    Where the console is no terminal it prints a line every ten seconds instead.
+    If the console is not a terminal, it prints a line every ten seconds instead.
     """
 
     def __init__(self, console: Console, spec: RunSpec):
@@ -51,14 +51,14 @@ class ProgressBar:
             yield self
 
     def __call__(self, progress: FitProgress) -> None:
-        """Reports a segment."""
+        """Shows the progress after a segment of training."""
         returns = progress.metrics["episode_return"]
         if not np.isnan(returns).all():
             self._return = np.nanmean(returns)
         steps = progress.updates * self._spec.config.round_timesteps * self._runs
         speed = steps / progress.seconds
         entropies = progress.metrics["entropy"][..., -1]
-        known = entropies[~np.isnan(entropies)]  # not of runs that diverged
+        known = entropies[~np.isnan(entropies)]  # without runs that diverged
         entropy = known.mean() if known.size else np.nan
         seen = "-" if np.isnan(self._return) else f"{self._return:,.1f}"  # no episode has ended yet
         if progress.returns is not None:
@@ -71,13 +71,13 @@ class ProgressBar:
 
 
 def results_table(summaries: list[dict[str, Any]], labels: list[list[str]]) -> Table:
-    """Final return and entropy of every setting, over seeds."""
+    """Creates a table of final return and entropy of every setting, over seeds."""
     table = Table(title="the last 5% of updates")
     for column in ("variant", "setting", "seeds", "return: mean", "worst seed", "best seed", "entropy: mean"):
         table.add_column(column, justify="left" if column in ("variant", "setting") else "right")
     for summary, names in zip(summaries, labels, strict=True):
         for name, returns, entropies in zip(names, summary["final_return"], summary["final_entropy"], strict=True):
-            numbers = (np.mean(returns), np.min(returns), np.max(returns))  # nan if one diverged
+            numbers = (np.mean(returns), np.min(returns), np.max(returns))  # NaN if a seed diverged
             cells = [f"{number:,.1f}" for number in numbers] + [f"{np.mean(entropies):.2f}"]
             table.add_row(summary["variant"], name, str(len(returns)), *cells)
     return table

@@ -1,4 +1,4 @@
-"""Metrics, evaluations and policies in the folder of a run: written at its end, and read back."""
+"""Writing and reading of the metrics, evaluations and policies of a run."""
 
 import csv
 import math
@@ -23,7 +23,7 @@ from rpo_jax.settings.spec import RunSpec
 
 
 class LoadedRun(NamedTuple):
-    """A run read back from its folder; policy has leaves [H, S, ...]."""
+    """A run read from its folder; the policy has leaves [H, S, ...]."""
 
     spec: RunSpec
     agent: Agent
@@ -31,10 +31,10 @@ class LoadedRun(NamedTuple):
 
 
 def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
-    """Writes metrics, policies and, last, the summary, which it returns.
+    """Writes metrics, evaluations, policies and, last, the summary; returns the summary.
 
     Raises:
-        SettingsError: if the disk does not take them.
+        SettingsError: if a file cannot be written.
     """
     summary, evaluated = summarize(spec, result), result.evaluated
     try:
@@ -51,7 +51,7 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
         write_json(folder / SUMMARY, summary)
     except OSError as error:
         raise SettingsError(
-            f"the results could not be written: {error.strerror}; mend that, and then: rpo-jax resume {folder}"
+            f"the results could not be written: {error.strerror}; fix that, and then run: rpo-jax resume {folder}"
         ) from None
     return summary
 
@@ -78,21 +78,21 @@ def _write_evaluations(path: Path, spec: RunSpec, evaluated: Evaluated) -> None:
 
 
 def load_run(folder: Path, best: bool = False) -> LoadedRun:
-    """Reads a run back.
+    """Reads a run from its folder.
 
     Args:
-        folder: of the run.
-        best: take of each run the policy that did best in the evaluations, and not the last one.
+        folder: folder of the run.
+        best: whether to read, for each run, the policy with the best evaluation instead of the last one.
 
     Returns:
-        What was trained, its agent, and the policies, leaves [H, S, ...].
+        The specification of the run, its agent, and its policies, leaves [H, S, ...].
 
     Raises:
         SettingsError: if the folder holds no run, or one that is unfinished, damaged or of another version.
     """
     spec, agent = read_spec(folder)
     if best and not spec.num_evaluations:
-        raise SettingsError(f"{folder} holds no evaluations to know the best by: train with --num-evaluations")
+        raise SettingsError(f"{folder} holds no evaluations to select the best policy by: train with --num-evaluations")
     path, summary = folder / (BEST if best else POLICIES), read_summary(folder)
     for file in (folder / SETTINGS, path):
         check_file(file, summary)
@@ -100,14 +100,14 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
 
 
 def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
-    """Metrics {name: [H, S, updates]} of a run that has been trained, as precise as the table has them.
+    """Reads the metrics {name: [H, S, updates]} of a trained run, with the precision of the table.
 
     Raises:
-        SettingsError: if the table is not what was written.
+        SettingsError: if the table is missing or damaged.
     """
     check_file(folder / METRICS_TABLE, read_summary(folder))
     with (folder / METRICS_TABLE).open() as file:
         rows = list(csv.DictReader(file))
     shape = (num_settings(spec.hyperparams), len(spec.seeds), -1)
-    # An older version may not have had all of them.
+    # A table of an older version may lack some metrics.
     return {name: np.array([float(row.get(name) or "nan") for row in rows]).reshape(shape) for name in METRICS}

@@ -1,4 +1,4 @@
-"""settings.json: what a run trains."""
+"""settings.json: the specification of a run."""
 
 import dataclasses
 import json
@@ -34,10 +34,10 @@ def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -
     Args:
         folder: folder of the run.
         spec: specification of the run.
-        initial: trained policy with which all runs begin; None if there is none.
+        initial: trained policy from which all runs start; None if there is none.
     """
     described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    del described["num_threads"]  # the machine's, not the run's
+    del described["num_threads"]  # a property of the machine, not of the run
     described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
     described |= {"imports": spec.imports(), "format": FORMAT, "version": version_of("rpo_jax")}
     if initial is not None:
@@ -47,7 +47,7 @@ def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -
 
 
 def load_spec(folder: Path) -> RunSpec:
-    """Reads the settings of a run back.
+    """Reads the specification of a run from its folder.
 
     Raises:
         SettingsError: if the folder holds no run, or its settings are damaged or of another version.
@@ -56,7 +56,7 @@ def load_spec(folder: Path) -> RunSpec:
 
 
 def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
-    """The settings of a run, and its agent; raises as `load_spec`."""
+    """Reads the specification of a run, and creates its agent; raises the errors of `load_spec`."""
     described = _read_settings(folder)
     try:
         _check_registered(folder, described)
@@ -92,7 +92,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         )
     if described.get(DIGEST) != digest_of(described):
         raise SettingsError(
-            f"{path} is damaged, or was changed after it was written: its digest is not that of its text"
+            f"{path} is damaged, or was changed after it was written: its digest does not match its content"
         )
     return described
 
@@ -103,7 +103,7 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
         raise SettingsError(f"{', '.join(texts)} are not all text")
     seeds = described["seeds"]
     if not all(type(seed) is int for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
-        raise SettingsError(f"its seeds {seeds} are not whole numbers in a row")
+        raise SettingsError(f"its seeds {seeds} are not consecutive whole numbers")
     check_seeds(seeds[0], len(seeds))
     config: dict[str, Any] = {
         name: tuple(x) if isinstance(x, list) else x for name, x in dict(described["config"]).items()
@@ -120,14 +120,14 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
         seeds=seeds,
         num_evaluations=described["num_evaluations"],
         evaluation_episodes=described["evaluation_episodes"],
-        # Not there in folders of rpo_jax 0.1.0.
+        # Missing in folders of rpo_jax 0.1.0.
         network=described.get("network", "mlp"),
         init_from=described.get("init_from"),
     )
 
 
 def _check_registered(folder: Path, described: dict[str, Any]) -> None:
-    """Raises a SettingsError that names the import if a user's own name is not registered."""
+    """Raises a SettingsError with the missing --import if a user-defined name is not registered."""
     imports = " ".join(f"--import {name}" for name in described.get("imports", ()))
     registries = {"variant": VARIANTS, "head": HEADS, "network": NETWORKS}
     missing = [
@@ -146,7 +146,7 @@ def _check_registered(folder: Path, described: dict[str, Any]) -> None:
 
 
 def read_initial(folder: Path, agent: Agent) -> Policy | None:
-    """Reads the policy with which all runs of a folder begin.
+    """Reads the policy from which all runs of a folder start.
 
     Args:
         folder: folder of the run.
@@ -163,12 +163,12 @@ def read_initial(folder: Path, agent: Agent) -> Policy | None:
         return None
     path = folder / INITIAL
     if not path.is_file() or sha256_of(path) != digest:
-        raise SettingsError(f"{path} is damaged or gone: it is the policy that the run begins with; train again")
+        raise SettingsError(f"{path} is damaged or missing: it is the policy from which the run starts; train again")
     return read_policies(path, agent, ())
 
 
 def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
-    """Settings with leaves [H]; a number that an older version did not know has its default."""
+    """Stacks settings to leaves [H]; hyperparameters that an older version did not have get their defaults."""
     defaults = plain(dataclasses.asdict(Hyperparams()))
     if not settings or any(set(row) != set(settings[0]) or not set(row) <= set(defaults) for row in settings):
         raise SettingsError("its hyperparams are not rows of the numbers that this version knows")
@@ -181,7 +181,7 @@ def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
 
 
 def checkpoints_of(folder: Path, agent: Agent) -> Checkpoints:
-    """The checkpoints of the run whose settings the folder holds."""
+    """Returns the checkpoints of the run in a folder, with the versions of packages and devices to record in them."""
     suite = agent.env.name.partition("/")[0]
     versions = {name: version_of(name) for name in PACKAGES if name in (*STACK, suite)}
     versions["devices"] = " and ".join(

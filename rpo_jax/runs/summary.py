@@ -1,4 +1,4 @@
-"""summary.json: what came out of a run, and the digests of the files that hold the rest."""
+"""summary.json: the results of a run, and the digests of its other files."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from rpo_jax.settings.spec import RunSpec, run_label
 
 
 def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
-    """The numbers of summary.json; lists of lists are [setting][seed]; the return of a run that diverged is NaN."""
+    """Creates the content of summary.json. Nested lists are [setting][seed]; the return of a diverged run is NaN."""
     updates = result.metrics["entropy"].shape[-1]
     timesteps = updates * spec.config.round_timesteps
     runs = len(spec.seeds) * result.metrics["entropy"].shape[0]
@@ -57,12 +57,12 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
 
 
 def told(spec: RunSpec, failure: Failure) -> str:
-    """The setting and seed that failed, and what its environment said."""
+    """Describes a failure: the run that failed, if known, and the error of its environment."""
     return failure.message if failure.run is None else f"{run_label(spec, *failure.run)}: {failure.message}"
 
 
 def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
-    """The runs that stopped being finite: when, and what did so first."""
+    """Lists the runs that diverged, with the update and the quantity that first became non-finite."""
     faults, updates = np.asarray(state.fault), np.asarray(state.update)
     return [
         {
@@ -77,10 +77,10 @@ def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
 
 
 def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
-    """Mean over the last 5% of updates: rows [H, S, U] to [H, S].
+    """Averages rows [H, S, U] over the last 5% of updates, to [H, S].
 
-    Rows without an episode are NaN and do not count: where environments end their episodes together, and none of the
-    last 5% has one, the last row that has one is taken.
+    Updates in which no episode ended are NaN and are ignored. If no episode ended in the last 5%, as can happen where
+    all environments end their episodes together, the last value that is not NaN is used.
     """
 
     def final(row: np.ndarray) -> float:
@@ -95,10 +95,10 @@ def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run that has been trained.
+    """Reads the summary of a trained run.
 
     Raises:
-        SettingsError: if there is none, or it is not what was written.
+        SettingsError: if the summary is missing or damaged.
     """
     path = folder / SUMMARY
     if not path.is_file():
@@ -113,15 +113,15 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def check_file(path: Path, summary: dict[str, Any]) -> None:
-    """Raises a SettingsError if a file is not the one that was there when the summary was written."""
+    """Raises a SettingsError if a file is missing, or differs from its digest in the summary."""
     if not path.is_file():
-        raise SettingsError(f"{path.parent} holds no {path.name}: the run did not finish, or the file is gone")
+        raise SettingsError(f"{path.parent} holds no {path.name}: the run did not finish, or the file was removed")
     if sha256_of(path) != summary["files"].get(path.name):
         raise _damaged(path)
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run there has come to its end, and its results are what was written."""
+    """Returns whether the run in a folder has finished and its results are undamaged."""
     try:
         summary = read_summary(folder)
         for name in summary["files"]:
@@ -133,5 +133,5 @@ def is_finished(folder: Path) -> bool:
 
 def _damaged(path: Path) -> SettingsError:
     return SettingsError(
-        f"{path} is damaged, or was changed after it was written; rpo-jax resume {path.parent} writes it anew"
+        f"{path} is damaged, or was changed after it was written; rpo-jax resume {path.parent} writes it again"
     )

@@ -1,4 +1,4 @@
-"""Versions of what a run computes with."""
+"""Versions of the packages that a run uses."""
 
 import importlib.metadata
 
@@ -7,7 +7,7 @@ PACKAGES = (*STACK, "gymnax", "brax", "mujoco", "playground", "envpool", "gymnas
 
 
 def version_of(package: str) -> str | None:
-    """The version of an installed package; None if it is not installed."""
+    """Returns the version of an installed package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

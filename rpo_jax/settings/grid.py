@@ -17,7 +17,7 @@ MAX_SEEDS = 1_000_000
 
 
 def seeds(first: int, count: int) -> jax.Array:
-    """Keys [count] of the seeds `first ... first + count - 1`, each the same as `jax.random.key(seed)`.
+    """Creates the random keys of the seeds `first ... first + count - 1`, each equal to `jax.random.key(seed)`.
 
     Args:
         first: the first seed.
@@ -27,16 +27,16 @@ def seeds(first: int, count: int) -> jax.Array:
         Random keys [S].
 
     Raises:
-        SettingsError: if there is no seed, or one is negative or above 2^32 - 1.
+        SettingsError: if the number of seeds is not positive, or a seed is negative or above 2^32 - 1.
     """
     check_seeds(first, count)
-    # Threefry whatever the process's default: under vmap the others do not give each seed a stream of its own.
+    # Always Threefry: under vmap, other generators do not give each seed an independent stream.
     make_key = partial(jax.random.key, impl="threefry2x32")
     return jax.vmap(make_key)(jnp.arange(first, first + count, dtype=jnp.uint32))
 
 
 def check_seeds(first: int, count: int) -> None:
-    """Raises a SettingsError unless these are seeds."""
+    """Raises a SettingsError if the number of seeds or a seed is out of range."""
     if count < 1:
         raise SettingsError(f"the number of seeds is {count}; it must be 1 or more")
     if count > MAX_SEEDS:
@@ -46,14 +46,14 @@ def check_seeds(first: int, count: int) -> None:
 
 
 def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) -> Hyperparams:
-    """All combinations of the given values, as one `Hyperparams` with leaves [H]; the last name varies fastest.
+    """Combines all given values into one `Hyperparams` with leaves [H]; the last name varies fastest.
 
     Args:
-        base: gives the numbers that are not named; the defaults if None.
+        base: values of the other hyperparameters; the defaults if None.
         **values: one or several values for each named hyperparameter.
 
     Returns:
-        H settings, leaves [H].
+        H hyperparameter settings, leaves [H].
 
     Raises:
         SettingsError: if a name is unknown or a value out of range.
@@ -71,7 +71,7 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
     settings = dataclasses.replace(base, **columns)
     with np.errstate(over="ignore"):
         settings = jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (len(combinations),)), settings)
-    check_hyperparams(settings)  # once more: what float32 cannot hold has become 0 or infinite
+    check_hyperparams(settings)  # again, because conversion to float32 can give 0 or infinity
     return settings
 
 
@@ -87,12 +87,12 @@ def _distinct_numbers(name: str, value: Sequence[float] | float) -> list[float]:
 
 
 def num_settings(hyperparams: Hyperparams) -> int:
-    """H of a grid."""
+    """Returns the number of settings of a grid, H."""
     return np.size(hyperparams.learning_rate)
 
 
 def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
-    """The H settings of a grid, each a plain dictionary."""
+    """Returns the H settings of a grid as plain dictionaries."""
     fields = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
     return [
         {

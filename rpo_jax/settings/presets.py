@@ -1,4 +1,4 @@
-"""Presets: whole sets of settings, each with its source."""
+"""Presets: complete sets of settings, each with its source."""
 
 import dataclasses
 import math
@@ -10,13 +10,13 @@ from rpo_jax.errors import unknown_name
 
 
 class Preset(NamedTuple):
-    """Settings that belong together.
+    """A complete set of settings.
 
     Attributes:
         config: static settings.
-        hyperparams: numbers.
+        hyperparams: numeric hyperparameters.
         head: name of the action head.
-        time_limit: "bootstrap" or "terminate", see `make_env`.
+        time_limit: treatment of time limits, "bootstrap" or "terminate"; see `make_env`.
     """
 
     config: TrainConfig
@@ -26,8 +26,8 @@ class Preset(NamedTuple):
 
 
 PAPER = Preset(
-    # Rahman & Xue 2022 (arXiv 2212.07536) and its published code, CleanRL's rpo_continuous_action.py. There, a time
-    # limit ends the task: `terminated or truncated` enters the advantage as the end.
+    # Rahman & Xue 2022 (arXiv 2212.07536) and its published code, CleanRL's rpo_continuous_action.py, which treats a
+    # truncated episode as terminated: `terminated or truncated` stops bootstrapping.
     TrainConfig(
         total_timesteps=8_000_000,
         num_envs=1,
@@ -59,10 +59,10 @@ PAPER = Preset(
 )
 
 SEED_NOTES = Preset(
-    # The notes this project started from: a PyTorch program for Pendulum-v1 that perturbs in rollout and update.
-    # Its value network sees observations undivided, and that is what some of its runs of PPO get stuck on.
+    # The notes this project started from: a PyTorch program for Pendulum-v1 that perturbs the action mean both in the
+    # rollout and in learning. The input of its value network is not scaled, which is why some of its PPO runs fail.
     TrainConfig(
-        total_timesteps=293 * 2048,  # its first round to pass 600,000 steps is the last
+        total_timesteps=293 * 2048,  # it stops after the first update beyond 600,000 steps
         num_envs=1,
         num_steps=2048,
         num_epochs=10,
@@ -85,7 +85,7 @@ SEED_NOTES = Preset(
         gamma=0.99,
         gae_lambda=0.95,
         clip_epsilon=0.2,
-        value_coefficient=2.0,  # times our 1/2: the notes' plain mean squared error
+        value_coefficient=2.0,  # with the factor 1/2 of our loss, the notes' mean squared error
         entropy_coefficient=0.001,
         max_grad_norm=math.inf,
         rpo_alpha=0.3,
@@ -107,7 +107,7 @@ FAST = Preset(
     Hyperparams(),
 )
 
-# What `fast` changes for an environment: its own numbers come first, then the suite's.
+# Changes to `fast` for an environment; its own values take precedence over its suite's.
 FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {
     "gymnax/Pendulum-v1": {
         "total_timesteps": 1_024_000,  # 1000 steps of each environment: five episodes
@@ -125,11 +125,11 @@ FAST_BY_ENVIRONMENT: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "rpo_alpha": 0.1,
     },
-    # A simulator on the host takes megabytes, and time to open: few environments, and longer rounds of them.
+    # A simulator on the host needs megabytes of memory and time to start: few environments, and longer rollouts.
     "envpool": {"num_envs": 16, "num_steps": 128},
     "gymnasium": {"num_envs": 16, "num_steps": 128},
-    # Its reward is always 1, so the deviation of the discounted return measures the policy, not the task; and without
-    # it values reach 100, to which steps clipped to 0.2 do not lead. Eight whole episodes.
+    # Its reward is always 1, so the standard deviation of the discounted return depends on the policy, not the task.
+    # Without reward normalisation, values reach 100, too far for value changes clipped to 0.2. Eight whole episodes.
     "brax/inverted_pendulum": {
         "total_timesteps": 8_192_000,
         "normalize_rewards": False,
@@ -142,17 +142,17 @@ PRESETS = {"paper": PAPER, "seed-notes": SEED_NOTES, "fast": FAST}
 
 
 def get_preset(name: str, env: str) -> Preset:
-    """The settings of a preset for an environment.
+    """Returns the settings of a preset for an environment.
 
     Args:
         name: "paper", "seed-notes" or "fast".
-        env: such as "gymnax/Pendulum-v1"; `fast` has numbers of its own for some.
+        env: name of the environment, such as "gymnax/Pendulum-v1"; `fast` differs between some environments.
 
     Returns:
         The preset.
 
     Raises:
-        SettingsError: if there is no such preset.
+        SettingsError: if no preset has that name.
     """
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
@@ -163,10 +163,10 @@ def get_preset(name: str, env: str) -> Preset:
 
 
 def override(preset: Preset, values: Mapping[str, Any]) -> Preset:
-    """The preset with some fields of either kind of settings replaced.
+    """Replaces some fields of a preset's static settings or hyperparameters.
 
     Raises:
-        SettingsError: if a name is unknown, or the settings do not fit each other.
+        SettingsError: if a name is unknown, or the settings are incompatible.
     """
     config_names = {field.name for field in dataclasses.fields(TrainConfig)}
     number_names = {field.name for field in dataclasses.fields(Hyperparams)}

@@ -1,4 +1,4 @@
-"""Registration of a user's own environments, variants, heads and networks."""
+"""Registration of user-defined environments, variants, heads and networks."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,16 +21,17 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def register(kind: str, name: str, thing: Any) -> None:
     """Registers an environment, variant, head or network of your own under a name.
 
-    `make_env`, `make_spec`, the command and run folders then accept the name. The command imports the module that calls
-    `register` if it is given as `--import my_module`; an installed package can list its module as an entry point of the
-    group `rpo_jax` instead.
+    `make_env`, `make_spec`, the command line and run folders then accept the name. With `--import my_module`, the
+    command imports the module that calls `register`. An installed package can instead list its module as an entry point
+    of the group `rpo_jax`.
 
     Args:
         kind: "environment", "variant", "head" or "network".
-        name: its name, of letters, digits and `._-`; for an environment suite/id, such as "mine/slide". A name that was
-            registered before is replaced.
-        thing: for an environment, a function that makes an `Environment`; a `Variant`; a `Head`; for a network, a
-            function of an `Environment` and a `TrainConfig` that makes a network as described in `make_agent`.
+        name: name of letters, digits and `._-`; for an environment suite/id, such as "mine/slide". Replaces what was
+            registered under that name before.
+        thing: for an environment, a function that creates an `Environment`; for a variant, a `Variant`; for a head, a
+            `Head`; for a network, a function of an `Environment` and a `TrainConfig` that creates a network as
+            described in `make_agent`.
 
     Raises:
         SettingsError: if the kind is unknown, the object is not of that kind, or the name belongs to rpo_jax.

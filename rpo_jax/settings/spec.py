@@ -1,4 +1,4 @@
-"""What a run is: everything that a command, a script or a run folder says of it."""
+"""The specification of a run, shared by commands, scripts and run folders."""
 
 import dataclasses
 from typing import Any
@@ -16,23 +16,24 @@ from rpo_jax.settings.presets import get_preset, override
 
 @dataclasses.dataclass(frozen=True)
 class RunSpec:
-    """Everything that says what a run is.
+    """The complete specification of a run.
 
     Attributes:
-        env: such as "gymnax/Pendulum-v1".
-        variant: its name.
-        preset: the preset that the settings came from.
+        env: name of the environment, such as "gymnax/Pendulum-v1".
+        variant: name of the variant.
+        preset: name of the preset on which the settings are based.
         head: name of the action head.
-        time_limit: "bootstrap" or "terminate".
-        backend: of Brax; None elsewhere.
-        num_threads: of EnvPool's pool on each device; the cores are shared out if None.
-        network: its name.
-        init_from: the trained policy that all runs begin with, such as "runs/hopper: seed 3"; None if there is none.
+        time_limit: treatment of time limits, "bootstrap" or "terminate".
+        backend: physics backend of Brax; None for other suites.
+        num_threads: threads of EnvPool's pool on each device; if None, the CPU cores are divided among devices.
+        network: name of the network.
+        init_from: label of the trained policy from which all runs start, such as "runs/hopper: seed 3"; None if there
+            is none.
         config: static settings.
-        hyperparams: settings with leaves [H].
-        seeds: [S].
-        num_evaluations: during training, evenly spaced.
-        evaluation_episodes: of each policy in one of them.
+        hyperparams: hyperparameter settings, leaves [H].
+        seeds: the seeds [S].
+        num_evaluations: number of evaluations during training, evenly spaced.
+        evaluation_episodes: episodes of each policy per evaluation.
     """
 
     env: str
@@ -57,7 +58,7 @@ class RunSpec:
                 raise SettingsError(f"{name}={value!r} is out of range: it must be a whole number, {least} or more")
 
     def agent(self) -> Agent:
-        """The agent that this describes.
+        """Creates the agent that this describes.
 
         Raises:
             SettingsError: if a name is unknown, or settings do not fit the environment.
@@ -67,7 +68,7 @@ class RunSpec:
         return make_agent(env, get_variant(self.variant), self.config, get_head(self.head), network)
 
     def imports(self) -> list[str]:
-        """The modules by whose import users registered what this names."""
+        """Returns the modules that registered the user-defined names of this specification."""
         names = ((ENVIRONMENTS, self.env), (VARIANTS, self.variant), (HEADS, self.head), (NETWORKS, self.network))
         return sorted({origin for registry, name in names if (origin := registry.origin(name))})
 
@@ -89,29 +90,29 @@ def make_spec(
     evaluation_episodes: int = 16,
     **settings: Any,
 ) -> RunSpec:
-    """A run from a preset and what differs from it.
+    """Creates the specification of a run from a preset and changes to it.
 
     Args:
-        env: such as "gymnax/Pendulum-v1".
-        variant: its name.
+        env: name of the environment, such as "gymnax/Pendulum-v1".
+        variant: name of the variant.
         preset: "paper", "seed-notes" or "fast".
-        num_seeds: S.
-        first_seed: the first of them.
+        num_seeds: number of seeds, S.
+        first_seed: the first seed.
         head: name of the action head; the preset's if None.
-        network: its name.
-        init_from: says which policy the runs begin with, if `fit` is given one.
-        time_limit: "bootstrap" or "terminate"; the preset's if None.
-        backend: Brax only.
-        num_threads: EnvPool only.
-        num_evaluations: during training, evenly spaced over the updates.
-        evaluation_episodes: of each policy in one of them.
+        network: name of the network.
+        init_from: label of the policy from which the runs start, if `fit` is given one.
+        time_limit: treatment of time limits, "bootstrap" or "terminate"; the preset's if None.
+        backend: physics backend, for Brax only.
+        num_threads: threads of the pool on each device, for EnvPool only.
+        num_evaluations: number of evaluations during training, evenly spaced over the updates.
+        evaluation_episodes: episodes of each policy per evaluation.
         **settings: fields of `TrainConfig` and of `Hyperparams`; several values for one of the latter make a sweep.
 
     Returns:
-        What to train; its `agent()` is what `fit` and `sweep` take.
+        The specification. `fit` and `sweep` take its `agent()`.
 
     Raises:
-        SettingsError: if anything about it cannot be used; nothing has been compiled then.
+        SettingsError: if a setting is invalid or does not fit the others; raised before anything is compiled.
     """
     numbers = {name: settings.pop(name) for name in field_names(Hyperparams) if name in settings}
     for name in sorted(foreign_hyperparams(get_variant(variant)) & set(numbers)):
@@ -141,13 +142,13 @@ def make_spec(
 
 
 def setting_labels(spec: RunSpec) -> list[str]:
-    """What tells the settings of a sweep apart, such as "rpo_alpha=0.1"; empty for a single one."""
+    """Returns a label for each setting of a sweep, such as "rpo_alpha=0.1"; empty if there is only one setting."""
     settings = settings_list(spec.hyperparams)
     swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
     return [", ".join(f"{name}={row[name]:.9g}" for name in swept) for row in settings]
 
 
 def run_label(spec: RunSpec, setting: int, seed: int) -> str:
-    """What a run of a sweep is called, by its place [H, S], such as "seed 3 of rpo_alpha=0.5"."""
+    """Returns the label of a run by its indices in [H, S], such as "seed 3 of rpo_alpha=0.5"."""
     label = setting_labels(spec)[setting]
     return f"seed {spec.seeds[seed]}{label and f' of {label}'}"
