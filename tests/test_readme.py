@@ -16,7 +16,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
 def test_python_code_runs(program: str) -> None:
-    environment = os.environ | {"XLA_FLAGS": toys.QUICK_FLAGS}
+    environment = os.environ | {"XLA_FLAGS": toys.flags(toys.LEARNING)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

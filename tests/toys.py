@@ -33,7 +33,6 @@ QUICK: dict[str, Any] = {
     **({"xla_cpu_use_fusion_emitters": False} if version("jaxlib").startswith("0.10.") else {}),
 }
 LEARNING = QUICK | {"xla_backend_optimization_level": 1}  # for long runs: they take a third, compiling a little more
-QUICK_FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())  # the same, for XLA_FLAGS
 _options_by_default = compiler.get_compile_options
 
 TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (8, 8)}
@@ -209,6 +208,11 @@ def told(match: str) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
     assert any(re.search(match, message) for message in messages), messages
+
+
+def flags(options: dict[str, Any]) -> str:
+    """The same for XLA_FLAGS."""
+    return " ".join(f"--{name}={str(value).lower()}" for name, value in options.items())
 
 
 @contextlib.contextmanager
