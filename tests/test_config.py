@@ -162,6 +162,7 @@ BAD_STATIC = {
             "activation",
             "weight_init",
             "matmul_precision",
+            "std",
         )
     },
     "hidden_sizes": [*NO_TUPLES, (64.0,), (64, 32.5)],
@@ -192,6 +193,7 @@ def test_a_static_setting_of_the_wrong_kind_or_range_is_refused(name, value):
         ("activation", "swish"),
         ("weight_init", "uniform"),
         ("matmul_precision", "highest"),
+        ("std", "state"),
         ("hidden_sizes", ()),
         ("hidden_sizes", (1, 2, 3)),
         ("policy_observation_scale", (1, 0.5)),
