@@ -119,7 +119,7 @@ def test_a_seed_of_a_sweep_is_that_seed_alone():
         ("HopperHpo-v1", ["HopperHop-v1"]),
         ("CartPole-v1", ["discrete"]),
         ("Pong-v5", ["discrete"]),
-        ("CarRacing-v3", ["pictures"]),
+        ("CarRacing-v3", ["images"]),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(env_id, words):
