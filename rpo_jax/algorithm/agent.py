@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.algorithm.heads import HEADS, Head, squash_to_bounds
-from rpo_jax.algorithm.networks import NETWORKS, check_network, init_params
+from rpo_jax.algorithm.networks import NETWORKS, ActorCritic, check_network, init_params, param_shapes
 from rpo_jax.algorithm.normalization import Moments, normalize
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Params
@@ -123,8 +123,9 @@ def make_agent(
         raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
     if network is None:
         network = NETWORKS["mlp"](env, config)
-    params = check_network(network, env.observation_size, env.action_size)
-    if variant.constrain and "log_scale" not in params["params"]:
+    if not isinstance(network, ActorCritic):
+        check_network(network, env.observation_size, env.action_size)
+    if variant.constrain and "log_scale" not in param_shapes(network, env.observation_size)["params"]:
         raise SettingsError(f"variant {variant.name} needs a network with a parameter log_scale; std='state' has none")
     agent = Agent(record_episodes(env), network, head, variant, config)
     variant.check(agent)

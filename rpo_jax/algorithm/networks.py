@@ -170,7 +170,18 @@ def init_params(network: nn.Module, key: jax.Array, obs: jax.Array) -> Params:
     return network.init(key, obs, method=both)
 
 
-def check_network(network: nn.Module, observation_size: int, action_size: int) -> Params:
+def param_shapes(network: nn.Module, observation_size: int) -> Params:
+    """Returns the shapes and dtypes of a network's parameters, without computing them.
+
+    Args:
+        network: flax module with methods `act` and `evaluate`, as described in `make_agent`.
+        observation_size: number of dimensions of observations, O.
+    """
+    obs = jax.ShapeDtypeStruct((1, observation_size), jnp.float32)
+    return jax.eval_shape(partial(init_params, network), jax.eval_shape(jax.random.key, 0), obs)
+
+
+def check_network(network: nn.Module, observation_size: int, action_size: int) -> None:
     """Checks that a network has the methods that `make_agent` describes; only shapes are computed.
 
     Args:
@@ -178,17 +189,13 @@ def check_network(network: nn.Module, observation_size: int, action_size: int) -
         observation_size: number of dimensions of observations, O.
         action_size: number of dimensions of actions, A.
 
-    Returns:
-        The shapes and dtypes of its parameters.
-
     Raises:
         SettingsError: if a method is missing, a result has the wrong shape, or there are variables besides parameters.
     """
     for name in ("act", "evaluate"):
         if not callable(getattr(type(network), name, None)):
             raise SettingsError(f"network {type(network).__name__} has no method {name}(obs); see make_agent")
-    obs = jax.ShapeDtypeStruct((3, observation_size), jnp.float32)
-    params = jax.eval_shape(partial(init_params, network), jax.eval_shape(jax.random.key, 0), obs)
+    obs, params = jax.ShapeDtypeStruct((3, observation_size), jnp.float32), param_shapes(network, observation_size)
     if set(params) != {"params"}:
         raise SettingsError(
             f"network {type(network).__name__} has variables {sorted(params)}, and must have params and nothing else"
@@ -206,4 +213,3 @@ def check_network(network: nn.Module, observation_size: int, action_size: int) -
                 f"network {type(network).__name__} gives a {what} of shape {shape} for observations "
                 f"(3, {observation_size}), and must give {wanted}"
             )
-    return params
