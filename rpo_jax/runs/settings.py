@@ -11,11 +11,7 @@ import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
-from rpo_jax.algorithm.heads import HEADS
-from rpo_jax.algorithm.networks import NETWORKS
 from rpo_jax.algorithm.types import Policy
-from rpo_jax.algorithm.variants import VARIANTS
-from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.files import DIGEST, digest_of, plain, sha256_of, write_json
@@ -23,7 +19,7 @@ from rpo_jax.runs.folder import INITIAL, SETTINGS
 from rpo_jax.runs.policies import read_policies, write_policies
 from rpo_jax.runs.versions import PACKAGES, STACK, version_of
 from rpo_jax.settings.grid import check_seeds, settings_list
-from rpo_jax.settings.spec import RunSpec
+from rpo_jax.settings.spec import RunSpec, names_by_registry
 
 FORMAT = 3
 
@@ -59,8 +55,8 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     """Reads the specification of a run, and creates its agent; raises the errors of `load_spec`."""
     described = _read_settings(folder)
     try:
-        _check_registered(folder, described)
         spec = _parse_spec(described)
+        _check_registered(folder, spec, described.get("imports", []))
     except SettingsError as error:
         raise SettingsError(f"{folder / SETTINGS} cannot be used: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
@@ -99,6 +95,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 def _parse_spec(described: dict[str, Any]) -> RunSpec:
     texts = {name: described[name] for name in ("env", "variant", "preset", "head", "time_limit")}
+    texts["network"] = described.get("network", "mlp")  # missing in folders of rpo_jax 0.1.0, as is init_from
     if not all(isinstance(text, str) for text in texts.values()):
         raise SettingsError(f"{', '.join(texts)} are not all text")
     seeds = described["seeds"]
@@ -120,28 +117,19 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
         seeds=seeds,
         num_evaluations=described["num_evaluations"],
         evaluation_episodes=described["evaluation_episodes"],
-        # Missing in folders of rpo_jax 0.1.0.
-        network=described.get("network", "mlp"),
         init_from=described.get("init_from"),
     )
 
 
-def _check_registered(folder: Path, described: dict[str, Any]) -> None:
+def _check_registered(folder: Path, spec: RunSpec, imports: list[str]) -> None:
     """Raises a SettingsError with the missing --import if a user-defined name is not registered."""
-    imports = " ".join(f"--import {name}" for name in described.get("imports", ()))
-    registries = {"variant": VARIANTS, "head": HEADS, "network": NETWORKS}
-    missing = [
-        f"{registry.kind} {described[kind]!r}"
-        for kind, registry in registries.items()
-        if isinstance(described.get(kind, "mlp"), str) and not registry.knows(described.get(kind, "mlp"))
-    ]
-    env = described["env"]
-    if isinstance(env, str) and env.partition("/")[0] not in SUITES and not ENVIRONMENTS.knows(env):
-        missing.append(f"environment {env!r}")
+    named = names_by_registry(spec.env, spec.variant, spec.head, spec.network)
+    missing = [f"{registry.kind} {name!r}" for registry, name in named if not registry.knows(name)]
     if missing:
+        given = " ".join(f"--import {name}" for name in imports)
         raise SettingsError(
             f"{' and '.join(missing)} of {folder} is not registered; give "
-            f"{imports or '--import MODULE, the module that registers it'}"
+            f"{given or '--import MODULE, the module that registers it'}"
         )
 
 

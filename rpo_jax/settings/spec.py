@@ -8,8 +8,9 @@ from rpo_jax.algorithm.config import Hyperparams, TrainConfig, field_names
 from rpo_jax.algorithm.heads import HEADS, get_head
 from rpo_jax.algorithm.networks import NETWORKS
 from rpo_jax.algorithm.variants import VARIANTS, foreign_hyperparams, get_variant
-from rpo_jax.envs import ENVIRONMENTS, make_env
+from rpo_jax.envs import ENVIRONMENTS, SUITES, make_env
 from rpo_jax.errors import SettingsError
+from rpo_jax.registry import Registry
 from rpo_jax.settings.grid import check_seeds, grid, settings_list
 from rpo_jax.settings.presets import get_preset, override
 
@@ -69,8 +70,21 @@ class RunSpec:
 
     def imports(self) -> list[str]:
         """Returns the modules that registered the user-defined names of this specification."""
-        names = ((ENVIRONMENTS, self.env), (VARIANTS, self.variant), (HEADS, self.head), (NETWORKS, self.network))
-        return sorted({origin for registry, name in names if (origin := registry.origin(name))})
+        named = names_by_registry(self.env, self.variant, self.head, self.network)
+        return sorted({origin for registry, name in named if (origin := registry.origin(name))})
+
+
+def names_by_registry(env: str, variant: str, head: str, network: str) -> list[tuple[Registry[Any], str]]:
+    """Returns the registry of each name; not of an environment of a suite, which none has.
+
+    Args:
+        env: name of the environment.
+        variant: name of the variant.
+        head: name of the action head.
+        network: name of the network.
+    """
+    named: list[tuple[Registry[Any], str]] = [(VARIANTS, variant), (HEADS, head), (NETWORKS, network)]
+    return named if env.partition("/")[0] in SUITES else [*named, (ENVIRONMENTS, env)]
 
 
 def make_spec(
