@@ -81,7 +81,7 @@ def describe(thing: Any) -> str:
         thing = jax.random.key_data(thing)
     if isinstance(thing, np.ndarray | np.generic | jax.Array):
         array = np.asarray(thing)
-        return f"{array.dtype}{array.shape}{array.tobytes().hex()}"
+        return f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
     if isinstance(thing, Mapping):
         return describe([(name, thing[name]) for name in sorted(thing)])
     if isinstance(thing, functools.partial):
@@ -95,7 +95,8 @@ def describe(thing: Any) -> str:
         return f"[{', '.join(map(describe, thing))}]"
     if callable(thing):
         return _describe_callable(thing)
-    return repr(thing)
+    # By default an object shows its address, which differs in every process.
+    return describe(type(thing)) if type(thing).__repr__ is object.__repr__ else repr(thing)
 
 
 def _describe_callable(thing: Any) -> str:
