@@ -63,7 +63,7 @@ def _findings(runs: list[Row]) -> list[str]:
 
 
 def _is_small(one: Difference, returns: list[list[float]]) -> bool:
-    return abs(one.mean) < min(np.std(of_method, ddof=1) for of_method in returns)
+    return abs(one.mean) < min(float(np.std(of_method, ddof=1)) for of_method in returns)
 
 
 def _row(run: Row, method: str, published: list[dict[str, str]]) -> list[str]:

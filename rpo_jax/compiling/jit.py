@@ -21,7 +21,7 @@ from jax.extend.core import ClosedJaxpr, get_opaque_trace_state
 from rpo_jax.compiling.probe import warn_of_faults
 from rpo_jax.typing import PyTree
 
-Option: TypeAlias = str | bool | int
+Option: TypeAlias = str | bool
 
 # By platform. YNNPACK, XLA's library of small CPU kernels, is fast at matrix products, but its fused sums are slow.
 # With jaxlib 0.10.2 these sums are wrong and crash, with 0.11.0 they crash (jax issues 39103, 39257, 40412).
