@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax import RPO, Dynamics, Successor, TrainConfig, fit, grid, make_agent, seeds, vectorize
-from rpo_jax.envs.host import Outcome, host_environment
+from rpo_jax.envs.host import host_environment
+from rpo_jax.envs.pool import Outcome
 from rpo_jax.execution import checkpoints
 
 CONFIG = TrainConfig(num_envs=8, num_steps=16, total_timesteps=8 * 16 * 20, num_minibatches=4, hidden_sizes=(8, 8))

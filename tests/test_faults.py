@@ -15,7 +15,7 @@ from rpo_jax import Dynamics, Environment, Successor, grid, seeds, sweep, vector
 from rpo_jax.algorithm.divergence import first_fault
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.types import FAULTS
-from rpo_jax.envs.host import Outcome, cut_where_broken
+from rpo_jax.envs.pool import Outcome, cut_where_broken
 
 # A diverging run
 

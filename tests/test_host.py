@@ -13,7 +13,8 @@ from toys import CountingPool, host_env
 import rpo_jax
 from rpo_jax import Environment, SimulatorError, evaluate, fit, grid, record, seeds, sweep
 from rpo_jax.algorithm.rollout import collect_rollout
-from rpo_jax.envs.host import Outcome, Ticket
+from rpo_jax.envs.host import Ticket
+from rpo_jax.envs.pool import Outcome
 from rpo_jax.execution.fit import _run_of
 
 

@@ -21,7 +21,8 @@ from rpo_jax.algorithm.heads import get_head
 from rpo_jax.algorithm.networks import init_params
 from rpo_jax.algorithm.types import Batch
 from rpo_jax.envs import SUITES
-from rpo_jax.envs.host import Outcome, host_environment
+from rpo_jax.envs.host import host_environment
+from rpo_jax.envs.pool import Outcome
 from rpo_jax.settings.spec import RunSpec
 
 # Of the compiler: no optimisation, each program in one piece, and loops by the older emitters, which later versions do

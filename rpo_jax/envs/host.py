@@ -8,91 +8,23 @@ nor copied. So a run cannot be resumed bit for bit, and a state cannot be steppe
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.experimental import io_callback
-from jax.experimental.buffer_callback import buffer_callback
 
+from rpo_jax.envs.callbacks import callback
+from rpo_jax.envs.pool import Outcome, Pool
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
 from rpo_jax.typing import PyTree
 
 LOG = logging.getLogger("rpo_jax")
-MOST_BYTES = 2**16  # of one callback argument; XLA copies up to 100 kB synchronously
 NEW = np.int32(-1)  # in place of the number of a pool that is to be replaced
 
 Result = TypeVar("Result")
-
-
-class Outcome(NamedTuple):
-    """The result of one step of n environments, in which those whose episode ended have been reset.
-
-    Attributes:
-        obs: observation to act on next [n, O].
-        reward: reward of the step [n].
-        terminated: whether the task ended [n] bool.
-        truncated: whether the time limit ended the episode [n] bool.
-        final_obs: next observation before any reset [n, O]; NaN where the simulator produced non-finite numbers.
-    """
-
-    obs: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    final_obs: np.ndarray
-
-
-class Pool(Protocol):
-    """A number of environments of one suite that are stepped together, each with its own seed.
-
-    `reset` and `step` may raise a `SimulatorError` whose `index` says which environment failed.
-    """
-
-    def reset(self) -> np.ndarray:
-        """Begins an episode in every environment and returns the first observations [n, O]."""
-        ...
-
-    def step(self, action: np.ndarray) -> Outcome:
-        """Steps every environment, and resets those whose episode ends.
-
-        Args:
-            action: actions within the bounds [n, A] float32.
-
-        Returns:
-            The result of the step; `cut_where_broken` has ended episodes that are not finite.
-        """
-        ...
-
-    def close(self) -> None:
-        """Frees what the environments hold, such as threads."""
-        ...
-
-
-def cut_where_broken(
-    obs: np.ndarray, reward: np.typing.ArrayLike, terminated: Any, truncated: Any
-) -> tuple[np.ndarray, np.ndarray, Any, Any]:
-    """Ends episodes whose observation or reward is not finite: truncated, with NaN as observation and reward 0.
-
-    Args:
-        obs: next observations before any reset [..., O].
-        reward: rewards [...].
-        terminated: whether the task ended [...] bool, a Python bool if there is one environment.
-        truncated: whether the time limit ended the episode [...] bool, likewise.
-
-    Returns:
-        The same four, observations and rewards as float32, in which the algorithm computes.
-    """
-    with np.errstate(over="ignore"):
-        obs, reward = np.asarray(obs, np.float32), np.asarray(reward, np.float32)
-    broken = ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
-    if not broken.any():
-        return obs, reward, terminated, truncated
-    obs = np.where(broken[..., None], np.nan, obs)
-    return obs, np.where(broken, 0.0, reward), terminated & ~broken, truncated | broken
 
 
 class Ticket(NamedTuple):
@@ -265,10 +197,10 @@ def host_environment(
         The environment.
     """
     host = Host(open_pool, observation_size)
-    call_reset = _call(host.reset, (((), np.int32), ((observation_size,), np.float32)))
+    call_reset = callback(host.reset, (((), np.int32), ((observation_size,), np.float32)))
     outcome = ((((observation_size,) if name.endswith("obs") else ()), kind) for name, kind in _KINDS.items())
-    call_step = _call(host.step, (((), np.int32), *outcome))
-    call_close = _call(host.close, (((), np.int32),))
+    call_step = callback(host.step, (((), np.int32), *outcome))
+    call_close = callback(host.close, (((), np.int32),))
 
     def begin(keys: jax.Array, replaced: jax.Array) -> tuple[Ticket, jax.Array]:
         seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(keys)
@@ -302,65 +234,3 @@ def host_environment(
         close=close,
         check=host.check,
     )
-
-
-def _on_one_device() -> bool:
-    """Whether the program being traced runs on a single device, also as the body of a `shard_map`."""
-    return jax.device_count() == 1 or bool(jax.sharding.get_abstract_mesh().manual_axes)
-
-
-def _split_into_pieces(x: jax.Array) -> list[jax.Array]:
-    """Cuts an array [n, ...] into pieces that are small enough to be copied to the host synchronously.
-
-    JAX copies larger arrays on a thread of a pool. If that is the thread that waits for the callback, it deadlocks.
-    """
-    rows = max(1, MOST_BYTES // (x[:1].size * x.dtype.itemsize))
-    return [x[first : first + rows] for first in range(0, len(x), rows)]
-
-
-def _call(
-    function: Callable[..., tuple[np.ndarray, ...]], results: Sequence[tuple[tuple[int, ...], np.typing.DTypeLike]]
-) -> Callable[..., tuple[jax.Array, ...]]:
-    """Makes a function of a host, of NumPy arrays [n, ...], callable from compiled programs.
-
-    Under vmap it is called once with all arrays concatenated, not once for each.
-
-    Args:
-        function: `arrays [n, ...] -> tuple of arrays [n, ...]`.
-        results: shape without n, and dtype, of each result.
-
-    Returns:
-        The same function of JAX arrays.
-    """
-
-    def in_place(_: object, out: Sequence[np.typing.ArrayLike], *args: np.typing.ArrayLike) -> None:
-        # The arguments are copied, since XLA reuses their memory once this returns.
-        for to, array in zip(out, function(*(np.asarray(x).copy() for x in args)), strict=True):
-            np.asarray(to)[...] = array
-
-    def on_host(*args: list[jax.Array]) -> tuple[np.ndarray, ...]:
-        return function(*(np.concatenate([np.asarray(piece) for piece in pieces]) for pieces in args))
-
-    @jax.custom_batching.custom_vmap
-    def call(*args: jax.Array) -> tuple[jax.Array, ...]:
-        shapes = tuple(jax.ShapeDtypeStruct((len(args[0]), *shape), dtype) for shape, dtype in results)
-
-        def call_with_copies(*args: jax.Array) -> tuple[jax.Array, ...]:
-            return tuple(io_callback(on_host, shapes, *map(_split_into_pieces, args)))
-
-        if not _on_one_device():
-            return call_with_copies(*args)
-        # Twelve times as fast, and synchronous; but XLA cannot partition a program around it.
-        call_in_place = buffer_callback(in_place, shapes, has_side_effect=True)
-        return jax.lax.platform_dependent(*args, cpu=call_in_place, default=call_with_copies)
-
-    @call.def_vmap
-    def call_once(
-        size: int, is_batched: Sequence[bool], *args: jax.Array
-    ) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
-        batched = [x if own else jnp.broadcast_to(x, (size, *x.shape)) for x, own in zip(args, is_batched, strict=True)]
-        joined = call(*(x.reshape((-1, *x.shape[2:])) for x in batched))
-        split = tuple(x.reshape((size, -1, *x.shape[1:])) for x in joined)
-        return split, (True,) * len(split)
-
-    return call

@@ -1,8 +1,6 @@
 """Checkpoints of a fit, stored by Orbax: written atomically, and used only if their digest is right."""
 
 import contextlib
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -10,12 +8,10 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
-from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.errors import SettingsError
-from rpo_jax.execution.evaluations import Evaluated
+from rpo_jax.execution.snapshot import INFO, Snapshot, digest, flatten, unflatten, updates_of
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
@@ -24,31 +20,7 @@ FOLDER = "checkpoints"
 LATEST = 2  # checkpoints that are kept
 LEAST_SECONDS = 60.0  # between two checkpoints
 SHARE = 0.02  # most of the time that saving may take
-INFO = ("seconds", "evaluate_seconds", "checkpoint_seconds", "runs_at_once")  # fields of a snapshot that are numbers
 FOLDER_SETTINGS = "settings of the folder"  # name of their digest, beside those of `identify`
-_GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")  # arrays whose shape depends on the update
-
-
-class Snapshot(NamedTuple):
-    """The state of a fit between two segments.
-
-    Attributes:
-        state: training states of all runs, NumPy leaves [H, S, ...], with random keys as their data.
-        metrics: {name: [H, S, updates]}.
-        evaluated: results of the evaluations so far.
-        seconds: training time so far, in seconds.
-        evaluate_seconds: time of the evaluations so far, in seconds.
-        checkpoint_seconds: time of the checkpoints so far, in seconds.
-        runs_at_once: number of runs in one call, on which rounding depends.
-    """
-
-    state: TrainingState
-    metrics: dict[str, np.ndarray]
-    evaluated: Evaluated
-    seconds: float
-    evaluate_seconds: float
-    checkpoint_seconds: float
-    runs_at_once: int
 
 
 class Stored(NamedTuple):
@@ -212,82 +184,6 @@ class Checkpoints:
         )
         with ocp.CheckpointManager(self._folder, options=options) as manager:
             yield manager, ocp.args
-
-
-def updates_of(snapshot: Snapshot) -> int:
-    """Returns the number of updates before a snapshot.
-
-    Args:
-        snapshot: state of a fit.
-
-    Returns:
-        The number of updates.
-    """
-    return next(iter(snapshot.metrics.values())).shape[-1]
-
-
-def flatten(snapshot: Snapshot) -> dict[str, np.ndarray]:
-    """Lists the arrays of a snapshot, except for empty ones, which Orbax does not store.
-
-    Args:
-        snapshot: state of a fit.
-
-    Returns:
-        Arrays by their path in the snapshot.
-    """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(snapshot._replace(**dict.fromkeys(INFO)))
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves if np.size(leaf)}
-
-
-def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
-    """Puts the arrays of `flatten` back into a snapshot.
-
-    Args:
-        arrays: arrays by their path.
-        like: the snapshot of the same fit before the first update; shapes and dtypes are enough.
-
-    Returns:
-        The snapshot, with the fields of `INFO` set to None.
-
-    Raises:
-        ValueError: if names, shapes or dtypes do not match those of `like`, apart from the number of updates.
-    """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(**dict.fromkeys(INFO)))
-    expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-    arrays = {name: leaf for name, leaf in expected.items() if 0 in leaf.shape} | arrays
-    arrays |= _unknown_then(arrays, expected)
-    kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}
-    if set(arrays) != set(expected) or any((arrays[name].shape, arrays[name].dtype) != kinds[name] for name in kinds):
-        raise ValueError("its arrays do not match those of the run")
-    return jax.tree.unflatten(tree, [arrays[name] for name in expected])
-
-
-def _unknown_then(arrays: dict[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns NaN for metrics that the version which wrote the arrays did not have."""
-    metrics = {name for name in expected if name.startswith(".metrics")}
-    known = next((leaf for name, leaf in arrays.items() if name in metrics and leaf.size), None)
-    if known is None:
-        return {}
-    return {name: np.full_like(known, np.nan) for name in metrics if not arrays[name].size}
-
-
-def digest(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> str:
-    """Computes the SHA-256 digest of a checkpoint.
-
-    Args:
-        arrays: arrays by name; names, dtypes, shapes and contents count.
-        info: metadata; its entry "digest", if any, is left out.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    metadata = {name: value for name, value in info.items() if name != "digest"}
-    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        total.update(f"{name} {array.dtype} {array.shape}".encode())
-        total.update(array.view(np.uint8).data if array.size else b"")
-    return total.hexdigest()
 
 
 def _one_line(error: Exception) -> str:

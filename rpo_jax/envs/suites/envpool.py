@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from rpo_jax.compiling.cores import num_cores
-from rpo_jax.envs.host import Outcome, cut_where_broken, host_environment
+from rpo_jax.envs.host import host_environment
+from rpo_jax.envs.pool import Outcome, cut_where_broken
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.errors import SettingsError, unknown_name
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rpo_jax.envs.host import Outcome, cut_where_broken, host_environment
+from rpo_jax.envs.host import host_environment
+from rpo_jax.envs.pool import Outcome, cut_where_broken
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
