@@ -10,13 +10,11 @@ import tyro
 from rich.console import Console
 
 from rpo_jax import use_cpu_cores
-from rpo_jax.execution import checkpoints
 from rpo_jax.runs import launch
-from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.settings.spec import RunSpec, make_spec
 
 SECONDS = 0.5  # between checkpoints
-SILENT = Console(quiet=True)
+SILENT = launch.Session(Console(quiet=True), checkpoint_seconds=SECONDS, checkpoint_share=1.0)
 
 
 def main(path: tyro.conf.Positional[Path]) -> None:
@@ -27,20 +25,14 @@ def main(path: tyro.conf.Positional[Path]) -> None:
     """
     prepare()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a benchmark in the background ignores it
-    shown = ProgressBar.__call__
-
-    def tell(self: ProgressBar, progress: Any) -> None:
-        shown(self, progress)
-        print(progress.updates, flush=True)
-
-    ProgressBar.__call__ = tell  # pyright: ignore[reportAttributeAccessIssue]
-    launch.run_to_folder(spec(), path, SILENT)
+    launch.run_to_folder(
+        spec(), path, SILENT._replace(on_progress=lambda progress: print(progress.updates, flush=True))
+    )
 
 
 def prepare() -> None:
-    """Sets how often this process writes checkpoints, and where compiled programs are kept."""
+    """Sets the cores that this process uses, and where compiled programs are kept."""
     use_cpu_cores()
-    checkpoints.LEAST_SECONDS, checkpoints.SHARE = SECONDS, 1.0
     jax.config.update("jax_compilation_cache_dir", f"{tempfile.gettempdir()}/rpo_jax_faults")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

@@ -23,8 +23,8 @@ from rpo_jax.execution.segments import Segments, data_of_keys
 SETTINGS, UPDATES = grid(rpo_alpha=[0.1, 0.2]), 9
 
 
-def checkpoints_in(folder: Path, settings: str = "these", **versions: str) -> Checkpoints:
-    return Checkpoints(folder, settings, versions, seconds=0.0)
+def checkpoints_in(folder: Path, settings: str = "these", share: float = module.SHARE, **versions: str) -> Checkpoints:
+    return Checkpoints(folder, settings, versions, seconds=0.0, share=share)
 
 
 def stopped_after(updates: int, number: int = signal.SIGTERM) -> Any:
@@ -41,9 +41,17 @@ def own_agent() -> Any:
     return toys.tiny_agent(rpo_jax.RPO, env=toys.reaching_env(), updates=UPDATES)
 
 
-def train(folder: Path | None = None, stop: Any = lambda progress: None, env: Any = None, **options: Any) -> Fit:
+def train(
+    folder: Path | None = None,
+    stop: Any = lambda progress: None,
+    env: Any = None,
+    share: float = module.SHARE,
+    **options: Any,
+) -> Fit:
     agent = toys.tiny_agent(rpo_jax.RPO, env=env, updates=UPDATES) if env else own_agent()
-    return fit(agent, SETTINGS, seeds(0, 3), stop, checkpoints=folder and checkpoints_in(folder), **options)
+    return fit(
+        agent, SETTINGS, seeds(0, 3), stop, checkpoints=folder and checkpoints_in(folder, share=share), **options
+    )
 
 
 def assert_same(found: Fit, expected: Fit) -> None:
@@ -151,10 +159,9 @@ def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
         fit(other, SETTINGS, seeds(0, 3), checkpoints=checkpoints_in(tmp_path))
 
 
-def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SHARE", 1e9)
+def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp_path):
     with toys.told("stop immediately"):
-        train(tmp_path, stopped_after(5), runs_at_once=2)
+        train(tmp_path, stopped_after(5), share=1e9, runs_at_once=2)
     last = max(path for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
     words = last / "info" / "metadata"
     for damaged in (words.read_text()[:20], words.read_text().replace('"runs_at_once": 2', '"runs_at_once": 6')):
@@ -185,9 +192,7 @@ def test_other_versions_are_told(tmp_path):
 
 
 def test_the_last_few_are_kept_and_their_pace_follows_their_cost(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SHARE", 1e9)
-    train(tmp_path)
-    monkeypatch.undo()
+    train(tmp_path, share=1e9)
     kept = sorted(int(path.name) for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
     assert len(kept) == module.LATEST
     slow = Checkpoints(tmp_path, "these", {}, seconds=3600)

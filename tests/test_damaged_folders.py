@@ -19,18 +19,16 @@ from rich.console import Console
 from test_checkpoints import damage, stopped_after
 
 from rpo_jax import SettingsError, make_spec
-from rpo_jax.execution import checkpoints
 from rpo_jax.files import digest_of, write_json
 from rpo_jax.runs import launch
 from rpo_jax.runs.choose import choose
-from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.results import load_run, read_metrics
 from rpo_jax.runs.settings import load_spec
 from rpo_jax.runs.summary import is_finished, read_summary
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
-SILENT = Console(quiet=True)
+SILENT = launch.Session(Console(quiet=True))
 SPEC = make_spec(
     "gymnax/Pendulum-v1",
     num_seeds=2,
@@ -87,18 +85,10 @@ def finished(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> Path:
-    path, shown = tmp_path_factory.mktemp("stopped") / "run", ProgressBar.__call__
-    stop = stopped_after(25)
-
-    def tell(self: Any, progress: Any) -> None:
-        shown(self, progress)
-        stop(progress)
-
-    with pytest.MonkeyPatch.context() as patch, toys.told("stop immediately"):
-        patch.setattr(ProgressBar, "__call__", tell)
-        patch.setattr(checkpoints, "LEAST_SECONDS", 0.0)
-        patch.setattr(checkpoints, "SHARE", 1.0)
-        launch.run_to_folder(SPEC, path, SILENT)
+    path = tmp_path_factory.mktemp("stopped") / "run"
+    often = SILENT._replace(on_progress=stopped_after(25), checkpoint_seconds=0.0, checkpoint_share=1.0)
+    with toys.told("stop immediately"):
+        launch.run_to_folder(SPEC, path, often)
     assert not is_finished(path)
     return path
 

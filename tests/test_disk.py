@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from rpo_jax import SettingsError
-from rpo_jax.execution import checkpoints
 from rpo_jax.runs import disk, launch
 from rpo_jax.settings.spec import make_spec
 
@@ -21,11 +20,10 @@ def size_of(path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def test_a_run_takes_about_what_was_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", 1e9)  # after every segment
+def test_a_run_takes_about_what_was_said(tmp_path):
+    always = launch.Session(Console(quiet=True), checkpoint_seconds=0.0, checkpoint_share=1e9)  # after every segment
     spec = make_spec("gymnax/Pendulum-v1", num_seeds=8, num_evaluations=2, **SIZES)
-    launch.run_to_folder(spec, tmp_path / "run", Console(quiet=True))
+    launch.run_to_folder(spec, tmp_path / "run", always)
     said = disk.estimate(spec, spec.agent())
     kept = size_of(tmp_path / "run" / "checkpoints")
     written = size_of(tmp_path / "run") - kept - (tmp_path / "run" / "curves.png").stat().st_size
@@ -43,7 +41,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, monkeypa
     with pytest.raises(
         SettingsError, match=r"0\.0 MiB are free.*; with --num-(seeds 1|steps 32|envs 32) it would take"
     ):
-        launch.run_to_folder(spec, tmp_path / "run", Console(quiet=True))
+        launch.run_to_folder(spec, tmp_path / "run", launch.Session(Console(quiet=True)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,7 +19,7 @@ from rpo_jax.algorithm.types import Policy
 from rpo_jax.cli.main import main
 from rpo_jax.export import policy as export
 from rpo_jax.runs.choose import choose
-from rpo_jax.runs.launch import run_to_folder
+from rpo_jax.runs.launch import Session, run_to_folder
 from rpo_jax.runs.results import LoadedRun, load_run
 from rpo_jax.settings.spec import make_spec
 
@@ -30,7 +30,7 @@ PLACE = (1, 2)
 def learned(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("learned") / "run"
     with toys.compiled_with(toys.LEARNING):
-        run_to_folder(make_spec("gymnax/Pendulum-v1", num_seeds=2, first_seed=5), path, Console(quiet=True))
+        run_to_folder(make_spec("gymnax/Pendulum-v1", num_seeds=2, first_seed=5), path, Session(Console(quiet=True)))
     return path
 
 

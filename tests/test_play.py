@@ -19,7 +19,7 @@ from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.cli.main import main
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
-from rpo_jax.runs.launch import run_to_folder
+from rpo_jax.runs.launch import Session, run_to_folder
 from rpo_jax.runs.results import load_run
 from rpo_jax.settings.spec import make_spec
 from rpo_jax.visual import movies
@@ -35,7 +35,7 @@ TINY = {"num_envs": 8, "num_steps": 8, "num_minibatches": 4, "total_timesteps": 
 
 def trained(env: str, folder) -> Player:
     path = folder / "run"
-    run_to_folder(make_spec(env, num_seeds=1, **TINY), path, Console(quiet=True))
+    run_to_folder(make_spec(env, num_seeds=1, **TINY), path, Session(Console(quiet=True)))
     return Player(load_run(path), (0, 0), seed=4, max_steps=300, sample=False)
 
 

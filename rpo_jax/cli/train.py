@@ -22,7 +22,7 @@ def train(options: Train) -> int:
     from rich.console import Console
 
     from rpo_jax.runs.folder import check_free
-    from rpo_jax.runs.launch import run_to_folder
+    from rpo_jax.runs.launch import Session, run_to_folder
     from rpo_jax.settings.spec import setting_labels
 
     set_up_jax(options.imports)
@@ -31,7 +31,8 @@ def train(options: Train) -> int:
     check_free(path)
     console = Console(stderr=True)
     prepare(options, console)
-    summary, _ = run_to_folder(spec, path, console, options.runs_at_once, options.logger, initial)
+    session = Session(console, options.runs_at_once, options.logger)
+    summary, _ = run_to_folder(spec, path, session, initial)
     return report([summary], [setting_labels(spec)], path, options.imports)
 
 
@@ -40,7 +41,7 @@ def compare(options: Compare) -> int:
     from rich.console import Console
 
     from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
-    from rpo_jax.runs.launch import check_comparison_free, compare_to_folder
+    from rpo_jax.runs.launch import Session, check_comparison_free, compare_to_folder
     from rpo_jax.settings.spec import setting_labels
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
@@ -53,7 +54,8 @@ def compare(options: Compare) -> int:
     check_comparison_free(specs, path)
     console = Console(stderr=True)
     prepare(options, console)
-    summaries = compare_to_folder(specs, path, console, options.runs_at_once, options.logger, initial)
+    session = Session(console, options.runs_at_once, options.logger)
+    summaries = compare_to_folder(specs, path, session, initial)
     labels = [setting_labels(spec) for spec in specs]
     return report(summaries, labels, path, options.imports)
 
@@ -63,14 +65,15 @@ def resume(options: Resume) -> int:
     from rich.console import Console
 
     from rpo_jax.loggers import check_loggers
-    from rpo_jax.runs.launch import resume, unfinished
+    from rpo_jax.runs.launch import Session, resume, unfinished
     from rpo_jax.settings.spec import setting_labels
 
     check_loggers(options.logger)
     set_up_jax(options.imports)
     specs, console = unfinished(options.folder), Console(stderr=True)
     prepare(options, console)
-    summaries = resume(specs, options.folder, console, options.runs_at_once, options.logger)
+    session = Session(console, options.runs_at_once, options.logger)
+    summaries = resume(specs, options.folder, session)
     return report(summaries, [setting_labels(spec) for spec in specs], options.folder, options.imports)
 
 

@@ -70,7 +70,8 @@ class Checkpoints:
         folder: Path,
         settings: str = "",
         versions: Mapping[str, str | None] = MappingProxyType({}),
-        seconds: float | None = None,
+        seconds: float = LEAST_SECONDS,
+        share: float = SHARE,
     ):
         """Opens the checkpoints of a folder, in its subfolder `FOLDER`; it need not exist.
 
@@ -79,13 +80,14 @@ class Checkpoints:
             settings: identifies what `fit` does not know about the run, such as a digest of its settings.
             versions: versions of packages and devices by name. If they differ from those of a checkpoint, resuming
                 warns, since results may differ.
-            seconds: least number of seconds between two checkpoints, `LEAST_SECONDS` if None. The interval is longer if
-                saving takes more than `SHARE` of it.
+            seconds: least number of seconds between two checkpoints. The interval is longer if saving takes more than
+                `share` of it.
+            share: largest share of the time that saving may take.
         """
         self._folder = (folder / FOLDER).absolute()
         self._settings = settings
         self._versions = versions
-        self._seconds = LEAST_SECONDS if seconds is None else seconds
+        self._seconds, self._share = seconds, share
         self._next = time.monotonic() + self._seconds
         self._saved = -1
 
@@ -118,7 +120,7 @@ class Checkpoints:
         except Exception as error:  # the file system and Orbax raise all kinds of errors
             raise SettingsError(f"no checkpoint could be written to {self._folder}: {_one_line(error)}") from error
         self._saved, now = updates, time.monotonic()
-        self._next = now + max(self._seconds, (now - began) / SHARE)
+        self._next = now + max(self._seconds, (now - began) / self._share)
 
     def latest(self, identity: Mapping[str, str]) -> Stored | None:
         """Reads the latest checkpoint that is not damaged, and deletes later ones.

@@ -69,6 +69,7 @@ class Fit(NamedTuple):
         evaluated: results of the evaluations; None if there were none.
         evaluate_seconds: time of the evaluations including compilation, in seconds.
         checkpoint_seconds: time of the checkpoints, in seconds.
+        resumed_from: number of updates of the checkpoint from which training resumed; 0 if there was none.
     """
 
     state: TrainingState
@@ -82,6 +83,7 @@ class Fit(NamedTuple):
     evaluated: Evaluated | None = None
     evaluate_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
+    resumed_from: int = 0
 
 
 def fit(
@@ -138,6 +140,7 @@ def fit(
     if stored:
         course.restore(stored.snapshot(course.blank()))
     course.begin()
+    resumed_from = course.updates
     compile_seconds = time.perf_counter() - began
 
     count, failure = 1, None
@@ -173,6 +176,7 @@ def fit(
             evaluated=course.evaluator.found if evaluation else None,
             evaluate_seconds=course.clock.evaluate_seconds,
             checkpoint_seconds=course.clock.checkpoint_seconds,
+            resumed_from=resumed_from,
         )
 
 

@@ -1,9 +1,9 @@
 """Training of one run into its folder, and comparison of several runs in one plot."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.console import Console
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.analysis.curves import Curves, draw_curves
 from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE
 from rpo_jax.execution.fit import Progress, fit
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.execution.signals import stop_requests
@@ -29,12 +30,30 @@ from rpo_jax.settings.spec import RunSpec, setting_labels
 PICTURE = "curves.png"
 
 
+class Session(NamedTuple):
+    """How this process trains runs and shows it; results do not depend on it, but for rounding by `runs_at_once`.
+
+    Attributes:
+        console: console on which progress is shown.
+        runs_at_once: maximum number of runs trained in one call; as many as fit into memory if None.
+        loggers: names of the loggers that follow training.
+        on_progress: called after each segment, after the progress bar and the loggers.
+        checkpoint_seconds: least number of seconds between two checkpoints.
+        checkpoint_share: largest share of the time that saving may take.
+    """
+
+    console: Console
+    runs_at_once: int | None = None
+    loggers: Sequence[str] = ()
+    on_progress: Callable[[Progress], object] = lambda progress: None
+    checkpoint_seconds: float = LEAST_SECONDS
+    checkpoint_share: float = SHARE
+
+
 def run_to_folder(
     spec: RunSpec,
     path: Path,
-    console: Console,
-    runs_at_once: int | None = None,
-    loggers: Sequence[str] = (),
+    session: Session,
     initial: Policy | None = None,
 ) -> tuple[dict[str, Any], dict[str, Curves]]:
     """Trains a run, and writes its results to a folder; after an interrupt or a failure, those obtained so far.
@@ -42,9 +61,7 @@ def run_to_folder(
     Args:
         spec: specification of the run.
         path: folder of the run.
-        console: console on which progress is shown.
-        runs_at_once: maximum number of runs trained in one call; as many as fit into memory if None.
-        loggers: names of the loggers that follow training.
+        session: how it is trained and shown.
         initial: policy from which every run starts; `spec.init_from` is its label.
 
     Returns:
@@ -56,7 +73,7 @@ def run_to_folder(
     """
     claim(path)
     write_settings(path, spec, initial)
-    return finish(spec, path, console, runs_at_once, loggers, fresh=True)
+    return finish(spec, path, session, fresh=True)
 
 
 def unfinished(path: Path) -> list[RunSpec]:
@@ -75,9 +92,7 @@ def unfinished(path: Path) -> list[RunSpec]:
 def resume(
     specs: list[RunSpec],
     path: Path,
-    console: Console,
-    runs_at_once: int | None = None,
-    loggers: Sequence[str] = (),
+    session: Session,
 ) -> list[dict[str, Any]]:
     """Continues `unfinished` runs, each from its last checkpoint or from the start; returns their summaries.
 
@@ -85,10 +100,12 @@ def resume(
         SettingsError: if all checkpoints are damaged, or files cannot be written.
     """
     if specs[0].agent().env.on_host:
-        console.print(f"{specs[0].env} runs outside of JAX: new episodes begin, and the rest continues as it was")
+        session.console.print(
+            f"{specs[0].env} runs outside of JAX: new episodes begin, and the rest continues as it was"
+        )
     if _parts(path):
-        return _finish_all(specs, path, console, runs_at_once, loggers, fresh=False)
-    return [finish(specs[0], path, console, runs_at_once, loggers, fresh=False)[0]]
+        return _finish_all(specs, path, session, fresh=False)
+    return [finish(specs[0], path, session, fresh=False)[0]]
 
 
 def _parts(path: Path) -> list[Path]:
@@ -99,30 +116,28 @@ def _parts(path: Path) -> list[Path]:
     return sorted({entry.parent for name in names for entry in path.glob(f"*/{name}")})
 
 
-def finish(
-    spec: RunSpec, path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str], fresh: bool
-) -> tuple[dict[str, Any], dict[str, Curves]]:
+def finish(spec: RunSpec, path: Path, session: Session, fresh: bool) -> tuple[dict[str, Any], dict[str, Curves]]:
     """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`.
 
     If `fresh`, nothing has been trained yet, before or by this command: a failure then frees the folder, and a logger
     that does not start is an error. Otherwise the folder is kept, and training continues without that logger.
     """
     agent = spec.agent()
-    checkpoints = checkpoints_of(path, agent)
+    checkpoints = checkpoints_of(path, agent, session.checkpoint_seconds, session.checkpoint_share)
     try:
         space = disk.check(spec, agent, path)
-        console.print(
+        session.console.print(
             f"disk: about {mebibytes(space.results)} for results, {mebibytes(space.checkpoints)} for checkpoints",
             style="dim",
         )
-        with _reporting(spec, path, console, loggers, fresh) as report:
+        with _reporting(spec, path, session, fresh) as report:
             keys = seeds(spec.seeds[0], len(spec.seeds))
             result = fit(
                 agent,
                 spec.hyperparams,
                 keys,
                 report,
-                runs_at_once=runs_at_once,
+                runs_at_once=session.runs_at_once,
                 checkpoints=checkpoints,
                 evaluation=evaluation_of(spec),
                 initial=read_initial(path, agent),
@@ -142,8 +157,9 @@ def finish(
 
 
 @contextlib.contextmanager
-def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[str], strict: bool) -> Iterator[Any]:
-    """Yields a function that passes the progress of `fit` to the progress bar and the loggers."""
+def _reporting(spec: RunSpec, path: Path, session: Session, strict: bool) -> Iterator[Any]:
+    """Yields a function that passes the progress of `fit` to the progress bar, the loggers and `on_progress`."""
+    console, loggers = session.console, session.loggers
     if loggers:  # printed first, because W&B may ask for a key
         runs = len(setting_labels(spec)) * len(spec.seeds)
         console.print(f"opening {' and '.join(loggers)} for {runs} runs", style="dim")
@@ -159,7 +175,7 @@ def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[st
         bar = stack.enter_context(ProgressBar(console, spec).show())
 
         def report(progress: Progress) -> None:
-            for reader in (bar, *opened):
+            for reader in (bar, *opened, session.on_progress):
                 reader(progress)
 
         yield report
@@ -168,9 +184,7 @@ def _reporting(spec: RunSpec, path: Path, console: Console, loggers: Sequence[st
 def compare_to_folder(
     specs: list[RunSpec],
     path: Path,
-    console: Console,
-    runs_at_once: int | None = None,
-    loggers: Sequence[str] = (),
+    session: Session,
     initial: Policy | None = None,
 ) -> list[dict[str, Any]]:
     """Trains several runs into subfolders named by variant, and plots them together; see `run_to_folder`."""
@@ -178,12 +192,10 @@ def compare_to_folder(
     for spec in specs:
         claim(path / spec.variant)
         write_settings(path / spec.variant, spec, initial)
-    return _finish_all(specs, path, console, runs_at_once, loggers, fresh=True)
+    return _finish_all(specs, path, session, fresh=True)
 
 
-def _finish_all(
-    specs: list[RunSpec], path: Path, console: Console, runs_at_once: int | None, loggers: Sequence[str], fresh: bool
-) -> list[dict[str, Any]]:
+def _finish_all(specs: list[RunSpec], path: Path, session: Session, fresh: bool) -> list[dict[str, Any]]:
     summaries, curves = [], {}
     try:
         with stop_requests() as stopped:
@@ -192,7 +204,7 @@ def _finish_all(
                 if is_finished(own_path):
                     summary, own = read_summary(own_path), curves_of(spec, read_metrics(own_path, spec))
                 else:
-                    summary, own = finish(spec, own_path, console, runs_at_once, loggers, fresh and not summaries)
+                    summary, own = finish(spec, own_path, session, fresh and not summaries)
                 summaries.append(summary)
                 curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
                 _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)

@@ -13,7 +13,7 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
-from rpo_jax.execution.checkpoints import Checkpoints
+from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE, Checkpoints
 from rpo_jax.files import DIGEST, digest_of, plain, sha256_of, write_json
 from rpo_jax.runs.folder import INITIAL, SETTINGS
 from rpo_jax.runs.policies import read_policies, write_policies
@@ -168,11 +168,14 @@ def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
     return Hyperparams(**columns)
 
 
-def checkpoints_of(folder: Path, agent: Agent) -> Checkpoints:
-    """Returns the checkpoints of the run in a folder, with the versions of packages and devices to record in them."""
+def checkpoints_of(folder: Path, agent: Agent, seconds: float = LEAST_SECONDS, share: float = SHARE) -> Checkpoints:
+    """Returns the checkpoints of the run in a folder, with the versions of packages and devices to record in them.
+
+    Their interval follows from `seconds` and `share`, see `Checkpoints`.
+    """
     suite = agent.env.name.partition("/")[0]
     versions = {name: version_of(name) for name in PACKAGES if name in (*STACK, suite)}
     versions["devices"] = " and ".join(
         f"{n} {kind}" for kind, n in Counter(d.device_kind for d in jax.devices()).items()
     )
-    return Checkpoints(folder, _read_settings(folder)[DIGEST], versions)
+    return Checkpoints(folder, _read_settings(folder)[DIGEST], versions, seconds, share)

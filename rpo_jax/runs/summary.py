@@ -47,6 +47,7 @@ def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
         "env_steps_per_second": round(timesteps * runs / max(result.train_seconds, 1e-9), 1),
         "bytes_per_run": result.bytes_per_run,
         "runs_at_once": result.runs_at_once,
+        "resumed_from": result.resumed_from,
         "interrupted": result.interrupted,
         "failure": None if result.failure is None else told(spec, result.failure),
         "faults": _faults(spec, result.state),
