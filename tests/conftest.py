@@ -31,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # modules stay: tracing makes much garbage, and each search for it would look at them again
+    gc.set_threshold(200_000, 20, 100)  # and needs fewer searches, which took a twelfth of the time
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,6 +1,7 @@
 """The Brax adapter against Brax driven directly."""
 
 import functools
+import operator
 import subprocess
 import sys
 from typing import Any
@@ -38,28 +39,27 @@ def environment(name: str, backend: str | None = None) -> Environment:
 
 
 @functools.cache
-def starts(name: str, backend: str | None = None):
-    """A compiled `seed -> (state, obs [N, O])` of our adapter: a reset, or initial states drawn for later."""
-    env = environment(name, backend)
-    return jax.jit(lambda seed: env.reset(jax.random.split(jax.random.key(seed), N)))
-
-
-@functools.cache
 def adapter(name: str, backend: str | None = None):
-    """A compiled `state, actions [T, N, A], initial -> timesteps [T, N, ...]` of our adapter."""
+    """A compiled `seeds [2], actions [T, N, A] -> obs [2, N, O], timesteps [T, N, ...]` of our adapter.
+
+    Episodes begin by a reset with the first seed, and the next ones by a reset with the second.
+    """
     env = environment(name, backend)
     keys = jax.random.split(jax.random.key(2), N)
 
-    def run(state, actions, initial):
-        return jax.lax.scan(lambda state, action: env.step(keys, state, action, initial), state, actions)[1]
+    def run(seeds, actions):
+        states, obs = jax.vmap(lambda seed: env.reset(jax.random.split(jax.random.key(seed), N)))(seeds)
+        first, initial = (jax.tree.map(operator.itemgetter(index), (states, obs)) for index in range(2))
+        _, timesteps = jax.lax.scan(lambda state, action: env.step(keys, state, action, initial), first[0], actions)
+        return obs, timesteps
 
     return jax.jit(run)
 
 
 def play(name: str, actions, backend: str | None = None, seed_of_the_next: int = 3):
-    """First observation and timesteps [T, N, ...] of our adapter."""
-    state, first = starts(name, backend)(0)
-    return first, adapter(name, backend)(state, actions, starts(name, backend)(seed_of_the_next))
+    """First observations [N, O], those of the next episodes [N, O], and timesteps [T, N, ...] of our adapter."""
+    (first, begins), timestep = adapter(name, backend)(np.array([0, seed_of_the_next]), actions)
+    return first, begins, timestep
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def random_actions(name: str):
 def test_every_environment_resets_and_steps(name):
     env = environment(name)
     actions = random_actions(name)
-    obs, timestep = play(name, actions)
+    obs, _, timestep = play(name, actions)
     assert (env.name, env.time_limit) == (f"brax/{name}", 1000)
     assert obs.shape == (N, env.observation_size)
     assert timestep.obs.shape == timestep.final_obs.shape == (T, N, env.observation_size)
@@ -127,7 +127,7 @@ def test_actions_of_plus_and_minus_one_span_the_actuators(name):
 )
 def test_steps_are_braxs_own(name, backend):
     actions = random_actions(name)
-    first, timestep = play(name, actions, backend)
+    first, _, timestep = play(name, actions, backend)
     first_expected, obs, reward, done = brax_itself(name, backend or "spring")(actions)
     np.testing.assert_allclose(first, first_expected, rtol=1e-5, atol=1e-6)
     for n in range(N):
@@ -141,7 +141,7 @@ def test_steps_are_braxs_own(name, backend):
 
 def test_backends_are_different_physics():
     actions = random_actions("inverted_pendulum")
-    after_3 = [play("inverted_pendulum", actions, backend)[1].final_obs[2] for backend in BACKENDS]
+    after_3 = [play("inverted_pendulum", actions, backend)[2].final_obs[2] for backend in BACKENDS]
     for one, other in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3)):
         assert not np.allclose(after_3[one], after_3[other], atol=1e-4)
 
@@ -150,8 +150,7 @@ def test_backends_are_different_physics():
 def test_a_fall_terminates_where_brax_says_so(name, push):
     actions = jnp.full_like(random_actions(name), push)
     _, obs, reward, done = brax_itself(name, "spring")(actions)
-    _, timestep = play(name, actions)
-    begins = np.asarray(starts(name)(3)[1])
+    _, begins, timestep = play(name, actions)
     for n in range(N):
         assert done[:, n].any()
         end = int(np.argmax(done[:, n]))
@@ -166,7 +165,7 @@ def test_a_fall_terminates_where_brax_says_so(name, push):
 
 
 def test_an_episode_is_truncated_after_1000_steps():
-    _, timestep = play("fast", jnp.ones((2001, N, 1)))
+    *_, timestep = play("fast", jnp.ones((2001, N, 1)))
     at_limit = np.arange(1, 2002) % 1000 == 0
     np.testing.assert_array_equal(timestep.truncated, np.repeat(at_limit[:, None], N, 1))
     assert not timestep.terminated.any()
@@ -177,10 +176,10 @@ def test_an_episode_is_truncated_after_1000_steps():
 
 def test_the_next_episode_starts_where_it_is_told_to():
     fall = jnp.ones((T, N, 1))
-    _, first = starts("inverted_pendulum")(0)
+    first, *_ = play("inverted_pendulum", fall)
 
     def next_start(seed):
-        _, timestep = play("inverted_pendulum", fall, seed_of_the_next=seed)
+        *_, timestep = play("inverted_pendulum", fall, seed_of_the_next=seed)
         assert timestep.terminated.any(0).all()
         return np.asarray(timestep.obs)[np.argmax(timestep.terminated, axis=0), np.arange(N)]
 

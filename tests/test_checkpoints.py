@@ -70,6 +70,7 @@ def test_a_stopped_fit_goes_on_bit_for_bit(tmp_path, number, runs_at_once):
     assert 2 <= done < UPDATES
     rest = train(tmp_path)  # with as many runs at once as before
     assert not rest.interrupted
+    assert (half.resumed_from, rest.resumed_from) == (0, done)
     assert rest.runs_at_once == half.runs_at_once
     assert rest.train_seconds > half.train_seconds
     assert_same(rest, train(runs_at_once=runs_at_once))

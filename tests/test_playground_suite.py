@@ -8,7 +8,8 @@ import pytest
 
 from rpo_jax import SettingsError, make_env
 
-TASKS = ["AcrobotSwingup", "CartpoleBalance", "CartpoleSwingup", "PendulumSwingup", "PointMass", "ReacherEasy"]
+# Of each kind: a body on a rail, one on a hinge, and one whose target is random. `correctness.py` compares all tasks.
+TASKS = ["CartpoleBalance", "PendulumSwingup", "ReacherEasy"]
 
 
 @pytest.mark.parametrize("name", TASKS)
