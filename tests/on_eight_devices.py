@@ -18,7 +18,7 @@ CASES = {
     "blocks and windows": (1, {"shuffle": "environments", "num_steps": 64, "reset_every_round": True}),
     "three runs on the host": (3, {"shuffle": "environments", "reset_every_round": True}),
     "shared on the host": (1, {"shuffle": "samples"}),
-    "many on the host": (1, {"shuffle": "samples", "num_envs": 2**15}),  # arrays of more than the 100 kB of `_pieces`
+    "many on the host": (1, {"shuffle": "samples", "num_envs": 2**15}),  # arrays of more than `MOST_BYTES`
 }
 TWICE = ("three runs", "samples", "shared on the host")  # on two devices too, where runs and environments lie otherwise
 SETTINGS = rpo_jax.grid(rpo_alpha=[0.3], learning_rate=[3e-3])

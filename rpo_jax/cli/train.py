@@ -14,34 +14,28 @@ from rpo_jax.errors import SettingsError
 
 if TYPE_CHECKING:
     from rpo_jax.algorithm.types import Policy
+    from rpo_jax.runs.launch import Session
     from rpo_jax.settings.spec import RunSpec
 
 
 def train(options: Train) -> int:
     """Trains one variant, and writes the results to a folder."""
-    from rich.console import Console
-
     from rpo_jax.runs.folder import check_free
-    from rpo_jax.runs.launch import Session, run_to_folder
+    from rpo_jax.runs.launch import run_to_folder
     from rpo_jax.settings.spec import setting_labels
 
     set_up_jax(options.imports)
     (spec,), initial = _begin_from(options, [_spec(options, options.variant)])
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
-    console = Console(stderr=True)
-    prepare(options, console)
-    session = Session(console, options.runs_at_once, options.logger)
-    summary, _ = run_to_folder(spec, path, session, initial)
+    summary, _ = run_to_folder(spec, path, _open_session(options), initial)
     return report([summary], [setting_labels(spec)], path, options.imports)
 
 
 def compare(options: Compare) -> int:
     """Trains several variants, and writes the results to subfolders of a folder."""
-    from rich.console import Console
-
     from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
-    from rpo_jax.runs.launch import Session, check_comparison_free, compare_to_folder
+    from rpo_jax.runs.launch import check_comparison_free, compare_to_folder
     from rpo_jax.settings.spec import setting_labels
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
@@ -52,28 +46,21 @@ def compare(options: Compare) -> int:
     specs, initial = _begin_from(options, specs)
     path = options.out or _default_folder(options.env, "compare")
     check_comparison_free(specs, path)
-    console = Console(stderr=True)
-    prepare(options, console)
-    session = Session(console, options.runs_at_once, options.logger)
-    summaries = compare_to_folder(specs, path, session, initial)
+    summaries = compare_to_folder(specs, path, _open_session(options), initial)
     labels = [setting_labels(spec) for spec in specs]
     return report(summaries, labels, path, options.imports)
 
 
 def resume(options: Resume) -> int:
     """Continues the unfinished runs of a folder."""
-    from rich.console import Console
-
     from rpo_jax.loggers import check_loggers
-    from rpo_jax.runs.launch import Session, resume, unfinished
+    from rpo_jax.runs.launch import resume, unfinished
     from rpo_jax.settings.spec import setting_labels
 
     check_loggers(options.logger)
     set_up_jax(options.imports)
-    specs, console = unfinished(options.folder), Console(stderr=True)
-    prepare(options, console)
-    session = Session(console, options.runs_at_once, options.logger)
-    summaries = resume(specs, options.folder, session)
+    specs = unfinished(options.folder)
+    summaries = resume(specs, options.folder, _open_session(options))
     return report(summaries, [setting_labels(spec) for spec in specs], options.folder, options.imports)
 
 
@@ -86,6 +73,17 @@ def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "
     for name in ("out", "runs_at_once", "logger", "compilation_cache", "imports", "init_from"):
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
+
+
+def _open_session(options: RunOptions | Resume) -> "Session":
+    """Prepares this process for training, and returns how the options want it done."""
+    from rich.console import Console
+
+    from rpo_jax.runs.launch import Session
+
+    console = Console(stderr=True)
+    prepare(options, console)
+    return Session(console, options.runs_at_once, options.logger)
 
 
 def _begin_from(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunSpec], Policy | None]":

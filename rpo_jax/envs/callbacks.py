@@ -11,7 +11,7 @@ from jax.experimental.buffer_callback import buffer_callback
 MOST_BYTES = 2**16  # of one callback argument; XLA copies up to 100 kB synchronously
 
 
-def callback(
+def make_callback(
     function: Callable[..., tuple[np.ndarray, ...]], results: Sequence[tuple[tuple[int, ...], np.typing.DTypeLike]]
 ) -> Callable[..., tuple[jax.Array, ...]]:
     """Makes a function of a host, of NumPy arrays [n, ...], callable from compiled programs.

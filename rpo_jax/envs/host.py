@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rpo_jax.envs.callbacks import callback
+from rpo_jax.envs.callbacks import make_callback
 from rpo_jax.envs.pool import Outcome, Pool
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
@@ -197,10 +197,10 @@ def host_environment(
         The environment.
     """
     host = Host(open_pool, observation_size)
-    call_reset = callback(host.reset, (((), np.int32), ((observation_size,), np.float32)))
+    call_reset = make_callback(host.reset, (((), np.int32), ((observation_size,), np.float32)))
     outcome = ((((observation_size,) if name.endswith("obs") else ()), kind) for name, kind in _KINDS.items())
-    call_step = callback(host.step, (((), np.int32), *outcome))
-    call_close = callback(host.close, (((), np.int32),))
+    call_step = make_callback(host.step, (((), np.int32), *outcome))
+    call_close = make_callback(host.close, (((), np.int32),))
 
     def begin(keys: jax.Array, replaced: jax.Array) -> tuple[Ticket, jax.Array]:
         seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(keys)
