@@ -24,6 +24,7 @@ from rpo_jax.diagnosis import checks, numpy_update, processes
 from rpo_jax.diagnosis.checks import Finding
 from rpo_jax.diagnosis.machine import describe_machine
 from rpo_jax.diagnosis.stepping import Comparison, Deviation, compare
+from rpo_jax.envs import Environment
 
 # The probe
 
@@ -362,22 +363,40 @@ def test_a_check_that_fails_is_a_finding_and_those_before_it_are_kept() -> None:
     assert "report" in second.remedy
 
 
-@pytest.mark.parametrize("group", checks.checks_of(long=False), ids=lambda group: next(iter(group)))
-def test_this_machine_computes_right(group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled as users compile, in processes of their own."""
-    right_in_a_process(list(group), monkeypatch)
-
-
-@pytest.mark.parametrize("name", ["training", "brax/hopper", "playground/CartpoleBalance"])
-def test_long_checks_pass_here(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right_in_a_process([name], monkeypatch)
-
-
-def right_in_a_process(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_computes_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled as users compile, in a process of their own; environments follow."""
     for variable in ("XLA_FLAGS", "PJRT_NPROC"):
         monkeypatch.delenv(variable, raising=False)
-    for finding in processes.run_group(names, time_out=250.0):
+    general, *_ = checks.checks_of(long=False)
+    for finding in processes.run_group(["training", *general], time_out=250.0):
         assert finding.ok, finding
+
+
+# As `rpo-jax check` and `rpo-jax check --long` do. Each program more takes ten seconds.
+@pytest.mark.parametrize(
+    ("name", "compilers"),
+    [("brax/inverted_pendulum", ("by jax.jit", "by rpo_jax")), ("playground/PendulumSwingup", ("by rpo_jax",))],
+)
+def test_environments_compiled_as_users_compile_step_right_here(name: str, compilers: tuple[str, ...]) -> None:
+    with toys.compiled_with({}):
+        finding = checks.environment(name, compilers)
+    assert finding.ok, finding
+
+
+def test_every_check_of_an_environment_makes_that_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def same(env: Environment, num_envs: int, num_steps: int, compilers: Any) -> dict[str, Comparison]:
+        compared.append(env.name)
+        none = Deviation(0.0, 0.0, 0, 0.0, 0.0)
+        return {name: Comparison(0.0, none, none) for name in compilers}
+
+    monkeypatch.setattr(checks, "compare", same)
+    named = {name: check for group in checks.checks_of(long=True) for name, check in group.items() if "/" in name}
+    for check in named.values():
+        assert check().ok
+    assert compared == [name.partition(" ")[0] for name in named]
+    assert set(checks.LONG) <= named.keys()
 
 
 # The command
