@@ -1,7 +1,7 @@
-"""What evaluation finds beside what training reports of the same policy, for each suite, compiled as users compile.
+"""What evaluation finds beside what training reports of the same policy, for each suite.
 
-But for Playground's, whose steps test_diagnosis.py compares as users compile them. A learning rate of 0 keeps the
-policy as it was, so both are means of the same distribution.
+gymnax is compiled as users compile; of Brax and Playground, test_diagnosis.py compares steps that are. A learning rate
+of 0 keeps the policy as it was, so both are means of the same distribution.
 """
 
 import jax
@@ -12,7 +12,6 @@ from scipy import stats
 
 from rpo_jax import PPO, Hyperparams, TrainConfig, evaluate, grid, make_agent, make_env, seeds, sweep
 
-pytestmark = pytest.mark.optimized
 # Steps that hold whole episodes of nearly all environments, so that none is missing for its length.
 STEPS = {
     "gymnax/Pendulum-v1": 200,
@@ -33,10 +32,11 @@ def test_evaluation_finds_the_return_of_training(name: str) -> None:
         num_epochs=1,
         num_minibatches=1,
         normalize_observations=False,
+        hidden_sizes=(16, 16),
     )
     agent = make_agent(make_env(name), PPO, config)
     settings = grid(Hyperparams(), learning_rate=[0.0])
-    with toys.compiled_with(toys.LEARNING if name.startswith("playground") else {}):
+    with toys.compiled_with({} if name.startswith("gymnax") else toys.QUICK):
         states, metrics = sweep(agent, settings, seeds(0, 1))
         policy = jax.tree.map(lambda x: x[0, 0], states.policy)
         played = np.asarray(evaluate(agent, policy, jax.random.key(1), num_episodes=num_envs, sample=True))
