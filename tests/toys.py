@@ -36,7 +36,7 @@ QUICK: dict[str, Any] = {
 LEARNING = QUICK | {"xla_backend_optimization_level": 1}  # for long runs: they take a third, compiling a little more
 _options_by_default = compiler.get_compile_options
 
-TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (8, 8)}
+TINY = {"num_envs": 4, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "hidden_sizes": (8,)}
 
 
 def tiny_config(updates: int = 2, **settings: Any) -> TrainConfig:
