@@ -204,9 +204,8 @@ def test_the_default_backend_is_spring_and_the_swimmers_generalized(monkeypatch)
     assert made == [("reacher", "spring"), ("swimmer", "generalized"), ("swimmer", "generalized"), ("reacher", "mjx")]
 
 
-@pytest.mark.parametrize("name", ["ant", "halfcheetah"])
-def test_construction_is_silent_and_leaves_no_file_behind(name, tmp_path):
-    code = f"import rpo_jax; rpo_jax.make_env('brax/{name}')"
+def test_construction_is_silent_and_leaves_no_file_behind(tmp_path):
+    code = "import rpo_jax; rpo_jax.make_env('brax/ant'); rpo_jax.make_env('brax/halfcheetah')"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == []

@@ -164,7 +164,7 @@ def test_another_jaxlib_or_other_flags_are_probed_anew(memory: Path, monkeypatch
 
 @pytest.mark.parametrize("clip_epsilon", [0.2, 0.01])
 def test_gradients_by_hand_are_those_of_automatic_differentiation(clip_epsilon: float) -> None:
-    agent = toys.tiny_agent(normalize_advantages="none")
+    agent = toys.tiny_agent(normalize_advantages="none", hidden_sizes=(8, 8))
     hyperparams = Hyperparams(clip_epsilon=clip_epsilon, entropy_coefficient=0.3, value_coefficient=0.7)
     params, batch = toys.random_params(agent), toys.random_batch((64,))
     offsets = np.random.default_rng(2).uniform(-0.5, 0.5, (64, 1)).astype(np.float32)

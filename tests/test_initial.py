@@ -49,8 +49,8 @@ def test_fit_and_sweep_begin_every_run_with_it():
 
 
 def test_a_policy_of_other_sizes_is_refused():
-    other = toys.tiny_agent(hidden_sizes=(8, 9))
-    with pytest.raises(SettingsError, match=r"its .*Dense_1.* has shape \(8,\), and the agent's \(9,\)"):
+    other = toys.tiny_agent(hidden_sizes=(9,))
+    with pytest.raises(SettingsError, match=r"its .*Dense_0.* has shape \(8,\), and the agent's \(9,\)"):
         init(other, Hyperparams(), jax.random.key(0), trained())
     with pytest.raises(SettingsError, match="does not fit the agent"):
         fit(toys.tiny_agent(env=toys.counting_env(action_size=2)), grid(), seeds(0, 1), initial=trained())

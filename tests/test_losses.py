@@ -30,7 +30,12 @@ def rpo_loss(params: Any, agent: Any, batch: Any, offsets: jax.Array, hyperparam
 def case(clip: bool = True, perturbed: bool = True, std: str = "shared") -> tuple[Any, ...]:
     """Agent, parameters, a batch [B, ...] and offsets [B, A] for which every branch of the loss has samples."""
     agent = toys.tiny_agent(
-        RPO, env=toys.counting_env(action_size=3), normalize_advantages="none", clip_value_loss=clip, std=std
+        RPO,
+        env=toys.counting_env(action_size=3),
+        normalize_advantages="none",
+        clip_value_loss=clip,
+        std=std,
+        hidden_sizes=(8, 8),
     )
     batch = toys.random_batch((64,), action_size=3)
     offsets = jnp.asarray(np.random.default_rng(2).uniform(-0.5, 0.5, (64, 3)) * perturbed, jnp.float32)

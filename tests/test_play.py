@@ -242,10 +242,10 @@ def test_what_fails_while_it_is_played_is_called_what_it_is(tmp_path, monkeypatc
 
 
 def test_braxs_page_is_one(tmp_path):
-    player = trained("brax/reacher", tmp_path)._replace(max_steps=7)
+    player = trained("brax/inverted_pendulum", tmp_path)._replace(max_steps=7)
     play(player, tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text()
-    assert re.search(r"<body>\s*<p>brax/reacher: return -?\d+\.\d</p>", page)
+    assert re.search(r"<body>\s*<p>brax/inverted_pendulum: return -?\d+\.\d</p>", page)
     (packed,) = re.findall(r'"([A-Za-z0-9+/=]{500,})"', page)
     system = json.loads(zlib.decompress(base64.b64decode(packed)))
     positions = [state["pos"] for state in system["states"]["x"]]

@@ -151,7 +151,7 @@ def test_target_kl_ends_the_epochs_without_a_retrace() -> None:
 
 def test_metrics_are_means_over_the_epochs_that_were_done() -> None:
     """A rate of 0 makes all epochs alike, so stopping after the first must not change a mean."""
-    agent = toys.tiny_agent(PPO, num_epochs=4, normalize_advantages="none")
+    agent = toys.tiny_agent(PPO, num_epochs=4, normalize_advantages="none", hidden_sizes=(8, 8))
     hyperparams = Hyperparams(learning_rate=0.0)
     _, _, metrics = improve(agent, hyperparams)
     _, _, stopped = improve(agent, dataclasses.replace(hyperparams, target_kl=1e-6))

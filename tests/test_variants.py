@@ -34,7 +34,7 @@ AUGMENTED = ("rad", "drac", "drac-kl")
 def case(name: str) -> tuple[Any, Any, Batch, LossNoise]:
     """Agent, parameters, a minibatch and noise."""
     env = toys.counting_env(LOW, 3 * HIGH, action_size=3)
-    agent = toys.tiny_agent(get_variant(name), env=env, normalize_advantages="none")
+    agent = toys.tiny_agent(get_variant(name), env=env, normalize_advantages="none", hidden_sizes=(8, 8))
     random = np.random.default_rng(2)
     location, obs = (jnp.asarray(random.uniform(-1, 1, (64, size)), jnp.float32) for size in (3, 2))
     params, batch = toys.random_params(agent, scale=0.3), toys.random_batch((64,), action_size=3)
