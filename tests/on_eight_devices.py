@@ -17,7 +17,7 @@ CASES = {
     "samples": (1, {"shuffle": "samples"}),
     "blocks and windows": (1, {"shuffle": "environments", "num_steps": 64, "reset_every_round": True}),
     "three runs on the host": (3, {"shuffle": "environments", "reset_every_round": True}),
-    # Arrays of more than the 100 kB (`MOST_BYTES`) that `callbacks` cuts into pieces.
+    # Arrays of more than `MOST_BYTES`, that `callbacks` cuts into pieces.
     "many on the host": (1, {"shuffle": "samples", "num_envs": 2**15, "num_steps": 2, "num_epochs": 1}),
 }
 TWICE = ("three runs",)  # on two devices too, where no run is shared; on eight, two or eight devices share one
