@@ -8,6 +8,7 @@ import numpy as np
 import toys
 
 import rpo_jax
+from rpo_jax.envs.wrappers import suite_state
 from rpo_jax.execution import devices
 
 # By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes, and
@@ -47,7 +48,7 @@ def main(path: str) -> None:
                 state, metrics, *_ = rpo_jax.fit(agent, SETTINGS, keys, devices=chosen)
             more = {}
             if agent.env.on_host:  # the numbers of pools tell devices apart
-                state = state.replace(env_state=(state.env_state[0].seed, *state.env_state[1:]))
+                state = state.replace(env_state=(suite_state(state.env_state).seed, *state.env_state[1:]))
                 if case == "many on the host":
                     more["evaluation"] = evaluated(agent, state.policy, num_episodes=agent.config.num_envs)
             leaves = {

@@ -12,6 +12,7 @@ import rpo_jax
 from rpo_jax import SettingsError, make_env, sweep
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.envs.suites.envpool import EnvPool
+from rpo_jax.envs.wrappers import suite_state
 
 # Three observations in a dictionary, a scalar among them, and matrices; float64 and float32; ends of either kind.
 IDS = (
@@ -52,7 +53,7 @@ def flat(obs):
 def test_same_seeds_and_actions_give_what_envpool_gives(env_id):
     env = make_env(f"envpool/{env_id}")
     state, found = act(env, num_steps=80)
-    pool = envpool.make_gymnasium(env_id, num_envs=3, seed=np.asarray(state.env_state[0].seed).tolist())
+    pool = envpool.make_gymnasium(env_id, num_envs=3, seed=np.asarray(suite_state(state.env_state).seed).tolist())
     obs, ended = flat(pool.reset()[0]), np.zeros(3, bool)
     assert obs.shape[1] == env.observation_size
     for t, action in enumerate(np.clip(found.action, env.low, env.high)):

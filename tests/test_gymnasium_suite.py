@@ -13,6 +13,7 @@ from test_envpool_suite import act
 
 import rpo_jax
 from rpo_jax import SettingsError, from_gymnasium, make_env
+from rpo_jax.envs.wrappers import suite_state
 
 IDS = (
     "Pendulum-v1",
@@ -29,7 +30,7 @@ IDS = (
 def test_same_seeds_and_actions_give_what_gymnasium_gives(env_id):
     env = make_env(f"gymnasium/{env_id}")
     state, found = act(env, num_steps=120, num_envs=2)
-    for index, seed in enumerate(np.asarray(state.env_state[0].seed).tolist()):
+    for index, seed in enumerate(np.asarray(suite_state(state.env_state).seed).tolist()):
         single = gymnasium.make(env_id)
         obs, _ = single.reset(seed=seed)
         for t, action in enumerate(np.clip(found.action[:, index], env.low, env.high)):

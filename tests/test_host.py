@@ -15,6 +15,7 @@ from rpo_jax import Environment, SimulatorError, evaluate, fit, grid, record, se
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.envs.host import Ticket
 from rpo_jax.envs.pool import Outcome
+from rpo_jax.envs.wrappers import suite_state
 from rpo_jax.execution.fit import _run_of
 
 
@@ -34,7 +35,7 @@ def act(agent, key=0):
 def test_a_rollout_is_what_the_pool_gives_by_itself():
     agent = toys.tiny_agent(env=host_env(), num_envs=5, num_steps=20, num_minibatches=5)
     state, rollout = jax.jit(partial(act, agent))()
-    pool = CountingPool(np.asarray(state.env_state[0].seed).tolist())
+    pool = CountingPool(np.asarray(suite_state(state.env_state).seed).tolist())
     obs = pool.reset()
     for t, action in enumerate(np.asarray(rollout.action)):
         np.testing.assert_allclose(rollout.obs[t], obs, rtol=1e-6)
@@ -58,7 +59,7 @@ def test_all_runs_of_a_sweep_take_one_call_a_step_and_each_is_as_it_is_alone():
     _, alone = sweep(agent, grid(rpo_alpha=[0.5]), seeds(2, 1))
     for name, values in metrics.items():
         np.testing.assert_allclose(values[1, 2], alone[name][0, 0], rtol=1e-4, atol=1e-5, err_msg=name)
-    assert len(np.unique(states.env_state[0].seed)) > agent.config.num_envs
+    assert len(np.unique(suite_state(states.env_state).seed)) > agent.config.num_envs
 
 
 def test_fit_is_sweep():
@@ -74,7 +75,7 @@ def test_rounds_that_begin_anew_open_a_pool_each():
     states, metrics = sweep(agent, grid(), seeds(0, 2), devices=jax.devices()[:1])
     assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
     assert len(set(CountingPool.begun)) == 4  # in one place: before the first round, and in each
-    assert len(np.unique(states.env_state[0].pool)) == 1
+    assert len(np.unique(suite_state(states.env_state).pool)) == 1
 
 
 def test_policies_are_evaluated_together_and_recorded():

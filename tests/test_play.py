@@ -183,7 +183,7 @@ class Drawer:
 def test_mujocos_pictures_are_made_in_parts_and_the_last_is_held(player, monkeypatch):
     drawer = Drawer()
     monkeypatch.setattr(module.playground, "load", lambda name: drawer)
-    monkeypatch.setattr(module, "_states", lambda episode: ([index] for index in range(len(episode.reward))))
+    monkeypatch.setattr(module, "_simulations", lambda episode: range(len(episode.reward)))
     frames = list(RENDERERS["playground/"](player).frames)
     assert drawer.asked == [50] * 4
     assert [np.asarray(x.picture)[0, 0, 0] for x in frames] == [*range(200), 199]

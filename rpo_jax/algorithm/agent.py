@@ -14,7 +14,7 @@ from rpo_jax.algorithm.heads import HEADS, Head, squash_to_bounds
 from rpo_jax.algorithm.networks import NETWORKS, ActorCritic, check_network, init_params, param_shapes
 from rpo_jax.algorithm.normalization import Moments, normalize
 from rpo_jax.algorithm.sharing import WHOLE, Share
-from rpo_jax.algorithm.types import Params
+from rpo_jax.algorithm.types import Params, Policy, TrainingState
 from rpo_jax.algorithm.variants import RPO, Variant
 from rpo_jax.envs import Environment, record_episodes
 from rpo_jax.errors import SettingsError
@@ -60,6 +60,10 @@ class Agent:
     def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns the location [..., A] and the log-scale, [A] or [..., A], for normalised observations [..., O]."""
         return self.network.apply(params, obs, method="act")  # pyright: ignore[reportReturnType]
+
+    def distribution(self, state: TrainingState | Policy, obs: jax.Array, clip: Scalar) -> tuple[jax.Array, jax.Array]:
+        """Returns what `act` does, for observations [..., O] in the environment's own units."""
+        return self.act(state.params, self.normalize(state.obs_moments, obs, clip))
 
     def value(self, params: Params, obs: jax.Array) -> jax.Array:
         """Returns the values [...] of normalised observations [..., O]."""

@@ -12,6 +12,7 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Scalar
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
+from rpo_jax.envs.wrappers import suite_state
 
 MAX_EPISODE_STEPS = 10_000
 
@@ -173,7 +174,7 @@ def record(
         initial = None if agent.env.on_host else agent.env.reset(jax.random.fold_in(key_following, step)[None])
         action = act(obs, step)
         following, timestep = agent.env.step(jax.random.fold_in(key_env, step)[None], env_state, action, initial)
-        rest = timestep.reward[0], timestep.final_obs[0], timestep.ended[0], env_state[0]
+        rest = timestep.reward[0], timestep.final_obs[0], timestep.ended[0], suite_state(env_state)
         return (following, timestep.obs), Trajectory(obs[0], action[0], *rest)
 
     (env_state, _), trajectory = jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))
@@ -187,10 +188,10 @@ def make_actor(
     """Returns a function `(obs [N, O], step) -> actions for the environment [N, A]`."""
 
     def act(obs: jax.Array, step: jax.Array) -> jax.Array:
-        loc, log_scale = agent.act(state.params, agent.normalize(state.obs_moments, obs, observation_clip))
+        loc, log_scale = agent.distribution(state, obs, observation_clip)
         if not sample:
             return agent.to_env(agent.head.mean(loc, log_scale))
         noise = agent.head.noise(jax.random.fold_in(key, step), loc.shape)
-        return agent.to_env(loc + jnp.exp(log_scale) * noise)
+        return agent.to_env(agent.head.sample(loc, log_scale, noise))
 
     return act

@@ -41,9 +41,13 @@ class Head(NamedTuple):
     squashed: bool = False
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Draws standard noise of the family; `loc + scale * noise` is a sample."""
+        """Draws standard noise of the family, from which `sample` makes actions."""
         # Drawn as a vector, for which XLA generates less code.
         return self.family(0.0, 1.0).sample(seed=key, sample_shape=(math.prod(shape),)).reshape(shape)
+
+    def sample(self, loc: jax.Array, log_scale: jax.Array, noise: jax.Array) -> jax.Array:
+        """Returns the stored action `loc + scale * noise` [..., A]; the log-scale is [A] or [..., A]."""
+        return loc + jnp.exp(log_scale) * noise
 
     def log_prob(self, loc: jax.Array, log_scale: jax.Array, x: jax.Array, half_range: jax.Array) -> jax.Array:
         """Computes the log-density of the stored action `x`, summed over action dimensions.

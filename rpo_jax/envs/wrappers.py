@@ -42,14 +42,26 @@ def record_episodes(env: Environment) -> Environment:
         return add_statistics(keys, env.reset(keys))
 
     def restart(keys: jax.Array, state: PyTree) -> tuple[PyTree, jax.Array]:
-        return add_statistics(keys, env.restart(keys, state[0]))
+        return add_statistics(keys, env.restart(keys, suite_state(state)))
 
     def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: PyTree) -> tuple[PyTree, Timestep]:
         inner, total, length = state
-        inner_initial = None if initial is None else (initial[0][0], initial[1])
+        inner_initial = None if initial is None else (suite_state(initial[0]), initial[1])
         inner, timestep = env.step(keys, inner, action, inner_initial)
         total, length = total + timestep.reward, length + 1
         state = (inner, jnp.where(timestep.ended, 0.0, total), jnp.where(timestep.ended, 0, length))
         return state, timestep._replace(episode_return=total, episode_length=length)
 
-    return env._replace(reset=reset, step=step, restart=restart, close=lambda state: env.close(state[0]))
+    return env._replace(reset=reset, step=step, restart=restart, close=lambda state: env.close(suite_state(state)))
+
+
+def suite_state(state: PyTree) -> PyTree:
+    """Returns the suite's own part of a state of environments that `record_episodes` wraps.
+
+    Args:
+        state: state of the wrapped environments, leaves [..., N].
+
+    Returns:
+        The state of the environments within.
+    """
+    return state[0]

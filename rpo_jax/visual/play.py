@@ -156,7 +156,7 @@ def _render_with_mujoco(player: Player) -> Movie:
     """Renders tasks of Playground with MuJoCo."""
     env = playground.load(player.run.spec.env.partition("/")[2])
     episode = player.episode()
-    states = [state[0] for state in _states(episode)]
+    states = [*_simulations(episode)]
 
     def pictures() -> Iterator[Image.Image]:
         pixels = None
@@ -242,17 +242,18 @@ def _write_page(player: Player, path: Path) -> float:
         env = brax.load(player.run.spec.env.partition("/")[2], player.run.spec.backend)
     episode = player.episode()
     total = float(episode.reward.sum())
-    page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [state[0] for state in _states(episode)])
+    page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [*_simulations(episode)])
     with atomic_write(path) as part:
         part.write_text(page.replace("<body>", f"<body>\n<p>{player.run.spec.env}: return {total:,.1f}</p>", 1))
     return total
 
 
-def _states(episode: Trajectory) -> Iterator[PyTree]:
-    """Yields the state of the simulator before each step."""
+def _simulations(episode: Trajectory) -> Iterator[PyTree]:
+    """Yields the state of the simulator before each step, with which the states of Brax and Playground begin."""
     for step in range(len(episode.reward)):
         state = restore_empty_arrays(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
-        yield jax.tree.map(lambda x: x[..., 0], state)
+        simulation, *_ = jax.tree.map(lambda x: x[..., 0], state)
+        yield simulation
 
 
 RENDERERS: dict[str, Callable[[Player], Movie]] = {
