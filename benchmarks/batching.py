@@ -21,7 +21,7 @@ from rich.console import Console
 from recording import origin, records, write
 from rpo_jax import Environment
 from rpo_jax.diagnosis.stepping import NUDGES, QUICK
-from rpo_jax.envs.protocol import Batching
+from rpo_jax.envs.batching import Batching
 from rpo_jax.envs.suites import brax, gymnax, playground
 from stepping import stepping
 from timing import compiled

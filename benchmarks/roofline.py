@@ -4,7 +4,7 @@ Two costs cannot be avoided: stepping the environments, and the matrix products 
 by itself, on all devices at once; were they all there is, one after the other, that would be the limit.
 
 Stepping alone: random actions, from states made beforehand, in one block (all the environments of a device step
-together), in the blocks that training uses where it finds a cache to fill, and by plain `jax.vmap` of the suite.
+together), in the blocks that training uses where it finds a cache to fill, and by `jax.vmap`, `batching="first"`.
 Products alone: a round of training by networks without activations, biases, loss or optimiser, at training's own
 shapes. Beside them, the rate of plain products of one shape: `[rows of a minibatch, 64] x [64, 64]`, and two square
 matrices of 2048.
@@ -33,7 +33,7 @@ from products import (
 )
 from recording import add
 from rpo_jax.execution.devices import spread_runs
-from stepping import stepping, stepping_by_vmap
+from stepping import stepping
 from timing import compiled, seconds_in_turns
 from works import GPU_WORKS, WORKS, Work, agent_of
 
@@ -113,12 +113,12 @@ def calls(
     """What is timed, by name."""
     env = rpo_jax.make_env(work.env)
     inputs = networks_and_observations(env, load.runs, work.num_steps, load.envs_of_a_run)
-    step = partial(stepping, env, load.envs, work.num_steps)
+    step = partial(stepping, num_envs=load.envs, num_steps=work.num_steps)
     return {
         "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),
         "products": everywhere(partial(products_of_a_round, work), *inputs),
-        **{f"stepping, {n}": everywhere(*step(n)) for n in {1, load.blocks}},
-        "stepping, by vmap": everywhere(*stepping_by_vmap(env, load.envs, work.num_steps)),
+        **{f"stepping, {n}": everywhere(*step(env, num_blocks=n)) for n in {1, load.blocks}},
+        "stepping, by vmap": everywhere(*step(rpo_jax.make_env(work.env, batching="first"), num_blocks=1)),
         **{name: everywhere(chain_of_products, *factors(*shape)) for name, shape in shapes.items()},
     }
 

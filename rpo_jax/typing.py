@@ -5,6 +5,9 @@ from typing import Any, Protocol, TypeAlias
 PyTree: TypeAlias = Any
 """A tree of arrays whose structure only its maker knows, such as the state of a simulator."""
 
+JsonObject: TypeAlias = dict[str, Any]
+"""What a JSON file holds, such as a summary: values by name."""
+
 
 class Device(Protocol):
     """The members of `jax.Device` that are used here; JAX itself does not export the type."""

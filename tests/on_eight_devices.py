@@ -1,5 +1,6 @@
 """Run by test_devices.py in a process of its own, which has eight CPU devices: the same runs on one, two and eight."""
 
+import dataclasses
 import sys
 from functools import partial
 
@@ -8,8 +9,8 @@ import numpy as np
 import toys
 
 import rpo_jax
+from rpo_jax.algorithm.sharing import Share
 from rpo_jax.envs.wrappers import suite_state
-from rpo_jax.execution import devices
 
 # By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes, and
 # takes gradients of many chunks.
@@ -35,11 +36,12 @@ def evaluated(agent, policies, num_episodes: int) -> jax.Array:
 def main(path: str) -> None:
     """Writes `{case}/{devices}/{what}` of every layout to an npz file."""
     rpo_jax.use_cpu_cores(8)
-    results, usual = {}, (devices.CACHE_BYTES, devices.CHUNK_SIZE)
+    results = {}
     for case, (runs, settings) in CASES.items():
-        devices.CACHE_BYTES, devices.CHUNK_SIZE = (32, 16) if case == "blocks and windows" else usual
         env = toys.host_env() if "on the host" in case else toys.reaching_env()
         agent = toys.tiny_agent(rpo_jax.RPO, env, updates=3, **{"num_envs": 16, **settings})
+        if case == "blocks and windows":
+            agent = dataclasses.replace(agent, share=Share(cache_bytes=32, chunk_size=16))
         for count in (1, 2, 8) if case in TWICE else (1, 8):
             keys, chosen = rpo_jax.seeds(0, runs), jax.devices()[:count]
             if settings["shuffle"] == "samples":

@@ -112,9 +112,9 @@ def make_agent(
         variant: the method, such as `RPO` or `PPO`.
         config: static settings; the default `TrainConfig()` if None.
         head: the family of action distributions.
-        network: any flax module with methods `act(obs [N, O]) -> (loc [N, A], log_scale [A] or [N, A])` and
-            `evaluate(obs [N, O]) -> value [N]`; the `ActorCritic` that the configuration describes if None. All its
-            parameters are trained; those of a submodule called `value` use `value_learning_rate`.
+        network: any flax module with the methods of `Network`: `act(obs [N, O]) -> (loc [N, A], log_scale [A] or
+            [N, A])` and `evaluate(obs [N, O]) -> value [N]`; the `ActorCritic` that the configuration describes if
+            None. All its parameters are trained; those of a submodule called `value` use `value_learning_rate`.
 
     Returns:
         The agent. Its environment also records episode returns and lengths.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from rpo_jax.algorithm.config import Scalar
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.wrappers import suite_state
+from rpo_jax.typing import PyTree
 
 MAX_EPISODE_STEPS = 10_000
 
@@ -34,7 +35,7 @@ class Trajectory(NamedTuple):
     reward: jax.Array
     final_obs: jax.Array
     ended: jax.Array
-    env_state: Any
+    env_state: PyTree
 
 
 @partial(jit, static_argnames=("agent", "num_episodes", "sample"))

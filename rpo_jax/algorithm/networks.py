@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ from rpo_jax.compiling.matmul import dot_general
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.errors import SettingsError
 from rpo_jax.registry import Registry
+from rpo_jax.typing import PyTree
 
 LOG_SCALE_BOUNDS = (-5.0, 2.0)  # only of a log-scale that is an output of the network
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
@@ -148,6 +149,18 @@ def make_mlp(env: Environment, config: TrainConfig) -> ActorCritic:
     )
 
 
+class Network(Protocol):
+    """What a flax module must have to be a network of `make_agent`."""
+
+    def act(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the location [N, A] and the log-scale, [A] or [N, A], for normalised observations [N, O]."""
+        ...
+
+    def evaluate(self, obs: jax.Array) -> jax.Array:
+        """Returns the values [N] of normalised observations [N, O]."""
+        ...
+
+
 MakeNetwork = Callable[[Environment, TrainConfig], nn.Module]
 NETWORKS: Registry[MakeNetwork] = Registry("network", {"mlp": make_mlp})
 
@@ -164,7 +177,7 @@ def init_params(network: nn.Module, key: jax.Array, obs: jax.Array) -> Params:
         The parameters.
     """
 
-    def both(module: Any, obs: jax.Array) -> Any:
+    def both(module: Network, obs: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         return module.act(obs), module.evaluate(obs)
 
     return network.init(key, obs, method=both)
@@ -201,7 +214,7 @@ def check_network(network: nn.Module, observation_size: int, action_size: int) -
             f"network {type(network).__name__} has variables {sorted(params)}, and must have params and nothing else"
         )
 
-    def results(params: Params, obs: jax.Array) -> Any:
+    def results(params: Params, obs: jax.Array) -> PyTree:
         return *network.apply(params, obs, method="act"), network.apply(params, obs, method="evaluate")
 
     shapes = [x.shape for x in jax.eval_shape(results, params, obs)]

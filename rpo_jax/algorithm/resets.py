@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from rpo_jax.algorithm.sharing import fewest_equal_parts
-from rpo_jax.envs.protocol import where
+from rpo_jax.envs.protocol import Episodes, where
 from rpo_jax.typing import PyTree
 
 MAX_WINDOW = 32  # steps
-Episodes = tuple[PyTree, jax.Array]  # state of environments [..., N] and their observations [N, O]
 
 
 def scan_windows(

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams
-from rpo_jax.algorithm.resets import Episodes, scan_windows
+from rpo_jax.algorithm.resets import scan_windows
 from rpo_jax.algorithm.types import TrainingState, Transition
-from rpo_jax.envs.protocol import Timestep
+from rpo_jax.envs.protocol import Episodes, Timestep
+from rpo_jax.typing import PyTree
 
 # Observations, actions, locations, log-scales where they depend on the state, and what the environments returned.
 Steps = tuple[jax.Array, jax.Array, jax.Array, jax.Array | None, Timestep]
@@ -39,7 +39,7 @@ def collect_rollout(
     begins = (state.update == 0) | config.reset_every_round
     noises = _draw_noises(agent, key_noise, key_perturbation)
 
-    def play(first: jax.Array, start: Episodes, noises: Any) -> tuple[Episodes, Steps]:
+    def play(first: jax.Array, start: Episodes, noises: PyTree) -> tuple[Episodes, Steps]:
         """Steps a block of environments, from index `first` on."""
 
         def own_keys(key: jax.Array, more: int = 0) -> jax.Array:
@@ -81,7 +81,7 @@ def _step(
     hyperparams: Hyperparams,
     own_keys: Callable[[jax.Array], jax.Array],
     episodes: Episodes,
-    inputs: Any,
+    inputs: PyTree,
     initial: Episodes | None,
 ) -> tuple[Episodes, Steps]:
     """Acts and steps the environments once."""
@@ -115,7 +115,9 @@ def _transition(agent: Agent, state: TrainingState, steps: Steps) -> Transition:
     )
 
 
-def _in_blocks(play: Callable[..., Any], num_blocks: int, start: tuple[Any, jax.Array], noises: Any) -> Any:
+def _in_blocks(
+    play: Callable[..., tuple[Episodes, Steps]], num_blocks: int, start: Episodes, noises: PyTree
+) -> tuple[Episodes, Steps]:
     """Calls `play(first, (state [..., N], obs [N, O]), noises [T, N, A])` for one block of environments at a time."""
     if num_blocks == 1:
         return play(jnp.zeros((), jnp.int32), start, noises)

@@ -3,8 +3,6 @@
 RPO is PPO with an action mean that is perturbed by uniform noise during learning.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +19,7 @@ from rpo_jax.algorithm.types import Batch, Policy, TrainingState, Transition
 from rpo_jax.algorithm.update import update_policy
 from rpo_jax.compiling.lazy_cond import where_any
 from rpo_jax.errors import SettingsError
+from rpo_jax.typing import PyTree
 
 
 def train(
@@ -68,7 +67,7 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy
     """
     key, key_params = jax.random.split(key)
 
-    def episodes() -> tuple[Any, jax.Array]:
+    def episodes() -> tuple[PyTree, jax.Array]:
         return agent.env.reset(agent.keys(jax.random.fold_in(key_params, 0)))
 
     def blank(x: jax.ShapeDtypeStruct) -> jax.Array:

@@ -6,11 +6,12 @@ complete shuffle. The number of devices therefore changes nothing but the order 
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+
+from rpo_jax.typing import PyTree
 
 AXIS = "environments"
 
@@ -31,7 +32,7 @@ class Share:
     cache_bytes: int | None = None
     chunk_size: int | None = None
 
-    def num_blocks(self, env_state: Any) -> int:
+    def num_blocks(self, env_state: PyTree) -> int:
         """Returns the number of blocks in which to step environments with this state, leaves [..., N]."""
         num_envs = jax.tree.leaves(env_state)[0].shape[-1]
         if self.cache_bytes is None:
@@ -39,7 +40,7 @@ class Share:
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state)) // num_envs
         return _fewest_large_parts(num_envs, most=max(1, self.cache_bytes // size))
 
-    def part(self, x: Any, axis: int = 0, overlap: int = 0) -> Any:
+    def part(self, x: PyTree, axis: int = 0, overlap: int = 0) -> PyTree:
         """Returns this device's part of arrays along the axis of environments, with `overlap` entries after it."""
         if self.count == 1:
             return x
@@ -51,7 +52,7 @@ class Share:
 
         return jax.tree.map(cut, x)
 
-    def gather(self, x: Any, axis: int = 0) -> Any:
+    def gather(self, x: PyTree, axis: int = 0) -> PyTree:
         """Concatenates the devices' parts along an axis, with one exchange for all arrays of a tree."""
         if self.count == 1:
             return x
@@ -62,14 +63,14 @@ class Share:
 
         return jax.tree.map(join, self._of_all(x))
 
-    def mean(self, x: Any) -> Any:
+    def mean(self, x: PyTree) -> PyTree:
         """Averages over devices, with one exchange for all arrays of a tree."""
         if self.count == 1:
             return x
         flat, as_tree = ravel_pytree(x)
         return as_tree(jax.lax.pmean(flat, AXIS))
 
-    def mean_of(self, function: Callable[..., Any], samples: tuple[Any, ...]) -> Any:
+    def mean_of(self, function: Callable[..., PyTree], samples: tuple[PyTree, ...]) -> PyTree:
         """Averages over devices the results of a function that is a mean over samples [B, ...].
 
         Each device computes one chunk of its samples at a time.
@@ -92,7 +93,7 @@ class Share:
         mean = means.mean(0)
         return mean, variances.mean(0) + jnp.square(means - mean).mean(0)
 
-    def _of_all(self, x: Any) -> Any:
+    def _of_all(self, x: PyTree) -> PyTree:
         """Gathers the values of all devices, leaves [count, ...]."""
         flat, as_tree = ravel_pytree(x)
         return jax.vmap(as_tree)(jax.lax.all_gather(flat, AXIS))

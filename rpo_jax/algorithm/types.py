@@ -4,14 +4,15 @@ Letters used for shapes: `T` num_steps, `N` num_envs, `M` num_minibatches, `B` =
 `O` observation size, `A` action size, `U` number of updates, `H` hyperparameter settings, `S` seeds.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax import struct
 
 from rpo_jax.algorithm.normalization import Moments
+from rpo_jax.typing import PyTree
 
-Params = Any
+Params = PyTree
 
 
 class Transition(NamedTuple):
@@ -89,11 +90,11 @@ class TrainingState(struct.PyTreeNode):
     """
 
     params: Params
-    opt_state: Any
+    opt_state: PyTree
     obs_moments: Moments
     return_moments: Moments
     discounted_return: jax.Array
-    env_state: Any
+    env_state: PyTree
     obs: jax.Array
     update: jax.Array
     fault: jax.Array

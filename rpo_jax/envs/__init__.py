@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep, vectorize
+from rpo_jax.envs.batching import vectorize
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep
 from rpo_jax.envs.suites import brax, envpool, gymnasium, gymnax, playground
 from rpo_jax.envs.suites.gymnasium import from_gymnasium
 from rpo_jax.envs.wrappers import record_episodes, terminate_at_time_limit
@@ -47,11 +48,11 @@ class Suite(NamedTuple):
 
 
 SUITES = {
-    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax"),
-    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("backend",)),
+    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax", ("batching",)),
+    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("backend", "batching")),
     "envpool": Suite(envpool.make, envpool.tasks, "envpool", ("num_threads",)),
     "gymnasium": Suite(gymnasium.make, gymnasium.tasks, "gymnasium", more=gymnasium.PROVIDERS),
-    "playground": Suite(playground.make, playground.tasks, "mujoco_playground"),
+    "playground": Suite(playground.make, playground.tasks, "mujoco_playground", ("batching",)),
 }
 JAX_SUITES = ("gymnax", "brax")  # installed with rpo_jax
 ENVIRONMENTS: Registry[Callable[[], Environment]] = Registry("environment", {})  # registered by users
@@ -76,7 +77,8 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int |
             to the return, which is correct; "terminate" treats it as the end of the task, as the paper's published
             code does.
         **options: options of one suite; None stands for the default. `backend` of Brax: "spring" (the default),
-            "positional", "generalized" or "mjx". `num_threads` of EnvPool: threads of the pool of each device.
+            "positional", "generalized" or "mjx". `batching` of suites in JAX: "last" or "first", as of `vectorize`.
+            `num_threads` of EnvPool: threads of the pool of each device.
 
     Returns:
         The environment.

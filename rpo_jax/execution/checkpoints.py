@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.snapshot import INFO, Snapshot, digest, flatten, unflatten, updates_of
+from rpo_jax.typing import JsonObject
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
@@ -32,7 +33,7 @@ class Stored(NamedTuple):
     """
 
     arrays: dict[str, np.ndarray]
-    info: dict[str, Any]
+    info: JsonObject
 
     @property
     def runs_at_once(self) -> int:
@@ -109,7 +110,7 @@ class Checkpoints:
         if updates == self._saved:
             return
         arrays = flatten(snapshot)
-        info: dict[str, Any] = {"settings": {FOLDER_SETTINGS: self._settings, **identity}}
+        info: JsonObject = {"settings": {FOLDER_SETTINGS: self._settings, **identity}}
         info |= {"versions": dict(self._versions)}
         info |= {name: getattr(snapshot, name) for name in INFO}
         info["digest"] = digest(arrays, info)

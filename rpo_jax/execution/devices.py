@@ -65,6 +65,11 @@ def _runs_per_batch(config: TrainConfig) -> int:
     return -(-ROWS * config.num_minibatches // config.round_timesteps)
 
 
+def _with_sizes_of(usual: Share, own: Share) -> Share:
+    """Returns the usual share with the sizes that an agent's own share names, if it names any."""
+    return Share(usual.count, own.cache_bytes or usual.cache_bytes, own.chunk_size or usual.chunk_size)
+
+
 class Spread:
     """Runs [R, ...] sharded over devices.
 
@@ -90,9 +95,9 @@ class Spread:
         """
         on_cpu = devices[0].platform == "cpu"
         cores = max(1, num_cores() // jax.local_device_count())  # of each device
-        sizes = {"cache_bytes": CACHE_BYTES, "chunk_size": cores * CHUNK_SIZE}
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
-        self.agent = dataclasses.replace(agent, share=Share(shares, **(sizes if on_cpu else {})))
+        usual = Share(shares, CACHE_BYTES, cores * CHUNK_SIZE) if on_cpu else Share(shares)
+        self.agent = dataclasses.replace(agent, share=_with_sizes_of(usual, agent.share))
         self.num_runs = num_runs
         runs_per_device = -(-num_runs // groups)
         at_once = _runs_per_batch(agent.config) if on_cpu and not agent.env.on_host else runs_per_device

@@ -10,6 +10,7 @@ import numpy as np
 
 from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.execution.evaluations import Evaluated
+from rpo_jax.typing import JsonObject
 
 INFO = ("seconds", "evaluate_seconds", "checkpoint_seconds", "runs_at_once")  # fields of a snapshot that are numbers
 _GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")  # arrays whose shape depends on the update
@@ -94,7 +95,7 @@ def _unknown_then(arrays: dict[str, np.ndarray], expected: Mapping[str, Any]) ->
     return {name: np.full_like(known, np.nan) for name in metrics if not arrays[name].size}
 
 
-def digest(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> str:
+def digest(arrays: dict[str, np.ndarray], info: JsonObject) -> str:
     """Computes the SHA-256 digest of a checkpoint.
 
     Args:

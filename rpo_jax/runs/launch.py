@@ -26,6 +26,7 @@ from rpo_jax.runs.settings import checkpoints_of, load_spec, read_initial, write
 from rpo_jax.runs.summary import is_finished, read_summary, told
 from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
+from rpo_jax.typing import JsonObject
 
 PICTURE = "curves.png"
 
@@ -55,7 +56,7 @@ def run_to_folder(
     path: Path,
     session: Session,
     initial: Policy | None = None,
-) -> tuple[dict[str, Any], dict[str, Curves]]:
+) -> tuple[JsonObject, dict[str, Curves]]:
     """Trains a run, and writes its results to a folder; after an interrupt or a failure, those obtained so far.
 
     Args:
@@ -93,7 +94,7 @@ def resume(
     specs: list[RunSpec],
     path: Path,
     session: Session,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Continues `unfinished` runs, each from its last checkpoint or from the start; returns their summaries.
 
     Raises:
@@ -116,7 +117,7 @@ def _parts(path: Path) -> list[Path]:
     return sorted({entry.parent for name in names for entry in path.glob(f"*/{name}")})
 
 
-def finish(spec: RunSpec, path: Path, session: Session, fresh: bool) -> tuple[dict[str, Any], dict[str, Curves]]:
+def finish(spec: RunSpec, path: Path, session: Session, fresh: bool) -> tuple[JsonObject, dict[str, Curves]]:
     """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`.
 
     If `fresh`, nothing has been trained yet, before or by this command: a failure then frees the folder, and a logger
@@ -186,7 +187,7 @@ def compare_to_folder(
     path: Path,
     session: Session,
     initial: Policy | None = None,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Trains several runs into subfolders named by variant, and plots them together; see `run_to_folder`."""
     check_comparison_free(specs, path)
     for spec in specs:
@@ -195,7 +196,7 @@ def compare_to_folder(
     return _finish_all(specs, path, session, fresh=True)
 
 
-def _finish_all(specs: list[RunSpec], path: Path, session: Session, fresh: bool) -> list[dict[str, Any]]:
+def _finish_all(specs: list[RunSpec], path: Path, session: Session, fresh: bool) -> list[JsonObject]:
     summaries, curves = [], {}
     try:
         with stop_requests() as stopped:

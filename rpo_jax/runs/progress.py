@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 from rpo_jax.execution.fit import Progress as FitProgress
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
+from rpo_jax.typing import JsonObject
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -70,7 +70,7 @@ class ProgressBar:
             self._console.print(f"{self._spec.variant}: {steps:,} steps  {numbers}", highlight=False)
 
 
-def results_table(summaries: list[dict[str, Any]], labels: list[list[str]]) -> Table:
+def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table:
     """Creates a table of final return and entropy of every setting, over seeds."""
     table = Table(title="the last 5% of updates")
     for column in ("variant", "setting", "seeds", "return: mean", "worst seed", "best seed", "entropy: mean"):

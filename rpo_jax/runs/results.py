@@ -3,7 +3,7 @@
 import csv
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from rpo_jax.runs.settings import read_spec
 from rpo_jax.runs.summary import check_file, read_summary, summarize
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
+from rpo_jax.typing import JsonObject
 
 
 class LoadedRun(NamedTuple):
@@ -30,7 +31,7 @@ class LoadedRun(NamedTuple):
     policy: Policy
 
 
-def write_results(folder: Path, spec: RunSpec, result: Fit) -> dict[str, Any]:
+def write_results(folder: Path, spec: RunSpec, result: Fit) -> JsonObject:
     """Writes metrics, evaluations, policies and, last, the summary; returns the summary.
 
     Raises:

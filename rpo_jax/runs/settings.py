@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from rpo_jax.runs.policies import read_policies, write_policies
 from rpo_jax.runs.versions import PACKAGES, STACK, version_of
 from rpo_jax.settings.grid import check_seeds, settings_list
 from rpo_jax.settings.spec import RunSpec, names_by_registry
+from rpo_jax.typing import JsonObject
 
 FORMAT = 3
 
@@ -64,7 +64,7 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     return spec, spec.agent()
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
+def _read_settings(folder: Path) -> JsonObject:
     path = folder / SETTINGS
     try:
         if not path.is_file():
@@ -93,7 +93,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _parse_spec(described: dict[str, Any]) -> RunSpec:
+def _parse_spec(described: JsonObject) -> RunSpec:
     texts = {name: described[name] for name in ("env", "variant", "preset", "head", "time_limit")}
     texts["network"] = described.get("network", "mlp")  # missing in folders of rpo_jax 0.1.0, as is init_from
     if not all(isinstance(text, str) for text in texts.values()):
@@ -102,9 +102,7 @@ def _parse_spec(described: dict[str, Any]) -> RunSpec:
     if not all(type(seed) is int for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
         raise SettingsError(f"its seeds {seeds} are not consecutive whole numbers")
     check_seeds(seeds[0], len(seeds))
-    config: dict[str, Any] = {
-        name: tuple(x) if isinstance(x, list) else x for name, x in dict(described["config"]).items()
-    }
+    config: JsonObject = {name: tuple(x) if isinstance(x, list) else x for name, x in dict(described["config"]).items()}
     if unknown := set(config) - {field.name for field in dataclasses.fields(TrainConfig)}:
         raise SettingsError(
             f"this version does not know {', '.join(sorted(unknown))}; rpo_jax {described['version']} wrote it"
@@ -155,13 +153,13 @@ def read_initial(folder: Path, agent: Agent) -> Policy | None:
     return read_policies(path, agent, ())
 
 
-def _stack_settings(settings: list[dict[str, Any]]) -> Hyperparams:
+def _stack_settings(settings: list[JsonObject]) -> Hyperparams:
     """Stacks settings to leaves [H]; hyperparameters that an older version did not have get their defaults."""
     defaults = plain(dataclasses.asdict(Hyperparams()))
     if not settings or any(set(row) != set(settings[0]) or not set(row) <= set(defaults) for row in settings):
         raise SettingsError("its hyperparams are not rows of the numbers that this version knows")
     rows = [defaults | row for row in settings]
-    columns: dict[str, Any] = {
+    columns: JsonObject = {
         name: None if rows[0][name] is None else np.asarray([float(row[name]) for row in rows], np.float32)
         for name in defaults
     }

@@ -5,7 +5,6 @@ import json
 import math
 import platform
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,9 +17,10 @@ from rpo_jax.runs.folder import SUMMARY
 from rpo_jax.runs.versions import PACKAGES, version_of
 from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import RunSpec, run_label
+from rpo_jax.typing import JsonObject
 
 
-def summarize(spec: RunSpec, result: Fit) -> dict[str, Any]:
+def summarize(spec: RunSpec, result: Fit) -> JsonObject:
     """Creates the content of summary.json. Nested lists are [setting][seed]; the return of a diverged run is NaN."""
     updates = result.metrics["entropy"].shape[-1]
     timesteps = updates * spec.config.round_timesteps
@@ -62,7 +62,7 @@ def told(spec: RunSpec, failure: Failure) -> str:
     return failure.message if failure.run is None else f"{run_label(spec, *failure.run)}: {failure.message}"
 
 
-def _faults(spec: RunSpec, state: TrainingState) -> list[dict[str, Any]]:
+def _faults(spec: RunSpec, state: TrainingState) -> list[JsonObject]:
     """Lists the runs that diverged, with the update and the quantity that first became non-finite."""
     faults, updates = np.asarray(state.fault), np.asarray(state.update)
     return [
@@ -95,7 +95,7 @@ def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
     return np.apply_along_axis(final, -1, rows) if rows.shape[-1] else np.full(rows.shape[:-1], math.nan)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> JsonObject:
     """Reads the summary of a trained run.
 
     Raises:
@@ -113,7 +113,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     raise _damaged(path)
 
 
-def check_file(path: Path, summary: dict[str, Any]) -> None:
+def check_file(path: Path, summary: JsonObject) -> None:
     """Raises a SettingsError if a file is missing, or differs from its digest in the summary."""
     if not path.is_file():
         raise SettingsError(f"{path.parent} holds no {path.name}: the run did not finish, or the file was removed")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from rpo_jax.algorithm.evaluation import Trajectory, make_actor, record
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import restore_empty_arrays
+from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, gymnasium, playground
 from rpo_jax.errors import SettingsError, SimulatorError

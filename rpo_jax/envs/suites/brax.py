@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.batching import BATCHING, Batching, vectorize
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.typing import PyTree

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.envs.protocol import BATCHING, Batching, Dynamics, Environment, Successor, vectorize
+from rpo_jax.envs.batching import BATCHING, Batching, vectorize
+from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.errors import SettingsError, unknown_name
 
 # Observation and action size by id.

@@ -1,0 +1,139 @@
+"""`vectorize`: an environment of many copies of single dynamics, with automatic reset."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpo_jax.compiling.jit import jit
+from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Timestep, where
+from rpo_jax.envs.vmap_last import vmap_last
+from rpo_jax.errors import unknown_name
+from rpo_jax.typing import PyTree
+
+Batching = Literal["last", "first"]
+BATCHED: dict[Batching, Callable[..., Any]] = {"last": vmap_last, "first": partial(jax.vmap, in_axes=-1, out_axes=-1)}
+# What each suite takes, on every platform. Beside it, how many times as fast a step is so as the other way: on a CPU
+# with 128 and 1024 environments (benchmarks/batching.py); not measured on a GPU.
+BATCHING: dict[str, Batching] = {
+    "gymnax": "last",  # CPU: 0.9 to 1.2, and 1.0 to 1.2 with 1024
+    "brax": "last",  # CPU: `spring` 2.7 to 3.8, hopper on other backends 1.2 to 1.6
+    "playground": "last",  # CPU: CartpoleBalance 2.2
+}
+
+
+def vectorize(
+    dynamics: Dynamics,
+    *,
+    name: str,
+    observation_size: int,
+    low: np.ndarray,
+    high: np.ndarray,
+    time_limit: int | None = None,
+    batching: Batching = "last",
+) -> Environment:
+    """Makes an Environment of single dynamics: a batch of them, and automatic reset to episodes begun beforehand.
+
+    Args:
+        dynamics: one environment.
+        name: suite and id, such as "mine/slide".
+        observation_size: length of an observation, O.
+        low: lower bounds of the actions [A].
+        high: upper bounds of the actions [A].
+        time_limit: steps after which `dynamics` truncates an episode; None if there is no limit.
+        batching: on which axis of the arrays within `dynamics` the batch is: "last" is `vmap_last`, "first" `jax.vmap`.
+            The state's leaves are [..., N] either way; only speed differs, and rounding.
+
+    Returns:
+        The environment, of any number of copies of these dynamics.
+
+    Raises:
+        SettingsError: if there is no such batching.
+    """
+    if batching not in BATCHED:
+        raise unknown_name("batching", batching, BATCHED)
+    # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
+    one = Dynamics(jit(dynamics.init), jit(dynamics.step))
+    init, advance = (jit(BATCHED[batching](function)) for function in one)
+
+    def reset(keys: jax.Array) -> Episodes:
+        state, obs = _replace_broken_starts(*init(keys))
+        return _replace_empty_arrays(state), obs.T
+
+    def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: Episodes) -> tuple[PyTree, Timestep]:
+        state, successor = advance(keys, restore_empty_arrays(state, len(keys)), action.T)
+        obs, reward, terminated, truncated = _cut_where_broken(successor)
+        state, next_obs = where(terminated | truncated, initial, (_replace_empty_arrays(state), obs.T))
+        return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
+
+    return Environment(
+        name=name,
+        observation_size=observation_size,
+        low=low,
+        high=high,
+        reset=reset,
+        step=step,
+        time_limit=time_limit,
+    )
+
+
+def _replace_broken_starts(state: PyTree, obs: jax.Array) -> tuple[PyTree, jax.Array]:
+    """Replaces initial states [..., N] whose observation is not finite by a sound one of the batch."""
+    broken = ~jnp.isfinite(obs).all(0)
+    sound = jnp.argmin(broken)
+    return jax.tree.map(lambda x: jnp.where(broken, x[..., sound, None], x), (state, obs))
+
+
+def _cut_where_broken(successor: Successor) -> Successor:
+    """Ends episodes whose step [..., N] is not finite: truncated, with NaN as observation and reward 0."""
+    obs, reward, terminated, truncated = successor
+    broken = ~(jnp.isfinite(obs).all(0) & jnp.isfinite(reward))
+    return Successor(
+        jnp.where(broken, jnp.nan, obs), jnp.where(broken, 0.0, reward), terminated & ~broken, truncated | broken
+    )
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Empty:
+    """Placeholder for an empty array in the state of one environment: its shape [...] and dtype."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def _replace_empty_arrays(state: PyTree) -> PyTree:
+    """Converts a state [..., N] to the form that programs carry: placeholders for empty arrays, no weak types."""
+
+    def convert(x: jax.typing.ArrayLike) -> jax.Array | _Empty:
+        x = jnp.asarray(x)
+        if not x.size:
+            return _Empty(x.shape[:-1], x.dtype)  # XLA would replicate an empty array, while the others are sharded
+        # Suites start counters from Python numbers, whose weak type would change in the carry of a scan.
+        return jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(convert, state)
+
+
+def restore_empty_arrays(state: PyTree, num_envs: int) -> PyTree:
+    """Restores the empty arrays of a state that programs carry.
+
+    Args:
+        state: leaves [..., N], with placeholders for empty arrays.
+        num_envs: number of environments, N.
+
+    Returns:
+        The state as the simulator gave it.
+    """
+
+    def is_empty(x: object) -> bool:
+        return isinstance(x, _Empty)
+
+    def restore(x: jax.Array | _Empty) -> jax.Array:
+        return jnp.zeros((*x.shape, num_envs), x.dtype) if isinstance(x, _Empty) else x
+
+    return jax.tree.map(restore, state, is_leaf=is_empty)
