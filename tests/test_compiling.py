@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -149,12 +150,25 @@ def test_after_use_cpu_cores_programs_of_ones_own_sum_without_library_fusions() 
     assert "__ynn_fusion" not in texts[1]
 
 
-@pytest.mark.parametrize("command", ["train", "compare", "resume", "evaluate", "play", "export"])
-def test_commands_set_the_options_of_their_process(command: str, tmp_path: Path) -> None:
+NAMES = ("train", "compare", "resume", "evaluate", "play", "export")
+COMMANDS = f"""
+import os
+import rpo_jax
+from rpo_jax.cli.main import main
+rpo_jax.fit, rpo_jax.load_run  # imported once, before the processes part; none of them starts JAX
+for command in {NAMES}:
+    if os.fork() == 0:
+        main([command, "gymnax/None" if command in ("train", "compare") else "missing"])
+        print(command, os.environ["XLA_FLAGS"], flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_commands_set_the_options_of_their_process(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    arguments = [command, "gymnax/None" if command in ("train", "compare") else "missing"]
-    program = f"import os; from rpo_jax.cli.main import main; main({arguments}); print(os.environ['XLA_FLAGS'])"
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", COMMANDS], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert "xla_cpu_experimental_ynn_fusion_type" in done.stdout
+    found = re.findall(r"^(\w+) .*xla_cpu_experimental_ynn_fusion_type", done.stdout, re.MULTILINE)
+    assert found == [*NAMES], done.stderr

@@ -13,7 +13,7 @@ from rpo_jax.settings.spec import make_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
-SIZES = {"num_envs": 64, "num_steps": 16, "total_timesteps": 64 * 16 * 40, "hidden_sizes": (32, 32)}
+SIZES = {"num_envs": 64, "num_steps": 16, "total_timesteps": 64 * 16 * 16, "hidden_sizes": (32, 32)}
 
 
 def size_of(path) -> int:

@@ -32,7 +32,7 @@ def test_evaluation_finds_the_return_of_training(name: str) -> None:
         num_epochs=1,
         num_minibatches=1,
         normalize_observations=False,
-        hidden_sizes=(16, 16),
+        hidden_sizes=(8,),
     )
     agent = make_agent(make_env(name), PPO, config)
     settings = grid(Hyperparams(), learning_rate=[0.0])
