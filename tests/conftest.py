@@ -21,11 +21,6 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 LONGEST = ("test_diagnosis", "test_brax_suite", "test_playground_suite", "test_evaluation_by_suite", "test_devices")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some tests wait, for processes or for the disk."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # of pytest-xdist: files in this order, and not those of most tests first
 
