@@ -12,7 +12,9 @@ def main() -> int:
     if version("jaxlib") in ("0.10.0", "0.10.1"):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from rpo_jax.cli.main import main as run
+    from rpo_jax.cli.streams import open_closed_descriptors
 
+    open_closed_descriptors()
     return run()
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Yields:
         The path to write to instead.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.open("xb").close()  # which follows no link, and takes nothing that another process writes
     try:
         yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(part)
         part.replace(path)
+        with contextlib.suppress(OSError):  # some file systems cannot
+            _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """Returns the hidden files that `atomic_write` has left in a folder, where a process was killed in it."""
+    return list(folder.glob(".*.part"))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -27,6 +27,7 @@ from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.cli.main import main
 from rpo_jax.cli.parse import _first_paragraph
 from rpo_jax.envs import SUITES
+from rpo_jax.execution import fit as fitting
 from rpo_jax.execution.fit import Fit
 from rpo_jax.runs import launch
 from rpo_jax.runs.evaluate import EVALUATION
@@ -55,13 +56,15 @@ def call(*arguments: str) -> Outcome:
     """Runs the command here, and keeps what it trained."""
     fits: list[Fit] = []
 
-    def fit(*args, **options):
-        fits.append(rpo_jax.fit(*args, **options))
-        return fits[-1]
+    @contextlib.contextmanager
+    def fitted(*args, **options):
+        with fitting.fitted(*args, **options) as result:
+            fits.append(result)
+            yield result
 
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(launch, "fit", fit)
+        patch.setattr(launch, "fitted", fitted)
         patch.setenv("COLUMNS", "200")
         try:
             code = main(list(arguments))
@@ -351,7 +354,7 @@ def test_the_module_runs_as_a_program(tmp_path):
 def nothing_happens(tmp_path, monkeypatch):
     """Fails if a folder is made in the current directory, or anything is trained."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rpo_jax, "fit", None)
+    monkeypatch.setattr(fitting, "fitted", None)
     yield
     assert list(tmp_path.iterdir()) == []
 
@@ -623,7 +626,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
     assert outcome.code == 2
-    assert re.fullmatch(r"rpo-jax: error: No space left on device: .*settings.json.part", outcome.err.splitlines()[-1])
+    assert re.fullmatch(r"rpo-jax: error: No space left on device: .*settings.json.[0-9a-f]+.part", outcome.err.splitlines()[-1])
 
 
 def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):
@@ -684,7 +687,7 @@ def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path, monkeypat
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rpo_jax, "fit", interrupt)
+    monkeypatch.setattr(fitting, "fitted", interrupt)
     outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
     assert (outcome.code, outcome.out) == (130, "")
     assert outcome.err.splitlines()[-1] == "rpo-jax: interrupted"
@@ -694,7 +697,7 @@ def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path, monkeypat
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_compiled_programs_are_kept_in_the_users_cache(command, sweep, tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *args, **options: str(tmp_path / "cache"))
-    monkeypatch.setattr(rpo_jax, "fit", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(fitting, "fitted", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
     arguments = {
         "train": [*TINY, "--out", str(tmp_path / "run")],
         "evaluate": [str(sweep.path), "--num-episodes", "1"],

@@ -26,7 +26,6 @@ from rpo_jax.cli.main import main
 from rpo_jax.execution.fit import Progress
 from rpo_jax.loggers import LOGGERS, points
 from rpo_jax.loggers.points import Logger, Point
-from rpo_jax.runs.folder import claim
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.settings import write_settings
 from rpo_jax.settings.spec import RunSpec
@@ -540,7 +539,6 @@ def test_wandb_that_does_not_start_later_does_not_end_a_comparison(tmp_path, mon
 def test_wandb_that_does_not_start_does_not_cost_a_run_that_is_resumed(tmp_path, monkeypatch):
     """As one that was killed before its first checkpoint."""
     refusing_wandb(monkeypatch, after=0)
-    claim(tmp_path)
     write_settings(tmp_path, SPEC)
     assert main(["resume", str(tmp_path), "--no-compilation-cache", "--logger", "wandb"]) == 0
     assert len(read_csv(tmp_path / "metrics.csv")) == 2 * len(SEEDS) * UPDATES

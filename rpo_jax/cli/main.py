@@ -2,13 +2,13 @@
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from rpo_jax.cli import commands, machine, policies, train
 from rpo_jax.cli.parse import parse
+from rpo_jax.cli.streams import lenient_streams
 from rpo_jax.errors import SettingsError, SimulatorError
 
 RUN: dict[type, Callable[[Any], int]] = {
@@ -29,13 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 if an environment or a check failed, 2 for invalid input, 130 if interrupted.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with lenient_streams():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         command = parse(arguments)
         with _warnings_told():
-            code = RUN[type(command)](command)
-        sys.stdout.flush()
-        return code
+            return RUN[type(command)](command)
     except SettingsError as error:
         print("rpo-jax: error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
@@ -45,9 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader closed the pipe, as in `rpo-jax envs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:  # such as a full or write-protected disk
         print(f"rpo-jax: error: {error.strerror or error}: {error.filename or 'the disk'}", file=sys.stderr)
         return 2

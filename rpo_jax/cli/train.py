@@ -1,6 +1,7 @@
 """`rpo-jax train`, `compare` and `resume`."""
 
 import dataclasses
+import secrets
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -97,4 +98,5 @@ def _begin_from(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunS
 
 
 def _default_folder(env: str, name: str) -> Path:
-    return Path("runs") / f"{env.replace('/', '-')}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """A name that no other process takes, though it begins in the same second."""
+    return Path("runs") / f"{env.replace('/', '-')}-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

@@ -21,6 +21,7 @@ FOLDER = "checkpoints"
 LATEST = 2  # checkpoints that are kept
 LEAST_SECONDS = 60.0  # between two checkpoints
 SHARE = 0.02  # most of the time that saving may take
+PATIENCE = 3600.0  # seconds without a checkpoint, though all attempts failed, after which training ends
 FOLDER_SETTINGS = "settings of the folder"  # name of their digest, beside those of `identify`
 
 
@@ -90,7 +91,7 @@ class Checkpoints:
         self._versions = versions
         self._seconds, self._share = seconds, share
         self._next = time.monotonic() + self._seconds
-        self._saved = -1
+        self._saved, self._written = -1, time.monotonic()
 
     def due(self) -> bool:
         """Returns whether a checkpoint should be written now."""
@@ -103,8 +104,10 @@ class Checkpoints:
             snapshot: state of the fit.
             identity: digests of what the fit trains, from `identify`.
 
+        If it cannot be written, earlier checkpoints are kept, a warning tells so, and the next one is due as usual.
+
         Raises:
-            SettingsError: if it cannot be written; earlier checkpoints are kept.
+            SettingsError: if none could be written for `PATIENCE` seconds.
         """
         began, updates = time.monotonic(), updates_of(snapshot)
         if updates == self._saved:
@@ -119,9 +122,14 @@ class Checkpoints:
                 parts = {"arrays": args.StandardSave(arrays), "info": args.JsonSave(info)}
                 manager.save(updates, args=args.Composite(**parts), force=True)
         except Exception as error:  # the file system and Orbax raise all kinds of errors
-            raise SettingsError(f"no checkpoint could be written to {self._folder}: {_one_line(error)}") from error
-        self._saved, now = updates, time.monotonic()
-        self._next = now + max(self._seconds, (now - began) / self._share)
+            self._next = time.monotonic() + self._seconds
+            message = f"no checkpoint could be written to {self._folder}: {_one_line(error)}"
+            if time.monotonic() - self._written > PATIENCE:
+                raise SettingsError(f"{message}; the last attempts all failed") from error
+            logging.getLogger("rpo_jax").warning(f"{message}; training continues")
+            return
+        self._saved, self._written = updates, time.monotonic()
+        self._next = self._written + max(self._seconds, (self._written - began) / self._share)
 
     def latest(self, identity: Mapping[str, str]) -> Stored | None:
         """Reads the latest checkpoint that is not damaged, and deletes later ones.

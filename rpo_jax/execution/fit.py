@@ -1,7 +1,8 @@
 """Training in compiled segments, between which the host reports, evaluates and writes checkpoints."""
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -101,7 +102,7 @@ def fit(
 
     The signals SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it after the current segment, and the result so far is
     returned. If an environment on the host fails, the result before the current segment is returned. A second signal
-    has its usual effect.
+    has its usual effect. Any other exception, such as one of `on_progress`, is raised after a checkpoint was written.
 
     Args:
         agent: from `make_agent`.
@@ -125,6 +126,27 @@ def fit(
         SettingsError: if a hyperparameter, the keys or `runs_at_once` cannot be used, a single run does not fit in
             memory, a checkpoint cannot be written or read, or the initial policy does not fit the agent.
     """
+    options = (devices, runs_at_once, checkpoints, evaluation, initial)
+    with fitted(agent, hyperparams, keys, on_progress, *options) as result:
+        return result
+
+
+@contextlib.contextmanager
+def fitted(
+    agent: Agent,
+    hyperparams: Hyperparams,
+    keys: jax.Array,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
+    devices: Sequence[Device] | None = None,
+    runs_at_once: int | None = None,
+    checkpoints: Checkpoints | None = None,
+    evaluation: Evaluation | None = None,
+    initial: Policy | None = None,
+) -> Iterator[Fit]:
+    """Trains as `fit` does, and yields the result before environments are closed, so that it can be written first.
+
+    A signal that arrives in the block is caught as one in training is.
+    """
     runs = as_runs(hyperparams, keys)
     initial = jax.device_get(initial)  # to whatever devices the runs are on
     agent.env.forget()
@@ -143,41 +165,64 @@ def fit(
     resumed_from = course.updates
     compile_seconds = time.perf_counter() - began
 
-    count, failure = 1, None
+    def save() -> None:
+        if checkpoints and course.updates:
+            course.save(checkpoints, identity)
+
     with stop_requests() as stopped:
         try:
-            agent.env.check()
-            course.evaluate()  # if a failure or a signal prevented it before
-            while not stopped and course.updates < agent.config.num_updates:
-                segment_began = time.perf_counter()
-                rows = course.advance(min(count, course.updates_left))
-                took = time.perf_counter() - segment_began
-                on_progress(Progress(course.updates, course.clock.seconds, rows, course.evaluate()))
-                if checkpoints and checkpoints.due():
-                    course.save(checkpoints, identity)
-                count = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))
-        except SimulatorError as error:
-            failure = error
+            try:
+                failure = _train(course, agent, on_progress, checkpoints, save, stopped)
+            except BaseException:  # of `on_progress`, say: what was done is kept
+                with contextlib.suppress(Exception):
+                    save()
+                raise
+            interrupted = course.updates < agent.config.num_updates or failure is not None
+            if interrupted:
+                save()
+            state = course.segments.state()
+            yield Fit(
+                state=state,
+                metrics=course.metrics(),
+                compile_seconds=compile_seconds,
+                train_seconds=course.clock.seconds,
+                bytes_per_run=needed_bytes(program) * len(spread.devices) // spread.num_runs,
+                runs_at_once=spread.num_runs,
+                interrupted=interrupted,
+                failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
+                evaluated=course.evaluator.found if evaluation else None,
+                evaluate_seconds=course.clock.evaluate_seconds,
+                checkpoint_seconds=course.clock.checkpoint_seconds,
+                resumed_from=resumed_from,
+            )
         finally:
             course.segments.close()
-        interrupted = course.updates < agent.config.num_updates or failure is not None
-        if checkpoints and interrupted and course.updates:
-            course.save(checkpoints, identity)
-        state = course.segments.state()
-        return Fit(
-            state=state,
-            metrics=course.metrics(),
-            compile_seconds=compile_seconds,
-            train_seconds=course.clock.seconds,
-            bytes_per_run=needed_bytes(program) * len(spread.devices) // spread.num_runs,
-            runs_at_once=spread.num_runs,
-            interrupted=interrupted,
-            failure=None if failure is None else Failure(str(failure), _run_of(failure, state.env_state)),
-            evaluated=course.evaluator.found if evaluation else None,
-            evaluate_seconds=course.clock.evaluate_seconds,
-            checkpoint_seconds=course.clock.checkpoint_seconds,
-            resumed_from=resumed_from,
-        )
+
+
+def _train(
+    course: Course,
+    agent: Agent,
+    on_progress: Callable[[Progress], object],
+    checkpoints: Checkpoints | None,
+    save: Callable[[], None],
+    stopped: Sequence[int],
+) -> SimulatorError | None:
+    """Trains until the end, a signal or the failure of an environment, which is returned."""
+    count = 1
+    try:
+        agent.env.check()
+        course.evaluate()  # if a failure or a signal prevented it before
+        while not stopped and course.updates < agent.config.num_updates:
+            began = time.perf_counter()
+            rows = course.advance(min(count, course.updates_left))
+            took = time.perf_counter() - began
+            on_progress(Progress(course.updates, course.clock.seconds, rows, course.evaluate()))
+            if checkpoints and checkpoints.due():
+                save()
+            count = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))
+    except SimulatorError as error:
+        return error
+    return None
 
 
 def _run_of(failure: SimulatorError, env_state: PyTree) -> tuple[int, int] | None:

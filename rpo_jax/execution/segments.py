@@ -1,5 +1,6 @@
 """Training in segments: one compiled program that does any number of updates of every run."""
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,6 +17,7 @@ from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.execution.sweep import Runs, collect
 
 MAX_SEGMENT = 128  # updates
+LOG = logging.getLogger("rpo_jax")
 
 
 class Segments:
@@ -97,10 +99,13 @@ class Segments:
         return self._collect(own).policy
 
     def close(self) -> None:
-        """Closes environments on the host."""
-        jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
-        for state in self._states:
-            self._spread.agent.env.close(state.env_state)
+        """Closes environments on the host; an interrupt ends that, and what fails is told."""
+        try:
+            jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
+            for state in self._states:
+                self._spread.agent.env.close(state.env_state)
+        except (Exception, KeyboardInterrupt) as error:
+            LOG.warning(f"environments were not closed: {type(error).__name__}: {error}".rstrip(": "))
 
     def _begin(self, episodes: int = 0) -> list[TrainingState]:
         """States before the first update; `episodes` selects different episodes of the same seeds."""

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import FOLDER as CHECKPOINTS
-from rpo_jax.files import make_folder
 
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 EVALUATIONS, BEST, COMPARISON = "evaluations.csv", "best.npz", "comparison.json"
@@ -33,21 +32,12 @@ def check_free(folder: Path) -> None:
         raise SettingsError(f"{folder} already holds a run; choose another --out, or move it away")
 
 
-def claim(folder: Path) -> None:
-    """Creates the folder of a new run.
-
-    Raises:
-        SettingsError: if it already holds a run, or cannot be created.
-    """
-    check_free(folder)
-    make_folder(folder)
-
-
 def release(folder: Path) -> None:
     """Frees a folder for another run, unless it already holds a checkpoint or a summary."""
     if (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists():
         return
-    for name in (SETTINGS, INITIAL):
+    names = (SETTINGS, INITIAL) if any(folder.glob(f"*/{SETTINGS}")) else (SETTINGS, INITIAL, COMPARISON)
+    for name in names:
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -1,6 +1,8 @@
 """Training of one run into its folder, and comparison of several runs in one plot."""
 
 import contextlib
+import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,23 +14,25 @@ from rpo_jax.algorithm.types import Policy
 from rpo_jax.analysis.curves import Curves, draw_curves
 from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE
-from rpo_jax.execution.fit import Progress, fit
+from rpo_jax.execution.fit import Progress, fitted
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.execution.signals import stop_requests
-from rpo_jax.files import atomic_write, write_json
+from rpo_jax.files import atomic_write, make_folder, write_json
 from rpo_jax.loggers import make_logger
 from rpo_jax.runs import disk
 from rpo_jax.runs.evaluate import evaluation_of
-from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, claim, release
+from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, release
+from rpo_jax.runs.ownership import own
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.results import read_metrics, write_results
-from rpo_jax.runs.settings import checkpoints_of, load_spec, read_initial, write_settings
+from rpo_jax.runs.settings import checkpoints_of, folder_of, load_spec, read_initial, write_settings
 from rpo_jax.runs.summary import is_finished, read_summary, told
 from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 from rpo_jax.typing import JsonObject
 
 PICTURE = "curves.png"
+LOG = logging.getLogger("rpo_jax")
 
 
 class Session(NamedTuple):
@@ -72,9 +76,10 @@ def run_to_folder(
         SettingsError: if the folder already holds a run, files cannot be written, or a logger does not start.
         SimulatorError: if an environment on the host failed in the first update; no folder is left then.
     """
-    claim(path)
-    write_settings(path, spec, initial)
-    return finish(spec, path, session, fresh=True)
+    with own(path):
+        check_free(path)
+        write_settings(path, spec, initial)
+        return finish(spec, path, session, fresh=True)
 
 
 def unfinished(path: Path) -> list[RunSpec]:
@@ -84,6 +89,8 @@ def unfinished(path: Path) -> list[RunSpec]:
         SettingsError: if the folder holds no run, only finished runs, or a damaged one.
     """
     paths = _parts(path) or [path]
+    if not all((part / SETTINGS).exists() for part in paths) and len(paths) > 1 and not any(map(_has_begun, paths)):
+        raise SettingsError(f"{path} was stopped while its runs were set up; remove it, and begin again")
     specs = [load_spec(part) for part in paths]
     if all(map(is_finished, paths)):
         raise SettingsError(f"{path} is finished: nothing is left to do")
@@ -104,9 +111,10 @@ def resume(
         session.console.print(
             f"{specs[0].env} runs outside of JAX: new episodes begin, and the rest continues as it was"
         )
-    if _parts(path):
-        return _finish_all(specs, path, session, fresh=False)
-    return [finish(specs[0], path, session, fresh=False)[0]]
+    with own(path):
+        if _parts(path):
+            return _finish_all(specs, path, session, fresh=False)
+        return [finish(specs[0], path, session, fresh=False)[0]]
 
 
 def _parts(path: Path) -> list[Path]:
@@ -114,7 +122,22 @@ def _parts(path: Path) -> list[Path]:
     if (path / SETTINGS).exists():
         return []
     names = (SETTINGS, CHECKPOINTS, SUMMARY)  # a run is found even if one of these is lost
-    return sorted({entry.parent for name in names for entry in path.glob(f"*/{name}")})
+    parts = {entry.parent for name in names for entry in path.glob(f"*/{name}")}
+    return sorted(parts | {path / variant for variant in _variants(path)})
+
+
+def _has_begun(part: Path) -> bool:
+    return (part / CHECKPOINTS).exists() or (part / SUMMARY).exists()
+
+
+def _variants(path: Path) -> list[str]:
+    """Returns the variants that the list of a comparison names; none if there is no such list."""
+    try:
+        return [str(summary["variant"]) for summary in json.loads((path / COMPARISON).read_text())]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SettingsError(f"{path / COMPARISON} is damaged; remove it to continue with the runs beside it") from None
 
 
 def finish(spec: RunSpec, path: Path, session: Session, fresh: bool) -> tuple[JsonObject, dict[str, Curves]]:
@@ -123,7 +146,7 @@ def finish(spec: RunSpec, path: Path, session: Session, fresh: bool) -> tuple[Js
     If `fresh`, nothing has been trained yet, before or by this command: a failure then frees the folder, and a logger
     that does not start is an error. Otherwise the folder is kept, and training continues without that logger.
     """
-    agent = spec.agent()
+    agent, trained = spec.agent(), False
     checkpoints = checkpoints_of(path, agent, session.checkpoint_seconds, session.checkpoint_share)
     try:
         space = disk.check(spec, agent, path)
@@ -131,29 +154,25 @@ def finish(spec: RunSpec, path: Path, session: Session, fresh: bool) -> tuple[Js
             f"disk: about {mebibytes(space.results)} for results, {mebibytes(space.checkpoints)} for checkpoints",
             style="dim",
         )
-        with _reporting(spec, path, session, fresh) as report:
-            keys = seeds(spec.seeds[0], len(spec.seeds))
-            result = fit(
-                agent,
-                spec.hyperparams,
-                keys,
-                report,
-                runs_at_once=session.runs_at_once,
-                checkpoints=checkpoints,
-                evaluation=evaluation_of(spec),
-                initial=read_initial(path, agent),
-            )
-        if not result.metrics["entropy"].size:
-            failure = result.failure
-            raise (SimulatorError(f"in the first update, {told(spec, failure)}") if failure else KeyboardInterrupt)
+        settings, initial = (path / SETTINGS).read_bytes(), read_initial(path, agent)
+        options = {"checkpoints": checkpoints, "evaluation": evaluation_of(spec), "initial": initial}
+        keys = seeds(spec.seeds[0], len(spec.seeds))
+        # The results are written before environments, loggers and the progress bar are closed.
+        with (
+            _reporting(spec, path, session, fresh) as report,
+            fitted(agent, spec.hyperparams, keys, report, runs_at_once=session.runs_at_once, **options) as result,
+        ):
+            if not (trained := result.metrics["entropy"].size > 0):
+                failure = result.failure
+                raise (SimulatorError(f"in the first update, {told(spec, failure)}") if failure else KeyboardInterrupt)
+            path = folder_of(path, settings, spec, initial)
+            summary = write_results(path, spec, result)
+            curves = curves_of(spec, result.metrics)
+            _draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
     except BaseException:
-        if fresh:
+        if fresh and not trained:
             release(path)
         raise
-    with stop_requests():  # the results are written before a signal stops the process
-        summary = write_results(path, spec, result)
-        curves = curves_of(spec, result.metrics)
-        _draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
     return summary, curves
 
 
@@ -165,21 +184,42 @@ def _reporting(spec: RunSpec, path: Path, session: Session, strict: bool) -> Ite
         runs = len(setting_labels(spec)) * len(spec.seeds)
         console.print(f"opening {' and '.join(loggers)} for {runs} runs", style="dim")
     with contextlib.ExitStack() as stack:
-        opened = []
+        readers: list[Callable[[Progress], object]] = []
         for name in loggers:
             try:
-                opened.append(stack.enter_context(make_logger(name, spec, path)))
+                logger = make_logger(name, spec, path)
             except SettingsError as error:
                 if strict:
                     raise
                 console.print(f"{error}; training continues without it", highlight=False, markup=False)
-        bar = stack.enter_context(ProgressBar(console, spec).show())
+            else:
+                readers.append(_Careful(f"logger {name}", logger))
+                stack.callback(_Careful(f"closing of logger {name}", logger.close))
+        bar = ProgressBar(console, spec)
+        stack.enter_context(bar.show())
+        readers.append(_Careful("the progress bar", bar))
 
         def report(progress: Progress) -> None:
-            for reader in (bar, *opened, session.on_progress):
+            for reader in (*readers, session.on_progress):
                 reader(progress)
 
         yield report
+
+
+class _Careful:
+    """A function that must not cost a run: once it has failed it is not called again, and the failure is told."""
+
+    def __init__(self, name: str, function: Callable[..., object]):
+        self._name, self._function, self._failed = name, function, False
+
+    def __call__(self, *args: object) -> None:
+        if self._failed:
+            return
+        try:
+            self._function(*args)
+        except Exception as error:
+            self._failed = True
+            LOG.warning(f"{self._name} failed, and training continues without it: {type(error).__name__}: {error}")
 
 
 def compare_to_folder(
@@ -189,11 +229,13 @@ def compare_to_folder(
     initial: Policy | None = None,
 ) -> list[JsonObject]:
     """Trains several runs into subfolders named by variant, and plots them together; see `run_to_folder`."""
-    check_comparison_free(specs, path)
-    for spec in specs:
-        claim(path / spec.variant)
-        write_settings(path / spec.variant, spec, initial)
-    return _finish_all(specs, path, session, fresh=True)
+    with own(path):
+        check_comparison_free(specs, path)
+        write_json(path / COMPARISON, [{"variant": spec.variant} for spec in specs])  # no part can be lost unseen
+        for spec in specs:
+            make_folder(path / spec.variant)
+            write_settings(path / spec.variant, spec, initial)
+        return _finish_all(specs, path, session, fresh=True)
 
 
 def _finish_all(specs: list[RunSpec], path: Path, session: Session, fresh: bool) -> list[JsonObject]:
@@ -201,15 +243,17 @@ def _finish_all(specs: list[RunSpec], path: Path, session: Session, fresh: bool)
     try:
         with stop_requests() as stopped:
             for spec in specs:
-                own_path = path / spec.variant
-                if is_finished(own_path):
-                    summary, own = read_summary(own_path), curves_of(spec, read_metrics(own_path, spec))
+                part = path / spec.variant
+                if is_finished(part):
+                    summary, found = read_summary(part), curves_of(spec, read_metrics(part, spec))
                 else:
-                    summary, own = finish(spec, own_path, session, fresh and not summaries)
+                    with own(part):
+                        summary, found = finish(spec, part, session, fresh and not summaries)
                 summaries.append(summary)
-                curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in own.items()}
+                curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in found.items()}
                 _draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
-                write_json(path / COMPARISON, summaries)
+                rest = [{"variant": other.variant} for other in specs[len(summaries) :]]
+                write_json(path / COMPARISON, summaries + rest)
                 if stopped or summary["interrupted"]:
                     break
     except BaseException:

@@ -77,7 +77,8 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
         table.add_column(column, justify="left" if column in ("variant", "setting") else "right")
     for summary, names in zip(summaries, labels, strict=True):
         for name, returns, entropies in zip(names, summary["final_return"], summary["final_entropy"], strict=True):
-            numbers = (np.mean(returns), np.min(returns), np.max(returns))  # NaN if a seed diverged
-            cells = [f"{number:,.1f}" for number in numbers] + [f"{np.mean(entropies):.2f}"]
+            returns = np.array(returns, float)  # a seed that diverged has NaN, which is null in a summary that was read
+            numbers = (returns.mean(), returns.min(), returns.max())
+            cells = [f"{number:,.1f}" for number in numbers] + [f"{np.array(entropies, float).mean():.2f}"]
             table.add_row(summary["variant"], name, str(len(returns)), *cells)
     return table

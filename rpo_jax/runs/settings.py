@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import secrets
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE, Checkpoints
-from rpo_jax.files import DIGEST, digest_of, plain, sha256_of, write_json
+from rpo_jax.files import DIGEST, digest_of, make_folder, plain, sha256_of, write_json
 from rpo_jax.runs.folder import INITIAL, SETTINGS
 from rpo_jax.runs.policies import read_policies, write_policies
 from rpo_jax.runs.versions import PACKAGES, STACK, version_of
@@ -40,6 +42,28 @@ def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -
         write_policies(folder / INITIAL, initial)
         described["initial"] = sha256_of(folder / INITIAL)
     write_json(folder / SETTINGS, described | {DIGEST: digest_of(described)})
+
+
+def folder_of(folder: Path, settings: bytes, spec: RunSpec, initial: Policy | None) -> Path:
+    """Returns the folder to which the results of a run are to be written, which holds its settings.
+
+    This is its own folder, created anew if it was moved or removed; or one beside it if that holds another run now.
+
+    Args:
+        folder: folder of the run.
+        settings: content of settings.json when training began.
+        spec: specification of the run.
+        initial: trained policy from which all runs started; None if there is none.
+    """
+    found = (folder / SETTINGS).read_bytes() if (folder / SETTINGS).exists() else None
+    if found == settings:
+        return folder
+    place = folder if found is None else folder.with_name(f"{folder.name}-{secrets.token_hex(4)}")
+    what = "was moved or removed" if found is None else "was given to another run"
+    logging.getLogger("rpo_jax").warning(f"{folder} {what} during training; the results are written to {place}")
+    make_folder(place)
+    write_settings(place, spec, initial)
+    return place
 
 
 def load_spec(folder: Path) -> RunSpec:

@@ -1,0 +1,74 @@
+"""One process at a time writes to a run folder."""
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rpo_jax.errors import SettingsError
+from rpo_jax.files import make_folder, parts_of
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def own(folder: Path) -> Iterator[None]:
+    """Owns a folder while the block runs, and creates it if it does not exist; removes it if it is empty afterwards.
+
+    The lock is the operating system's, so that it ends with the process, however that ends. On a file system without
+    locks the folder is used without.
+
+    Args:
+        folder: folder of a run or a comparison.
+
+    Raises:
+        SettingsError: if another process owns it, or it cannot be created.
+    """
+    make_folder(folder)
+    with _open_locked(folder) as file:
+        for leftover in parts_of(folder):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _open_locked(folder: Path) -> TextIO:
+    path = folder / LOCK
+    while True:
+        try:
+            file = path.open("a+")
+        except OSError as error:
+            raise SettingsError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
+        try:
+            _lock(file)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                holder = file.read() or "another process"
+            raise SettingsError(f"{folder} is in use by {holder}; wait for it, or choose another --out") from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        file.close()  # its former owner has just removed it
+
+
+def _lock(file: TextIO) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows, where an open file cannot be removed
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return

@@ -1,0 +1,202 @@
+"""Nothing that a console, a logger, a callback, the disk or closing does costs a run."""
+
+import contextlib
+import errno
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toys
+from rich.console import Console
+
+import rpo_jax
+from rpo_jax import fit, grid, seeds
+from rpo_jax.cli.main import main
+from rpo_jax.envs import SUITES
+from rpo_jax.execution import checkpoints as module
+from rpo_jax.execution.checkpoints import Checkpoints
+from rpo_jax.execution.fit import Progress
+from rpo_jax.loggers import tables
+from rpo_jax.runs.launch import Session, run_to_folder
+from rpo_jax.settings.spec import make_spec
+
+pytestmark = pytest.mark.usefixtures("shared_agents")
+SIZES = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "hidden_sizes": (8,)}
+LINE = "--num-envs 4 --num-steps 8 --num-minibatches 2 --hidden-sizes 8 --num-seeds 1 --no-compilation-cache"
+OPTIONS = LINE.split()
+QUICKLY = os.environ | {"XLA_FLAGS": toys.flags(toys.QUICK)}
+
+
+def is_finished(folder: Path) -> bool:
+    return json.loads((folder / "summary.json").read_text())["interrupted"] is False
+
+
+# The console
+
+
+def command(folder: Path, updates: int) -> str:
+    arguments = ["train", *OPTIONS, "--total-timesteps", str(updates * 32), "--out", str(folder)]
+    return f"exec {sys.executable} -m rpo_jax {' '.join(arguments)}"
+
+
+@pytest.mark.parametrize("ending", ["2>/dev/full", "2>&-", ">&- 2>&-", "2>&1 | head -1", ">/dev/full"])
+def test_a_run_ends_well_where_nothing_can_be_shown(ending: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command(folder, 2000)} {ending}"], capture_output=True, env=QUICKLY
+    )
+    assert done.returncode == 0, done.stderr
+    assert is_finished(folder)
+    assert b"Traceback" not in done.stdout + done.stderr
+
+
+def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["bash", "-c", command(folder, 10**7)],
+        env=QUICKLY,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"steps/s" not in shown:
+        shown += os.read(ours, 10_000)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)  # as the kernel does where it is the controlling terminal
+    assert process.wait(timeout=100) == 130
+    assert not is_finished(folder)
+    assert any((folder / "checkpoints").iterdir())
+
+
+# Loggers and callbacks
+
+
+def train_to(folder: Path, updates: int = 8, **session: Any) -> Any:
+    spec = make_spec("gymnax/Pendulum-v1", num_seeds=2, total_timesteps=updates * 32, **SIZES)
+    return run_to_folder(spec, folder, Session(Console(quiet=True), **session))
+
+
+@pytest.mark.parametrize("method", ["write", "close"])
+def test_a_logger_that_fails_is_told_once_and_left(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr(tables.CSV, method, fail)
+    train_to(tmp_path / "run", loggers=["csv"])
+    assert is_finished(tmp_path / "run")
+    assert sum("no space" in record.message for record in caplog.records) == 1
+
+
+def interrupted(*args: Any) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_while_a_logger_closes_keeps_the_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables.CSV, "close", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        train_to(tmp_path / "run", loggers=["csv"])
+    assert is_finished(tmp_path / "run")
+
+
+class ClosesSlowly(toys.CountingPool):
+    """Ctrl-C is pressed twice while it is closed."""
+
+    def close(self) -> None:
+        interrupted()
+        interrupted()
+
+
+def test_interrupts_while_environments_close_keep_the_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name: toys.host_env(ClosesSlowly)))
+    with toys.told("stop"):
+        train_to(tmp_path / "run")
+    assert is_finished(tmp_path / "run")
+
+
+def stop_at(updates: int) -> Callable[[Progress], None]:
+    def fail(progress: Progress) -> None:
+        if progress.updates >= updates:
+            raise ZeroDivisionError
+
+    return fail
+
+
+def test_a_callback_that_fails_leaves_a_checkpoint(tmp_path: Path) -> None:
+    agent, one = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), updates=8), (grid(), seeds(0, 1))
+    with pytest.raises(ZeroDivisionError):
+        fit(agent, *one, stop_at(3), checkpoints=Checkpoints(tmp_path, "these", {}))
+    rest = fit(agent, *one, checkpoints=Checkpoints(tmp_path, "these", {}))
+    assert rest.resumed_from >= 3
+    whole = fit(agent, *one)
+    for name, values in whole.metrics.items():
+        np.testing.assert_array_equal(rest.metrics[name], values, err_msg=name)
+
+
+def test_a_callback_that_fails_leaves_a_folder_to_go_on_with(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        train_to(tmp_path / "run", on_progress=stop_at(2))
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert is_finished(tmp_path / "run")
+
+
+# The disk
+
+
+def failing_managers(monkeypatch: pytest.MonkeyPatch, times: float) -> list[int]:
+    """Lets so many checkpoints fail; the list grows with each attempt."""
+    import orbax.checkpoint as ocp
+
+    attempts, save = [], ocp.CheckpointManager.save
+
+    def fail(self: Any, *args: Any, **options: Any) -> Any:
+        attempts.append(1)
+        if len(attempts) <= times:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return save(self, *args, **options)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
+    return attempts
+
+
+def test_a_checkpoint_that_fails_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = failing_managers(monkeypatch, times=1)
+    train_to(tmp_path / "run", checkpoint_seconds=0.0, checkpoint_share=1e9)
+    assert is_finished(tmp_path / "run")
+    assert len(attempts) > 1
+    assert any("No space left on device; training continues" in record.message for record in caplog.records)
+    assert any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_training_ends_where_no_checkpoint_succeeds_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    failing_managers(monkeypatch, times=np.inf)
+    with pytest.raises(rpo_jax.SettingsError, match="the last attempts all failed"):
+        train_to(tmp_path / "run", checkpoint_seconds=0.0)
+
+
+def test_a_comparison_with_a_run_that_diverged_goes_on(tmp_path: Path) -> None:
+    """Its return is null in the summary."""
+    folder, options = tmp_path / "both", [*OPTIONS, "--total-timesteps", "256"]
+    assert main(["compare", *options, "--learning-rate", "1e30", "--out", str(folder)]) == 0
+    (folder / "ppo" / "summary.json").unlink()
+    assert main(["resume", str(folder)]) == 0
