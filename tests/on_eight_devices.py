@@ -1,10 +1,14 @@
 """Run by test_devices.py in a process of its own, which has eight CPU devices: the same runs on one, two and eight."""
 
 import dataclasses
+import signal
 import sys
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import toys
 
@@ -31,6 +35,41 @@ def evaluated(agent, policies, num_episodes: int) -> jax.Array:
     keys = jax.random.split(jax.random.key(9), len(jax.tree.leaves(policies)[0][0]))
     play = partial(rpo_jax.evaluate, agent, num_episodes=num_episodes)
     return jax.vmap(play)(jax.tree.map(lambda x: x[0], policies), keys)
+
+
+def keeping_its_key() -> rpo_jax.Environment:
+    """Its state holds a random key of another implementation than the run's, as Playground's do one."""
+
+    def init(key):
+        bits = jax.random.key_data(key)
+        return (jax.random.wrap_key_data(jnp.concatenate([bits, bits]), impl="rbg"), 0), jnp.ones(2)
+
+    def step(_, state, action):
+        key, time = jax.random.split(state[0])[0], state[1] + 1
+        return (key, time), rpo_jax.Successor(jax.random.normal(key, (2,)), action[0], jnp.array(False), time >= 7)
+
+    dynamics = rpo_jax.Dynamics(init, step)
+    return rpo_jax.vectorize(dynamics, name="toy/key", observation_size=2, **toys.bounds(-1.0, 1.0), time_limit=7)
+
+
+def stopped_and_resumed() -> dict[str, np.ndarray]:
+    """Metrics of one run that is shared by devices, stopped after two updates, and of the same run without a stop."""
+
+    def stop(progress):
+        if progress.updates >= 2:
+            signal.raise_signal(signal.SIGINT)
+
+    agent, run = toys.tiny_agent(rpo_jax.RPO, keeping_its_key(), updates=6), (SETTINGS, rpo_jax.seeds(0, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        rpo_jax.fit(agent, *run, stop, checkpoints=rpo_jax.Checkpoints(Path(folder)))
+        resumed = rpo_jax.fit(agent, *run, checkpoints=rpo_jax.Checkpoints(Path(folder)))
+    assert resumed.resumed_from
+    whole = rpo_jax.fit(agent, *run)
+    return {
+        f"{name} {metric}": values
+        for name, result in (("resumed", resumed), ("whole", whole))
+        for metric, values in result.metrics.items()
+    }
 
 
 def main(path: str) -> None:
@@ -62,6 +101,7 @@ def main(path: str) -> None:
                 **more,
             }
             results |= {f"{case}/{count}/{name}": np.asarray(x) for name, x in leaves.items()}
+    results |= stopped_and_resumed()
     np.savez(path, **results)
 
 

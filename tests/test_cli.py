@@ -626,7 +626,8 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     outcome = call("train", *TINY, "--out", str(tmp_path / "run"))
     assert outcome.code == 2
-    assert re.fullmatch(r"rpo-jax: error: No space left on device: .*settings.json.[0-9a-f]+.part", outcome.err.splitlines()[-1])
+    last = outcome.err.splitlines()[-1]
+    assert re.fullmatch(r"rpo-jax: error: No space left on device: .*\.settings\.json\.[0-9a-f]+\.part", last)
 
 
 def test_an_interrupt_ends_a_comparison(tmp_path, monkeypatch):

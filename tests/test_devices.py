@@ -42,6 +42,13 @@ def test_a_run_does_not_depend_on_how_runs_lie_on_devices(results, case, count):
         np.testing.assert_allclose(many, one, rtol=2e-3, atol=2e-5, err_msg=name)
 
 
+def test_a_run_with_keys_in_its_state_is_resumed_bit_for_bit(results):
+    names = [name.removeprefix("whole ") for name in results if name.startswith("whole ")]
+    assert len(names) > 10
+    for name in names:
+        np.testing.assert_array_equal(results[f"resumed {name}"], results[f"whole {name}"], err_msg=name)
+
+
 def test_runs_differ_from_each_other(results):
     params = results["three runs/8/params"]
     assert len(np.unique(params[:, 0])) == 3

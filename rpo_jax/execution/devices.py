@@ -125,7 +125,7 @@ class Spread:
         """Puts training states on the devices, in batches of R: the inverse of `states`.
 
         Args:
-            state: states of any number of runs, NumPy leaves [runs, ...].
+            state: states of any number of runs, NumPy leaves [runs, ...], or random keys.
 
         Returns:
             The batches, sharded by device; the last one is padded with the last run.

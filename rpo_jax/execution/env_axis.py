@@ -1,7 +1,7 @@
 """How runs and their environments are divided between devices, and the axis of environments split and joined."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,11 +45,15 @@ def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
     return Layout(groups, shares)
 
 
+def _numpy_of(x: Any) -> Any:
+    return jnp if isinstance(x, jax.Array) else np  # random keys are no NumPy arrays
+
+
 def split_environments(state: TrainingState, layout: Layout) -> TrainingState:
     """Gives each device of a group its share of the environments, and a copy of the rest.
 
     Args:
-        state: of the runs of all groups, NumPy leaves [groups * K, ...].
+        state: of the runs of all groups, NumPy leaves [groups * K, ...], or random keys.
         layout: groups of devices, and devices in a group.
 
     Returns:
@@ -57,14 +61,14 @@ def split_environments(state: TrainingState, layout: Layout) -> TrainingState:
     """
     groups, shares = layout
 
-    def replicate(x: np.ndarray) -> np.ndarray:
+    def replicate(x: Any) -> Any:
         x = x.reshape((groups, 1, -1, *x.shape[1:]))
-        return np.broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
+        return _numpy_of(x).broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
 
-    def split(axis: int, x: np.ndarray) -> np.ndarray:
+    def split(axis: int, x: Any) -> Any:
         before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
         x = x.reshape((groups, -1, *before, shares, x.shape[1:][axis] // shares, *after))
-        x = np.moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
+        x = _numpy_of(x).moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
         return x.reshape((-1, *x.shape[3:]))
 
     parts = {name: jax.tree.map(partial(split, axis), getattr(state, name)) for name, axis in _ENVIRONMENT_AXES.items()}

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,9 +49,8 @@ class Segments:
         Args:
             state: states of all runs, NumPy leaves [H, S, ...], with the data of random keys.
         """
-        states = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), state)
-        placed, like = self._spread.place_states(states), jax.eval_shape(self._begin)
-        self._states = [_with_keys(*pair, self._batches[0][1]) for pair in zip(placed, like, strict=True)]
+        states = _with_keys(jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), state), self.like)
+        self._states = self._spread.place_states(states)
 
     def begin(self, updates: int) -> None:
         """Initialises the states, or after `restore` only the environments on the host.
@@ -147,10 +147,17 @@ def data_of_keys(state: TrainingState) -> TrainingState:
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
 
 
-def _with_keys(state: TrainingState, like: TrainingState, key: jax.Array) -> TrainingState:
-    """Inverse of `data_of_keys`: makes random keys of the same implementation as `key` where `like` has keys."""
-    kind = jax.random.key_impl(key)
-    return jax.tree.map(lambda x, y: jax.random.wrap_key_data(x, impl=kind) if _is_key(y) else x, state, like)
+def _with_keys(state: TrainingState, like: TrainingState) -> TrainingState:
+    """Inverse of `data_of_keys`: makes random keys where `like` has keys, of their implementation."""
+
+    def wrap(x: np.ndarray, like: jax.Array) -> np.ndarray | jax.Array:
+        kinds: list[Any] = []
+        if not _is_key(like):
+            return x
+        jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), like)
+        return jax.random.wrap_key_data(jnp.asarray(x), impl=kinds[0])
+
+    return jax.tree.map(wrap, state, like)
 
 
 def _is_key(x: jax.Array) -> bool:
