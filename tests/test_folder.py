@@ -21,6 +21,7 @@ from rpo_jax import SettingsError
 from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.algorithm.rpo import init
 from rpo_jax.execution.fit import Fit
+from rpo_jax.execution.snapshot import precision_hint
 from rpo_jax.execution.sweep import as_runs, by_setting_and_seed
 from rpo_jax.files import DIGEST, digest_of, plain, write_json
 from rpo_jax.runs.folder import SETTINGS
@@ -476,6 +477,18 @@ def test_truncated_policies_are_never_read(fraction):
     with_folder(
         lambda path: (path / "policies.npz").write_bytes(content[: int(fraction * len(content))]), "npz is damaged"
     )
+
+
+def test_policies_of_the_other_precision_are_named_so(tmp_path):
+    _, agent = policy_reader()
+    path = tmp_path / "policies.npz"
+    with np.load(copy_for_damage() / "policies.npz") as stored:
+        leaves = {name: stored[name] for name in stored.files}
+    doubled = {name: leaf.astype(float) if name.startswith("obs_moments") else leaf for name, leaf in leaves.items()}
+    np.savez(path, **doubled)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SettingsError, match="was written with JAX_ENABLE_X64=1, which is not set here"):
+        read_policies(path, agent, (H, S))
+    assert precision_hint([np.dtype("float32")], [np.dtype("float64")]).endswith("JAX_ENABLE_X64, which is set here")
 
 
 @functools.cache

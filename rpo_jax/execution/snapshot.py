@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.types import TrainingState
@@ -82,8 +83,18 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
     arrays |= _unknown_then(arrays, expected)
     kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}
     if set(arrays) != set(expected) or any((arrays[name].shape, arrays[name].dtype) != kinds[name] for name in kinds):
-        raise ValueError("its arrays do not match those of the run")
+        dtypes = ((array.dtype for array in arrays.values()), (dtype for _, dtype in kinds.values()))
+        raise ValueError(f"its arrays do not match those of the run{precision_hint(*dtypes)}")
     return jax.tree.unflatten(tree, [arrays[name] for name in expected])
+
+
+def precision_hint(found: Iterable[np.dtype], expected: Iterable[np.dtype]) -> str:
+    """Says that arrays were written by a process of the other precision; empty if they were not."""
+    doubled, own = (any(jnp.issubdtype(dtype, np.float64) for dtype in dtypes) for dtypes in (found, expected))
+    if doubled == own:
+        return ""
+    how = ("with JAX_ENABLE_X64=1, which is not set" if doubled else "without JAX_ENABLE_X64, which is set") + " here"
+    return f": it was written {how}"
 
 
 def _unknown_then(arrays: dict[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from rpo_jax.algorithm.normalization import Moments
 from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
+from rpo_jax.execution.snapshot import precision_hint
 from rpo_jax.files import atomic_write
 from rpo_jax.runs.folder import SETTINGS
 
@@ -50,8 +51,12 @@ def read_policies(path: Path, agent: Agent, shape: tuple[int, ...]) -> Policy:
     except Exception:  # a damaged archive can cause any error; it never runs code
         raise SettingsError(f"{path} is damaged: it cannot be read") from None
     found = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
-    if found != {name: (shape + leaf.shape, leaf.dtype) for name, leaf in expected.items()}:
-        raise SettingsError(f"{path} is damaged: its arrays are not those of {SETTINGS}")
+    wanted = {name: (shape + leaf.shape, leaf.dtype) for name, leaf in expected.items()}
+    if found != wanted:
+        shapes, dtypes = ([[kind[part] for kind in kinds.values()] for kinds in (found, wanted)] for part in (0, 1))
+        hint = precision_hint(*dtypes) if sorted(shapes[0]) == sorted(shapes[1]) else ""
+        what = f"cannot be used{hint}" if hint else f"is damaged: its arrays are not those of {SETTINGS}"
+        raise SettingsError(f"{path} {what}")
     tree = traverse_util.unflatten_dict(leaves)
     return Policy(tree["params"], Moments(**tree["obs_moments"]))
 
