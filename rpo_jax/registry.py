@@ -55,7 +55,10 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         if name in self._own:
             raise SettingsError(f"{self.kind} {name!r} belongs to rpo_jax; choose another name")
         if not isinstance(name, str) or not re.fullmatch(pattern, name):
-            raise SettingsError(f"{name!r} cannot be the name of a {self.kind}: it must match {pattern}")
+            raise SettingsError(
+                f"{name!r} cannot be the name of a registered {self.kind}: it must be letters, digits and . _ - (of an "
+                "environment: suite/id)"
+            )
         self._registered[name] = thing
         self._origins.pop(name, None)
         if _importing:

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 from scipy import integrate, stats
 
-from rpo_jax.algorithm.heads import HEADS, get_head
+from rpo_jax import make_agent
+from rpo_jax.algorithm.heads import HEADS, Head, get_head
 from rpo_jax.errors import SettingsError
 
 FAMILIES: dict[str, Any] = {
@@ -132,3 +135,9 @@ def test_an_unknown_head_names_those_that_are_near() -> None:
         get_head("tanhnormal")
     with pytest.raises(SettingsError, match="known: gumbel, laplace, normal, normal-then-tanh, tanh-normal"):
         get_head("zzz")
+
+
+def test_a_density_of_another_squashing_is_refused():
+    head = Head(distrax.Normal, lambda x, low, high: low + (high - low) * jax.nn.sigmoid(x), squashed=True)
+    with pytest.raises(SettingsError, match="density after squash_to_bounds"):
+        make_agent(toys.counting_env(), config=toys.tiny_config(), head=head)

@@ -140,10 +140,10 @@ def test_names_are_found_through_entry_points(tmp_path):
     ("arguments", "message"),
     [
         (("variant", "rpo", PPO), "belongs to rpo_jax"),
-        (("variant", "a b", PPO), "cannot be the name of a variant"),
+        (("variant", "a b", PPO), "cannot be the name of a registered variant"),
         (("variant", "mine", "rpo"), "needs a Variant, and got str"),
         (("head", "mine", PPO), "needs a Head"),
-        (("environment", "slide", toys.reaching_env), "cannot be the name of a environment"),
+        (("environment", "slide", toys.reaching_env), "cannot be the name of a registered environment"),
         (("environment", "brax/mine", toys.reaching_env), "belong to rpo_jax"),
         (("environment", "mine/slide", 3), "needs a function"),
         (("thing", "mine", PPO), "unknown kind 'thing'"),

@@ -125,6 +125,8 @@ def make_agent(
     config = config or TrainConfig()
     if head.to_env is squash_to_bounds and not env.has_finite_actions:
         raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
+    if head.squashed and head.to_env is not squash_to_bounds:
+        raise SettingsError("squashed=True is the density after squash_to_bounds, and the head's to_env is another map")
     if network is None:
         network = NETWORKS["mlp"](env, config)
     if not isinstance(network, ActorCritic):

@@ -155,8 +155,10 @@ class Hyperparams:
     )
     augmentation_high: Scalar = _setting(1.2, "variants rad, drac, drac-kl: largest such factor", low=0)
     drac_coefficient: Scalar = _setting(0.1, "variants drac, drac-kl: weight of the regularisation terms", low=0)
-    log_std: Scalar = _setting(0.0, "variant ppo-constant-std: log standard deviation of actions")
-    min_log_std: Scalar = _setting(-0.5, "variant ppo-min-std: lower bound of the log standard deviation of actions")
+    log_std: Scalar = _setting(
+        0.0, "variant ppo-constant-std: log-scale of the action distribution (of a normal head: log standard deviation)"
+    )
+    min_log_std: Scalar = _setting(-0.5, "variant ppo-min-std: lower bound of the log-scale of the action distribution")
 
     def __post_init__(self) -> None:
         check_hyperparams(self)

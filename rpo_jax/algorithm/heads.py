@@ -33,7 +33,7 @@ class Head(NamedTuple):
     Attributes:
         family: `(loc, scale) -> distrax.Distribution`, a location-scale family over the stored action.
         to_env: `(x, low, high) -> action` within the bounds.
-        squashed: whether density and entropy are those of the squashed action instead of `x`.
+        squashed: whether density and entropy are those of the action after `squash_to_bounds` instead of `x`.
     """
 
     family: Callable[..., distrax.Distribution]

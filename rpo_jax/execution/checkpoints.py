@@ -100,11 +100,11 @@ class Checkpoints:
     def save(self, snapshot: Snapshot, identity: Mapping[str, str]) -> None:
         """Writes a checkpoint, unless this update has one, and removes old ones.
 
+        If writing fails, earlier checkpoints are kept, a warning is logged, and the next one is due as usual.
+
         Args:
             snapshot: state of the fit.
             identity: digests of what the fit trains, from `identify`.
-
-        If it cannot be written, earlier checkpoints are kept, a warning tells so, and the next one is due as usual.
 
         Raises:
             SettingsError: if none could be written for `PATIENCE` seconds.

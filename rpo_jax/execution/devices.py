@@ -25,7 +25,6 @@ RUNS = "runs"  # name of the mesh axis
 CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no faster, and compile more slowly
 CHUNK_SIZE = 2048  # samples per core whose activations in networks of 64-64 fit in its cache
 ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
-# Fields of a training state with one entry per environment, and the axis of the environments.
 # How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
 

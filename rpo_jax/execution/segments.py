@@ -99,7 +99,7 @@ class Segments:
         return self._collect(own).policy
 
     def close(self) -> None:
-        """Closes environments on the host; an interrupt ends that, and what fails is told."""
+        """Closes environments on the host. An interrupt stops the closing; errors are logged as warnings."""
         try:
             jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
             for state in self._states:

@@ -207,7 +207,7 @@ def _reporting(spec: RunSpec, path: Path, session: Session, strict: bool) -> Ite
 
 
 class _Careful:
-    """A function that must not cost a run: once it has failed it is not called again, and the failure is told."""
+    """Calls a function until it fails once; the failure is logged, and later calls do nothing."""
 
     def __init__(self, name: str, function: Callable[..., object]):
         self._name, self._function, self._failed = name, function, False
