@@ -308,7 +308,7 @@ def test_other_numbers_and_seeds_do_not_retrace() -> None:
 
 
 def test_jitted_equals_eager() -> None:
-    sizes = {"num_envs": 2, "num_steps": 1, "num_epochs": 1, "num_minibatches": 1, "hidden_sizes": (4,)}
+    sizes = {"num_envs": 2, "num_steps": 2, "num_epochs": 1, "num_minibatches": 1, "hidden_sizes": (4,)}
     agent = toys.tiny_agent(RPO, updates=1, **sizes)
     jitted = jax.jit(partial(train, agent))(Hyperparams(), jax.random.key(0))
     with jax.disable_jit():

@@ -187,17 +187,12 @@ def _reporting(spec: RunSpec, path: Path, session: Session, strict: bool) -> Ite
         readers: list[Callable[[Progress], object]] = []
         for name in loggers:
             try:
-                logger = make_logger(name, spec, path)
+                readers.append(stack.enter_context(make_logger(name, spec, path)))
             except SettingsError as error:
                 if strict:
                     raise
                 console.print(f"{error}; training continues without it", highlight=False, markup=False)
-            else:
-                readers.append(_Careful(f"logger {name}", logger))
-                stack.callback(_Careful(f"closing of logger {name}", logger.close))
-        bar = ProgressBar(console, spec)
-        stack.enter_context(bar.show())
-        readers.append(_Careful("the progress bar", bar))
+        readers.append(_Careful("the progress bar", stack.enter_context(ProgressBar(console, spec).show())))
 
         def report(progress: Progress) -> None:
             for reader in (*readers, session.on_progress):
