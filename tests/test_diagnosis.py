@@ -230,7 +230,7 @@ def test_environments_that_are_right_are_found_to_be() -> None:
     found = compare(toys.reaching_env(), 16, 20)
     assert found.keys() == {"by jax.jit", "by rpo_jax"}
     for differences in found.values():
-        assert max(differences.reset, differences.steps.first) < 1e-5
+        assert max(differences.reset.worst, differences.steps.first) < 1e-5
         assert 0 < differences.nudged.first < 1e-5
         assert differences.wrong == []
 
@@ -240,12 +240,21 @@ def test_environments_that_are_right_are_found_to_be() -> None:
     [
         (lambda x: x.at[0, -1].add(0.5) if x.ndim == 3 else x, "one step"),
         (lambda x: x.at[-1, -1].add(5.0) if x.ndim == 3 else x, "ten steps"),
-        (lambda x: x if x.ndim == 3 else x.at[-1].add(0.5), "reset"),
+        (lambda x: x if x.ndim == 3 else x.at[-1].add(0.5), "reset off"),
+        (lambda x: x if x.ndim == 3 else x.at[2, 0].set(jnp.nan), "resets of 1 environments not finite"),
         (lambda x: 0 * x if x.ndim == 3 else x, "one step"),
         (lambda x: jnp.broadcast_to(x[:, :1], x.shape) if x.ndim == 3 else x, "one step"),
         (lambda x: x.at[4, 3].set(jnp.nan) if x.ndim == 3 else x, "1 environments not finite"),
     ],
-    ids=["last at the first step", "last at the tenth", "reset", "zeros", "all the same", "NaN on the way"],
+    ids=[
+        "last at the first step",
+        "last at the tenth",
+        "reset",
+        "NaN in a reset",
+        "zeros",
+        "all the same",
+        "NaN on the way",
+    ],
 )
 def test_an_environment_that_is_wrong_is_found(change: Any, wrong: str) -> None:
     found = compare(toys.reaching_env(), 16, 20, changed(change))["changed"]
@@ -253,9 +262,21 @@ def test_an_environment_that_is_wrong_is_found(change: Any, wrong: str) -> None:
 
 
 def test_what_is_allowed_is_bounded_however_chaotic_an_environment() -> None:
-    chaotic = Deviation(9.0, 9.0, 0, 0.1, 9.0)
-    assert Comparison(0.0, Deviation(0.09, 0.09, 0, 0.2, 80.0), chaotic).wrong == []
-    assert len(Comparison(0.0, Deviation(0.2, 0.2, 1, 0.4, 100.0), chaotic).wrong) == 5
+    right, chaotic = Deviation(0.0, 0.0, 0, 0.0, 0.0), Deviation(9.0, 9.0, 0, 0.1, 9.0)
+    assert Comparison(right, Deviation(0.09, 0.09, 0, 0.2, 80.0), chaotic).wrong == []
+    assert len(Comparison(right, Deviation(0.2, 0.2, 1, 0.4, 100.0), chaotic).wrong) == 5
+
+
+@pytest.mark.parametrize(("often", "told"), [(1, None), (20, "of all resets off")])
+def test_a_reset_may_be_off_now_and_then_but_not_often(often: int, told: str | None) -> None:
+    calls = iter(range(3))
+
+    def change(x: jax.Array) -> jax.Array:
+        """In the first of three batches of resets, where contacts amplified rounding."""
+        return x.at[:often].add(0.5) if x.ndim == 2 and next(calls) == 0 else x
+
+    found = compare(toys.reaching_env(), 512, 10, changed(change))["changed"]
+    assert found.wrong == [] if told is None else any(told in text for text in found.wrong)
 
 
 @pytest.mark.parametrize("value", [1e33, np.inf, 0.3])
@@ -277,7 +298,7 @@ def test_what_is_wrong_now_and_then_is_found(value: float) -> None:
 
 def test_a_single_value_far_off_is_found() -> None:
     change = changed(lambda x: x.at[4, 3].set(1e33) if x.ndim == 3 else x)
-    assert any("a row off" in told for told in compare(toys.reaching_env(), 16, 20, change)["changed"].wrong)
+    assert any("one of all rows off" in told for told in compare(toys.reaching_env(), 16, 20, change)["changed"].wrong)
 
 
 # Processes
@@ -389,7 +410,7 @@ def test_every_check_of_an_environment_makes_that_environment(monkeypatch: pytes
     def same(env: Environment, num_envs: int, num_steps: int, compilers: Any) -> dict[str, Comparison]:
         compared.append(env.name)
         none = Deviation(0.0, 0.0, 0, 0.0, 0.0)
-        return {name: Comparison(0.0, none, none) for name in compilers}
+        return {name: Comparison(Deviation(0.0, 0.0, 0, 0.0, 0.0), none, none) for name in compilers}
 
     monkeypatch.setattr(checks, "compare", same)
     named = {name: check for group in checks.checks_of(long=True) for name, check in group.items() if "/" in name}

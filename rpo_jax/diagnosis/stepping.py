@@ -25,20 +25,21 @@ LEAST, TIMES, MOST = 1e-4, 10.0, 0.1
 SHARE = 2e-3
 MORE = 2.0
 FAR = 10.0  # no row may deviate by more than this and more than TIMES the worst row after a nudge
+RESETS = 3  # of each environment; a reset may play until a body rests, with contacts on the way
 
 
 class Deviation(NamedTuple):
     """How much two programs of one environment differ: |x - y| / (1 + |y|), infinite where only one is finite.
 
-    Contacts can amplify rounding errors in a few segments. So `first` and `last` are the median over segments for each
-    environment, and the maximum over environments: an environment that is always wrong counts, one that is rarely off
-    does not. Occasional errors show in `share` and `worst`.
+    Contacts can amplify rounding errors in a few segments. So `first` and `last` are the median over segments (or
+    over resets) for each environment, and the maximum over environments: an environment that is always wrong counts,
+    one that is rarely off does not. Occasional errors show in `share` and `worst`.
 
     Attributes:
         first: deviation after one step from a common state.
         last: deviation after `SEGMENT` steps from a common state.
         broken: number of environments in which only one program was finite at any step.
-        share: share of rows that deviate by more than `MOST`; a row is one environment at one step.
+        share: share of rows that deviate by more than `MOST`; a row is one environment at one step, or one reset.
         worst: largest deviation of a row.
     """
 
@@ -53,28 +54,37 @@ class Comparison(NamedTuple):
     """A program compared with the reference program.
 
     Attributes:
-        reset: largest deviation of the first observations.
+        reset: deviation of the first observations.
         steps: deviation of the steps.
         nudged: deviation of the reference program from itself if its states are changed a little, by a nudge.
     """
 
-    reset: float
+    reset: Deviation
     steps: Deviation
     nudged: Deviation
 
     @property
     def wrong(self) -> list[str]:
         """The deviations that rounding does not explain; empty if there are none."""
-        allowed = [min(MOST, LEAST + TIMES * nudged) for nudged in (0.0, *self.nudged[:2])]
-        found = zip(("reset", "one step", "ten steps"), (self.reset, *self.steps[:2]), allowed, strict=True)
-        wrong = [f"{name} off by {error:.0e}, {most:.0e} allowed" for name, error, most in found if error > most]
-        if (extra := self.steps.broken - self.nudged.broken) > 0:
-            wrong.append(f"{extra} environments not finite")
-        if self.steps.share > (most := SHARE + MORE * self.nudged.share):
-            wrong.append(f"{self.steps.share:.1%} of all rows off, {most:.1%} allowed")
-        if self.steps.worst > (most := max(FAR, TIMES * self.nudged.worst)):
-            wrong.append(f"a row off by {self.steps.worst:.0e}, {most:.0e} allowed")
-        return wrong
+        return [
+            *_unexplained(self.reset, Deviation(0.0, 0.0, 0, 0.0, 0.0), ("reset",), "resets"),
+            *_unexplained(self.steps, self.nudged, ("one step", "ten steps"), "rows"),
+        ]
+
+
+def _unexplained(found: Deviation, nudged: Deviation, names: tuple[str, ...], rows: str) -> list[str]:
+    """The deviations that those after a nudge do not explain; the medians, `first` and `last`, have names."""
+    wrong = []
+    for name, error, expected in zip(names, found[:2], nudged[:2], strict=False):
+        if error > (most := min(MOST, LEAST + TIMES * expected)):
+            wrong.append(f"{name} off by {error:.0e}, {most:.0e} allowed")
+    if (extra := found.broken - nudged.broken) > 0:
+        wrong.append(f"{rows} of {extra} environments not finite")
+    if found.share > (most := SHARE + MORE * nudged.share):
+        wrong.append(f"{found.share:.1%} of all {rows} off, {most:.1%} allowed")
+    if found.worst > (most := max(FAR, TIMES * nudged.worst)):
+        wrong.append(f"one of all {rows} off by {found.worst:.0e}, {most:.0e} allowed")
+    return wrong
 
 
 def compare(
@@ -95,13 +105,18 @@ def compare(
     """
     cpu = jax.local_devices(backend="cpu")[0]
     with jax.default_device(cpu):
-        keys = jax.random.split(jax.random.key(0), num_envs)
+        keys = [jax.random.split(jax.random.key(seed), num_envs) for seed in range(RESETS)]
         reference_reset = jax.jit(env.reset, compiler_options=QUICK)
         reference = jax.jit(_make_player(env, num_envs), compiler_options=PLAIN)
-        state, obs = initial = reference_reset(keys)
+        expected_resets = [reference_reset(some) for some in keys]
+    pairs = list(zip(keys, expected_resets, strict=True))
     resets = {name: compile(env.reset) for name, compile in compilers.items()}
     players = {name: compile(_make_player(env, num_envs)) for name, compile in compilers.items()}
-    reset_errors = {name: _errors(reset(_to_default_device(keys))[1], obs).max() for name, reset in resets.items()}
+    reset_errors = {
+        name: _summarize(np.stack([_errors(reset(_to_default_device(some))[1], obs)[None] for some, (_, obs) in pairs]))
+        for name, reset in resets.items()
+    }
+    state, _ = initial = expected_resets[0]
     errors: dict[str, list[np.ndarray]] = {name: [] for name in (*players, "nudged")}
     random = np.random.default_rng(1)
     for actions in np.split(_random_actions(env, num_envs, num_steps), num_steps // SEGMENT):
@@ -112,7 +127,7 @@ def compare(
         for name, rows in found.items():
             errors[name].append(_errors(rows, expected))
     deviations = {name: _summarize(np.stack(segments)) for name, segments in errors.items()}
-    return {name: Comparison(float(reset_errors[name]), deviations[name], deviations["nudged"]) for name in compilers}
+    return {name: Comparison(reset_errors[name], deviations[name], deviations["nudged"]) for name in compilers}
 
 
 def _make_player(env: Environment, num_envs: int) -> Callable[..., tuple[PyTree, jax.Array]]:
@@ -162,7 +177,7 @@ def _errors(found: jax.Array, expected: jax.Array) -> np.ndarray:
 
 
 def _summarize(errors: np.ndarray) -> Deviation:
-    """Summarises errors [segments, SEGMENT, N]."""
+    """Summarises errors [segments, SEGMENT, N], or [RESETS, 1, N] of resets."""
     first, last = (np.quantile(errors[:, step], 0.5, axis=0, method="higher").max() for step in (0, -1))
     broken = int(np.isinf(errors).any((0, 1)).sum())
     return Deviation(float(first), float(last), broken, float((errors > MOST).mean()), float(errors.max()))
