@@ -84,8 +84,16 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             SettingsError: if the name is unknown.
         """
         if not self.knows(name):
-            raise unknown_name(self.kind, name, self)
+            raise SettingsError(f"{unknown_name(self.kind, name, self)}; --import MODULE imports your own")
         return self[name]
+
+    def own_name(self, thing: Thing) -> str | None:
+        """Returns the name of an object of rpo_jax; None for an object of a user.
+
+        Args:
+            thing: the object.
+        """
+        return next((name for name, own in self._own.items() if own == thing), None)
 
     def origin(self, name: str) -> str | None:
         """Returns the module whose import registered a name; None if no import did.

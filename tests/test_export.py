@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from rpo_jax import SettingsError, TrainConfig, make_agent
 from rpo_jax.algorithm.heads import HEADS
+from rpo_jax.algorithm.networks import ActorCritic
 from rpo_jax.algorithm.normalization import Moments
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.cli.main import main
@@ -90,11 +92,17 @@ def _by_hand(run: LoadedRun, place: tuple[int, int], obs: np.ndarray) -> np.ndar
     return np.clip(x @ layers["Dense_2"]["kernel"] + layers["Dense_2"]["bias"], -2, 2)
 
 
-def made_up(head: str, sizes: tuple[int, ...] = (7, 5), size: float = 1.0, **settings) -> LoadedRun:
+class Larger(ActorCritic):
+    """A network of a user, which computes what an exporter cannot know."""
+
+
+def made_up(
+    head: str, sizes: tuple[int, ...] = (7, 5), size: float = 1.0, network: nn.Module | None = None, **settings
+) -> LoadedRun:
     """A sweep [2, 3] of random policies with moments, on a task of two observations and three actions."""
     spec = make_spec("gymnax/Pendulum-v1", num_seeds=3, observation_clip=[1.5, 4.0])
     env = toys.counting_env(-0.7, 1.3, action_size=3)
-    agent = make_agent(env, config=TrainConfig(hidden_sizes=sizes, **settings), head=HEADS[head])
+    agent = make_agent(env, config=TrainConfig(hidden_sizes=sizes, **settings), head=HEADS[head], network=network)
     random = np.random.default_rng(3)
 
     def numbers(*shape: int) -> jax.Array:
@@ -110,6 +118,8 @@ CASES = [
     {"head": "gumbel", "activation": "relu"},
     *({"head": head, "std": "state"} for head in ("normal", "gumbel", "tanh-normal")),
     {"head": "laplace", "activation": "swish", "policy_observation_scale": (3.0, 0.5)},
+    # A user's own, which differs from what the configuration describes.
+    {"head": "gumbel", "network": ActorCritic(3, (6,), "relu", policy_scale=(2.0, 0.1), std="state")},
 ]
 
 
@@ -182,6 +192,10 @@ def test_products_are_not_rounded_on_any_platform(tmp_path):
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert len(products) >= 3
     assert all("HIGHEST" in line for line in products)
+
+
+def test_a_network_of_a_users_own_class_is_not_translated():
+    assert "Larger is a network of your own" in str(export.why_no_onnx(made_up("normal", network=Larger(3)).agent))
 
 
 def test_without_onnx_the_rest_is_written_and_said(learned, tmp_path, monkeypatch, capsys):

@@ -1,18 +1,37 @@
 """A fit goes on from its own checkpoints only, and says what differs."""
 
 import dataclasses
+import linecache
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import distrax
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 import toys
 
-from rpo_jax import PPO, RPO, Agent, Checkpoints, Evaluation, Hyperparams, SettingsError, TrainConfig, grid, init, seeds
+from rpo_jax import (
+    PPO,
+    RPO,
+    Agent,
+    Checkpoints,
+    Evaluation,
+    Head,
+    Hyperparams,
+    SettingsError,
+    TrainConfig,
+    get_variant,
+    grid,
+    init,
+    seeds,
+)
+from rpo_jax.algorithm.networks import ActorCritic
+from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.execution import identity
 from rpo_jax.execution.checkpoints import Stored
 from rpo_jax.execution.identity import describe, identify
@@ -40,6 +59,13 @@ def scaled(factor: float) -> Any:
     return noise
 
 
+class Doubled(ActorCritic):
+    """The usual network, with other values."""
+
+    def evaluate(self, obs: jax.Array) -> Any:
+        return 2 * super().evaluate(obs)
+
+
 AGENT = toys.new_agent(RPO)
 SETTINGS = grid(rpo_alpha=[0.1, 0.5])
 EPISODES = Evaluation(2, 4, jax.random.key(9))
@@ -51,7 +77,13 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         {"variant": dataclasses.replace(RPO, noise=scaled(1.0))},
         {"variant": dataclasses.replace(RPO, noise=scaled(2.0))},  # what it closes over differs, not its text
     ],
-    "network": [{"network": Linear()}, {"network": Linear(2.0)}],
+    "network": [
+        {"network": Linear()},
+        {"network": Linear(2.0)},
+        {"network": Doubled(1)},
+        {"network": ActorCritic(1)},
+        {"network": ActorCritic(1, activation="relu")},
+    ],
     "configuration": [{"num_epochs": 3}],
 }
 
@@ -99,6 +131,73 @@ def test_a_setting_that_is_added_later_changes_nothing(monkeypatch):
 
         monkeypatch.setattr(identity.dataclasses, "fields", without)
     assert identity_of() == before
+
+
+def test_a_field_that_is_added_later_changes_nothing(monkeypatch):
+    """To records that describe the method of a user, a head and the evaluations."""
+    parts = [
+        dataclasses.replace(RPO, noise=scaled(1.0)),
+        Head(distrax.Logistic),
+        EPISODES,
+        ActorCritic(1),
+    ]
+    before = [describe(part) for part in parts]
+    known = dataclasses.fields
+    added = ("augment_loss", "std")  # as if these had not been there
+    monkeypatch.setattr(identity.dataclasses, "fields", lambda x: [f for f in known(x) if f.name not in added])
+    monkeypatch.setattr(Head, "_fields", ("family", "to_env"))
+    assert [describe(part) for part in parts] == before
+
+
+def test_methods_of_rpo_jax_are_known_by_name():
+    """Whatever its functions are called in a later version."""
+    renamed = dataclasses.replace(AGENT, variant=get_variant("rpo-range"))
+    assert changed(identity_of(renamed)) == {"variant"}
+    assert VARIANTS.own_name(dataclasses.replace(RPO)) == "rpo"
+    assert VARIANTS.own_name(dataclasses.replace(RPO, noise=scaled(1.0))) is None
+
+
+def test_what_a_users_function_refers_to_counts(tmp_path, monkeypatch):
+    text = """
+import functools, jax
+GAIN, CACHE, TABLE = 1.0, {}, (1, {3, 2})
+def double(x):
+    return 2 * x
+def inner(x):
+    return outer(x - 1) if x > 0 else double(x)
+@functools.wraps(double)
+def outer(key, shape=()):
+    CACHE[shape] = [GAIN * x for x in TABLE]
+    return (lambda x: inner(GAIN * x))(key)
+def make(function):
+    return lambda key, shape: function(key)
+class Base:
+    def act(self):
+        return GAIN
+class Own(Base):
+    def __call__(self):
+        return double(1)
+made = make(inner)
+jitted = jax.jit(inner)
+instance = Own()
+"""
+
+    def descriptions(text: str) -> dict[str, str]:
+        (tmp_path / "changing.py").write_text(text)
+        module: dict[str, Any] = {"__name__": "changing", "__file__": str(tmp_path / "changing.py")}
+        linecache.checkcache()
+        exec(compile(text, module["__file__"], "exec"), module)
+        monkeypatch.setitem(sys.modules, "changing", SimpleNamespace(**module))
+        return {name: describe(module[name]) for name in ("inner", "outer", "made", "jitted", "Own", "instance")}
+
+    before = descriptions(text)
+    assert descriptions(text.replace("{}", "{1: 2}")) == before  # what can change while it runs
+    gain, body = (
+        descriptions(text.replace("GAIN, CACHE, TABLE = 1.0", "GAIN, CACHE, TABLE = 3.0")),
+        descriptions(text.replace("2 * x", "3 * x")),
+    )
+    for name in before:
+        assert gain[name] != before[name] != body[name], name
 
 
 def test_a_description_is_the_same_in_another_process():

@@ -1,5 +1,6 @@
 """Every variant is PPO but for what it says: its loss against NumPy, its constraint, and that it learns."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,23 @@ import pytest
 import toys
 
 import rpo_jax
-from rpo_jax import RPO, Hyperparams, SettingsError, get_variant, make_agent, make_spec
+from rpo_jax import (
+    RPO,
+    Hyperparams,
+    SettingsError,
+    Variant,
+    get_variant,
+    init,
+    make_agent,
+    make_spec,
+    train_iteration,
+)
+from rpo_jax.algorithm.augmentation import drac, scale_amplitude
 from rpo_jax.algorithm.heads import HEADS
 from rpo_jax.algorithm.losses import LossNoise, minibatch_loss
 from rpo_jax.algorithm.types import Batch
-from rpo_jax.algorithm.variants import VARIANTS
+from rpo_jax.algorithm.update import draw_noise
+from rpo_jax.algorithm.variants import VARIANTS, foreign_hyperparams
 
 HYPERPARAMS = Hyperparams(
     rpo_alpha=0.7,
@@ -67,10 +80,10 @@ def test_the_readme_names_them_all() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     for variant in VARIANTS.values():
         row = next(line for line in readme.splitlines() if line.startswith(f"| `{variant.name}` |"))
-        assert all(
-            f"`{name}`" in row or "as `rpo`" in row or "likewise" in row or "and `" in row
-            for name in variant.hyperparams
-        )
+        own = row.split("|")[3]
+        others = [get_variant(name) for name in ("rpo", "rad", "drac") if f"s `{name}`" in own or f"of `{name}`" in own]
+        known = own + "".join(f"`{name}`" for other in others for name in other.hyperparams)
+        assert all(f"`{name}`" in known for name in variant.hyperparams)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -97,6 +110,56 @@ def test_drac_kl_is_that_of_samples(head: str) -> None:
     x = p[0] + jnp.exp(p[1]) * own.noise(jax.random.key(0), (400_000, 1))
     each = own.log_prob(*p, x, half) - own.log_prob(*q, x, half)
     np.testing.assert_allclose(own.kl(*p, *q), each.mean(), atol=4 * float(each.std()) / 400_000**0.5)
+
+
+def test_a_hyperparameter_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SettingsError, match="unknown hyperparameter of variant mine 'rpo_alhpa'; did you mean rpo_alp"):
+        Variant("mine", hyperparams=("rpo_alhpa",))
+
+
+def test_methods_keep_the_hyperparameters_of_ppo_whatever_others_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VARIANTS, "_registered", {})
+    mine = Variant("mine", hyperparams=("entropy_coefficient", "rpo_alpha"))
+    rpo_jax.register("variant", "mine", mine)
+    assert make_spec("gymnax/Pendulum-v1", "ppo", entropy_coefficient=0.1).variant == "ppo"
+    np.testing.assert_allclose(make_spec("gymnax/Pendulum-v1", "mine", rpo_alpha=0.2).hyperparams.rpo_alpha, 0.2)
+    with pytest.raises(SettingsError, match="drac_coefficient has no effect on variant mine"):
+        make_spec("gymnax/Pendulum-v1", "mine", drac_coefficient=0.2)
+    assert foreign_hyperparams(get_variant("ppo"), [get_variant("ppo"), mine]) == {"rpo_alpha"}
+
+
+def test_a_method_may_augment_the_whole_loss_and_add_a_term() -> None:
+    agent, params, batch, noise = case("rad")
+    both = dataclasses.replace(agent, variant=dataclasses.replace(agent.variant, term=get_variant("drac").term))
+    rad, _ = minibatch_loss(params, agent, batch, noise, HYPERPARAMS)
+    loss, _ = minibatch_loss(params, both, batch, noise, HYPERPARAMS)
+    assert noise.obs is not None
+    augmented = scale_amplitude(HYPERPARAMS, batch.obs, noise.obs)
+    np.testing.assert_allclose(loss - rad, drac(params, both, batch, augmented, HYPERPARAMS), rtol=1e-3)
+
+
+def test_a_method_draws_its_own_noise_of_augmentation() -> None:
+    agent, *_ = case("rad")
+    variant = dataclasses.replace(agent.variant, augment_noise=lambda key, shape: jnp.full(shape, 3.0))
+    noise = draw_noise(dataclasses.replace(agent, variant=variant), jax.random.key(0))
+    assert noise.location is None
+    np.testing.assert_array_equal(noise.obs, 3.0)
+
+
+def test_a_method_may_schedule_any_hyperparameter() -> None:
+    """Here the value loss counts in the first update only, so that the value network stays still in the second."""
+
+    def schedule(hyperparams: Hyperparams, progress: Any) -> Hyperparams:
+        return dataclasses.replace(hyperparams, value_learning_rate=jnp.where(progress > 0, 0.0, 1e-2))
+
+    agent = toys.new_agent(Variant("mine", schedule=schedule))
+    states = [init(agent, HYPERPARAMS, jax.random.key(0))]
+    for _ in range(2):
+        states.append(train_iteration(agent, HYPERPARAMS, states[-1])[0])
+    before, first, second = ([*jax.tree.leaves(state.params["params"]["value"])] for state in states)
+    assert any((x != y).any() for x, y in zip(before, first, strict=True))
+    for x, y in zip(first, second, strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 def test_drac_kl_refuses_a_head_without_a_kl() -> None:

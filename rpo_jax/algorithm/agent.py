@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.algorithm.heads import HEADS, Head, squash_to_bounds
-from rpo_jax.algorithm.networks import NETWORKS, ActorCritic, check_network, init_params, param_shapes
+from rpo_jax.algorithm.networks import check_network, init_params, make_mlp, param_shapes
 from rpo_jax.algorithm.normalization import Moments, normalize
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Params, Policy, TrainingState
@@ -128,8 +128,8 @@ def make_agent(
     if head.squashed and head.to_env is not squash_to_bounds:
         raise SettingsError("squashed=True is the density after squash_to_bounds, and the head's to_env is another map")
     if network is None:
-        network = NETWORKS["mlp"](env, config)
-    if not isinstance(network, ActorCritic):
+        network = make_mlp(env, config)
+    else:
         check_network(network, env.observation_size, env.action_size)
     if variant.constrain and "log_scale" not in param_shapes(network, env.observation_size)["params"]:
         raise SettingsError(f"variant {variant.name} needs a network with a parameter log_scale; std='state' has none")

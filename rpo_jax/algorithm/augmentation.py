@@ -17,12 +17,15 @@ from rpo_jax.algorithm.types import Batch, Params
 if TYPE_CHECKING:
     from rpo_jax.algorithm.agent import Agent
 
-# (hyperparams, normalised observations [B, O], unit noise U(-1, 1) [B, O]) -> observations [B, O]
+# (hyperparams, normalised observations [B, O], noise [B, O]) -> observations [B, O]
 Augment = Callable[[Hyperparams, jax.Array, jax.Array], jax.Array]
 
 
 def scale_amplitude(hyperparams: Hyperparams, obs: jax.Array, noise: jax.Array) -> jax.Array:
-    """Multiplies each number by its own draw from `U(augmentation_low, augmentation_high)` (RAD, arXiv 2004.14990)."""
+    """Multiplies each number by its own draw from `U(augmentation_low, augmentation_high)` (RAD, arXiv 2004.14990).
+
+    The noise is drawn from `U(-1, 1)`.
+    """
     low, high = hyperparams.augmentation_low, hyperparams.augmentation_high
     return jnp.multiply(obs, low + 0.5 * (high - low) * (noise + 1.0))
 

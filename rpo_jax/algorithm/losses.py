@@ -49,7 +49,7 @@ class LossNoise(NamedTuple):
 
     Attributes:
         location: noise of the perturbation [B, A].
-        obs: noise of the augmentation, `U(-1, 1)` [B, O].
+        obs: noise of the augmentation [B, O].
     """
 
     location: jax.Array | None = None
@@ -79,7 +79,7 @@ def minibatch_loss(
     seen = augmented = batch.obs
     if variant.augment and noise.obs is not None:
         augmented = variant.augment(hyperparams, batch.obs, noise.obs)
-        seen = batch.obs if variant.term else augmented
+        seen = augmented if variant.augment_loss else batch.obs
     loc, log_scale = agent.act(params, seen)
     perturbed = agent.perturb(loc, log_scale, noise.location, hyperparams)
     log_prob = agent.head.log_prob(perturbed, log_scale, batch.action, half_range)

@@ -13,7 +13,6 @@ from rpo_jax.algorithm.divergence import quarantine
 from rpo_jax.algorithm.losses import standardize
 from rpo_jax.algorithm.metrics import Metrics, rollout_metrics
 from rpo_jax.algorithm.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
-from rpo_jax.algorithm.perturbation import anneal
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.types import Batch, Policy, TrainingState, Transition
 from rpo_jax.algorithm.update import update_policy
@@ -116,7 +115,8 @@ def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState
     Returns:
         The next state, and metrics {name: []}.
     """
-    hyperparams = anneal(hyperparams, state.update / agent.config.num_updates)
+    if agent.variant.schedule:
+        hyperparams = agent.variant.schedule(hyperparams, state.update / agent.config.num_updates)
     key, key_act, key_learn = jax.random.split(state.key, 3)
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
     informed, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]

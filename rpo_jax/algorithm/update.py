@@ -13,7 +13,7 @@ from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.divergence import first_fault
 from rpo_jax.algorithm.losses import LossNoise, minibatch_loss, standardize
 from rpo_jax.algorithm.metrics import LOSS_METRICS, Metrics
-from rpo_jax.algorithm.perturbation import Noise, uniform
+from rpo_jax.algorithm.perturbation import Noise
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Batch, Params, TrainingState
 
@@ -126,7 +126,9 @@ def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
     variant, env = agent.variant, agent.env
     return LossNoise(
         location=_draw(agent, variant.noise, key, env.action_size) if variant.width else None,
-        obs=_draw(agent, uniform, jax.random.fold_in(key, 1), env.observation_size) if variant.augment else None,
+        obs=_draw(agent, variant.augment_noise, jax.random.fold_in(key, 1), env.observation_size)
+        if variant.augment
+        else None,
     )
 
 

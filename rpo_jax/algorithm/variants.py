@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from rpo_jax.algorithm.augmentation import Augment, drac, drac_kl, scale_amplitude
-from rpo_jax.algorithm.config import Hyperparams
-from rpo_jax.algorithm.perturbation import Noise, Width, alpha, alpha_of_range, alpha_of_scale, uniform
+from rpo_jax.algorithm.config import Hyperparams, Scalar, field_names
+from rpo_jax.algorithm.perturbation import Noise, Width, alpha, alpha_of_range, alpha_of_scale, anneal, uniform
 from rpo_jax.algorithm.types import Batch, Params
-from rpo_jax.errors import SettingsError
+from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.registry import Registry
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Term = Callable[[Params, "Agent", Batch, jax.Array, Hyperparams], jax.Array]
 # (hyperparams, log-scale [A]) -> log-scale [A]; applied to the initial parameters and after every optimiser step.
 Constraint = Callable[[Hyperparams, jax.Array], jax.Array]
+# (hyperparams, progress of the run in [0, 1]) -> hyperparams of the next update.
+Schedule = Callable[[Hyperparams, Scalar], Hyperparams]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,21 +38,35 @@ class Variant:
             if None.
         noise: function that draws the noise of the perturbation.
         augment: function that augments observations for learning; no augmentation if None.
-        term: function that computes a term to add to the loss. If given, only this term uses the augmented
-            observations; if None, the whole loss uses them.
+        augment_noise: function that draws the noise of the augmentation.
+        augment_loss: whether PPO's loss uses the augmented observations, or only `term` does.
+        term: function that computes a term to add to the loss; nothing is added if None.
+        schedule: function that changes hyperparameters over the run, called before each update; constant if None.
         constrain: function that constrains the policy's log-scale; no constraint if None.
-        hyperparams: names of the method's own hyperparameters; methods without them reject these names.
+        hyperparams: names of the hyperparameters that the method adds to PPO's. Other methods reject those of them
+            that belong to a method of rpo_jax, such as `rpo_alpha`.
         check: function that raises `SettingsError` for an agent that the method cannot train.
+
+    Raises:
+        SettingsError: if there is no hyperparameter of one of these names.
     """
 
     name: str
     width: Width | None = None
     noise: Noise = uniform
     augment: Augment | None = None
+    augment_noise: Noise = uniform
+    augment_loss: bool = True
     term: Term | None = None
+    schedule: Schedule | None = None
     constrain: Constraint | None = None
     hyperparams: tuple[str, ...] = ()
     check: Callable[["Agent"], None] = lambda agent: None
+
+    def __post_init__(self) -> None:
+        for name in self.hyperparams:
+            if name not in (known := field_names(Hyperparams)):
+                raise unknown_name(f"hyperparameter of variant {self.name}", name, known)
 
 
 def hold_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> jax.Array:
@@ -80,35 +96,29 @@ def _needs_kl(agent: "Agent") -> None:
 
 
 PPO = Variant("ppo")
-RPO = Variant("rpo", width=alpha, hyperparams=("rpo_alpha", "rpo_alpha_end"))
-_AMPLITUDE = ("augmentation_low", "augmentation_high")
-
-VARIANTS: Registry[Variant] = Registry(
-    "variant",
-    {
-        variant.name: variant
-        for variant in (
-            RPO,
-            PPO,
-            # RPO with alpha in other units.
-            dataclasses.replace(RPO, name="rpo-range", width=alpha_of_range, check=_needs_bounds),
-            dataclasses.replace(RPO, name="rpo-sigma", width=alpha_of_scale),
-            # Baselines of the paper with data augmentation (Table 1).
-            Variant("rad", augment=scale_amplitude, hyperparams=_AMPLITUDE),
-            Variant("drac", augment=scale_amplitude, term=drac, hyperparams=(*_AMPLITUDE, "drac_coefficient")),
-            Variant(
-                "drac-kl",
-                augment=scale_amplitude,
-                term=drac_kl,
-                hyperparams=(*_AMPLITUDE, "drac_coefficient"),
-                check=_needs_kl,
-            ),
-            # PPO with a standard deviation as large as RPO's at the end of training.
-            Variant("ppo-constant-std", constrain=hold_log_std, hyperparams=("log_std",)),
-            Variant("ppo-min-std", constrain=keep_above_min_log_std, hyperparams=("min_log_std",)),
-        )
-    },
+RPO = Variant("rpo", width=alpha, schedule=anneal, hyperparams=("rpo_alpha", "rpo_alpha_end"))
+RAD = Variant("rad", augment=scale_amplitude, hyperparams=("augmentation_low", "augmentation_high"))
+DRAC = dataclasses.replace(
+    RAD, name="drac", augment_loss=False, term=drac, hyperparams=(*RAD.hyperparams, "drac_coefficient")
 )
+
+_OWN = (
+    RPO,
+    PPO,
+    # RPO with alpha in other units.
+    dataclasses.replace(RPO, name="rpo-range", width=alpha_of_range, check=_needs_bounds),
+    dataclasses.replace(RPO, name="rpo-sigma", width=alpha_of_scale),
+    # Baselines of the paper with data augmentation (Table 1).
+    RAD,
+    DRAC,
+    dataclasses.replace(DRAC, name="drac-kl", term=drac_kl, check=_needs_kl),
+    # PPO with a standard deviation as large as RPO's at the end of training.
+    Variant("ppo-constant-std", constrain=hold_log_std, hyperparams=("log_std",)),
+    Variant("ppo-min-std", constrain=keep_above_min_log_std, hyperparams=("min_log_std",)),
+)
+VARIANTS: Registry[Variant] = Registry("variant", {variant.name: variant for variant in _OWN})
+# All other hyperparameters are PPO's, which every method has.
+_NOT_OF_PPO = {name for variant in _OWN for name in variant.hyperparams}
 
 
 def get_variant(name: str) -> Variant:
@@ -127,5 +137,6 @@ def get_variant(name: str) -> Variant:
 
 
 def foreign_hyperparams(variant: Variant, variants: Iterable[Variant] | None = None) -> set[str]:
-    """Returns the hyperparameters that belong to other variants (to all of `VARIANTS` if None) and not to this one."""
-    return {name for other in variants or VARIANTS.values() for name in other.hyperparams} - set(variant.hyperparams)
+    """Returns the hyperparameters that belong to other variants (any of `VARIANTS` if None), not to this or to PPO."""
+    of_others = {name for other in variants or VARIANTS.values() for name in other.hyperparams}
+    return of_others & _NOT_OF_PPO - set(variant.hyperparams)

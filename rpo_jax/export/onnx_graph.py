@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.heads import squash_to_bounds
-from rpo_jax.algorithm.networks import LOG_SCALE_BOUNDS
+from rpo_jax.algorithm.networks import LOG_SCALE_BOUNDS, ActorCritic
 from rpo_jax.algorithm.types import Policy
 
 OPSET, IR = 17, 9  # supported by runtimes since 2023
@@ -85,27 +85,28 @@ def policy_model(agent: Agent, policy: Policy, observation_clip: float) -> onnx.
     """Builds the ONNX model of a policy: input `observation` [batch, O], output `action` [batch, A].
 
     Args:
-        agent: from `make_agent`.
+        agent: from `make_agent`, with an `ActorCritic`.
         policy: policy of one run.
         observation_clip: bound at which normalised observations are clipped.
 
     Returns:
         The checked model.
     """
-    graph, network, config = Graph("observation"), policy.params["params"], agent.config
-    if config.normalize_observations:
+    graph, params, network = Graph("observation"), policy.params["params"], agent.network
+    assert type(network) is ActorCritic
+    if agent.config.normalize_observations:
         deviation = np.sqrt(np.asarray(policy.obs_moments.variance) + EPSILON)
         graph.then("Sub", policy.obs_moments.mean).then("Div", deviation)
         graph.then("Clip", -observation_clip, observation_clip)
-    if config.policy_observation_scale:
-        graph.then("Div", config.policy_observation_scale)
-    layers = [network["policy"][f"Dense_{index}"] for index in range(len(config.hidden_sizes) + 1)]
+    if network.policy_scale:
+        graph.then("Div", network.policy_scale)
+    layers = [params["policy"][f"Dense_{index}"] for index in range(len(network.hidden_sizes) + 1)]
     for layer in layers[:-1]:
         graph.then("MatMul", layer["kernel"]).then("Add", layer["bias"])
-        _activate(graph, config.activation)
-    if config.std == "shared":
+        _activate(graph, network.activation)
+    if network.std == "shared":
         graph.then("MatMul", layers[-1]["kernel"]).then("Add", layers[-1]["bias"])
-        log_scale = jnp.asarray(network["log_scale"])
+        log_scale = jnp.asarray(params["log_scale"])
         graph.then("Add", agent.head.mean(jnp.zeros_like(log_scale), log_scale))  # the mean is the location plus this
     else:
         _mean_of_outputs(graph, agent, *(layers[-1][name] for name in ("kernel", "bias")))

@@ -81,7 +81,7 @@ def why_no_onnx(agent: Agent) -> str | None:
     Returns:
         The reason; None if they can be exported.
     """
-    if not isinstance(agent.network, ActorCritic):
+    if type(agent.network) is not ActorCritic:  # a subclass may compute anything
         return f"{type(agent.network).__name__} is a network of your own, and only rpo_jax's is translated"
     if agent.head.to_env not in (clip_to_bounds, squash_to_bounds):
         return "the head maps actions to the environment in a way of its own"

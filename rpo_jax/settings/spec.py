@@ -65,7 +65,7 @@ class RunSpec:
             SettingsError: if a name is unknown, or settings do not fit the environment.
         """
         env = make_env(self.env, time_limit=self.time_limit, backend=self.backend, num_threads=self.num_threads)
-        network = NETWORKS.find(self.network)(env, self.config)
+        network = None if self.network == "mlp" else NETWORKS.find(self.network)(env, self.config)
         return make_agent(env, get_variant(self.variant), self.config, get_head(self.head), network)
 
     def imports(self) -> list[str]:
@@ -131,7 +131,7 @@ def make_spec(
     numbers = {name: settings.pop(name) for name in field_names(Hyperparams) if name in settings}
     for name in sorted(foreign_hyperparams(get_variant(variant)) & set(numbers)):
         raise SettingsError(f"{name} has no effect on variant {variant}; leave it out")
-    if get_variant(variant).width is None:
+    if get_variant(variant).width is None and "rpo_alpha" not in get_variant(variant).hyperparams:
         numbers["rpo_alpha"] = 0.0
     base = override(get_preset(preset, env), settings)
     check_seeds(first_seed, num_seeds)
