@@ -90,6 +90,7 @@ def test_a_comparison_begins_with_it_too(first, tmp_path):
     [
         (["--hidden-sizes", "9"], "does not fit the agent"),
         (["--normalize-observations", "False"], "was trained with normalize_observations=True"),
+        (["--head", "tanh-normal"], "was trained with head=normal, and cannot begin a run with tanh-normal"),
     ],
 )
 def test_what_does_not_fit_is_told_before_a_folder_is_made(first, tmp_path, capsys, arguments, message):

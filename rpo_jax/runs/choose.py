@@ -15,6 +15,7 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.runs.results import LoadedRun, load_run
 from rpo_jax.runs.summary import read_summary
 from rpo_jax.settings.spec import RunSpec, run_label, setting_labels
+from rpo_jax.typing import JsonObject
 
 
 def choose(
@@ -62,13 +63,21 @@ def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
     place = choose(folder, run)
     policy = jax.device_get(policy_of(run, place))
     label = f"{folder}: {run_label(run.spec, *place)}"
+    before = _what_parameters_mean(run.spec)
     for spec in specs:
-        for name in ("normalize_observations", "policy_observation_scale", "value_observation_scale", "activation"):
-            before, now = getattr(run.spec.config, name), getattr(spec.config, name)
-            if before != now:
-                raise SettingsError(f"{label} was trained with {name}={before}, and cannot begin a run with {now}")
+        for name, now in _what_parameters_mean(spec).items():
+            if before[name] != now:
+                raise SettingsError(
+                    f"{label} was trained with {name}={before[name]}, and cannot begin a run with {now}"
+                )
         jax.eval_shape(partial(init, spec.agent()), Hyperparams(), jax.random.key(0), policy)
     return label, policy
+
+
+def _what_parameters_mean(spec: RunSpec) -> JsonObject:
+    """The settings that say what the numbers of a policy mean; two policies of the same shapes can differ in them."""
+    names = ("normalize_observations", "policy_observation_scale", "value_observation_scale", "activation")
+    return {"head": spec.head, "network": spec.network, **{name: getattr(spec.config, name) for name in names}}
 
 
 def policy_of(run: LoadedRun, place: tuple[int, int]) -> Policy:

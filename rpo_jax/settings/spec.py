@@ -96,7 +96,6 @@ def make_spec(
     first_seed: int = 0,
     head: str | None = None,
     network: str = "mlp",
-    init_from: str | None = None,
     time_limit: str | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
@@ -114,7 +113,6 @@ def make_spec(
         first_seed: the first seed.
         head: name of the action head; the preset's if None.
         network: name of the network.
-        init_from: label of the policy from which the runs start, if `fit` is given one.
         time_limit: treatment of time limits, "bootstrap" or "terminate"; the preset's if None.
         backend: physics backend, for Brax only.
         num_threads: threads of the pool on each device, for EnvPool only.
@@ -149,7 +147,6 @@ def make_spec(
         evaluation_episodes=evaluation_episodes,
         num_threads=num_threads,
         network=network,
-        init_from=init_from,
     )
     spec.agent()
     return spec
