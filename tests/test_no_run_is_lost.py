@@ -200,3 +200,30 @@ def test_a_comparison_with_a_run_that_diverged_goes_on(tmp_path: Path) -> None:
     assert main(["compare", *options, "--learning-rate", "1e30", "--out", str(folder)]) == 0
     (folder / "ppo" / "summary.json").unlink()
     assert main(["resume", str(folder)]) == 0
+
+
+# Signals
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_compiling_frees_the_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    number, handlers = getattr(signal, name), [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)]
+    module = sys.modules["rpo_jax.execution.fit"]
+    monkeypatch.setattr(module, "fit_in_memory", lambda *args: os.kill(os.getpid(), number))
+    folder = tmp_path / "run"
+    assert main(["train", *OPTIONS, "--total-timesteps", "32", "--out", str(folder)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "rpo-jax: interrupted"
+    assert not folder.exists()
+    assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)] == handlers
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As under `nohup`."""
+    program = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from rpo_jax.cli import main\n"
+        "main.RUN[main.commands.Envs] = lambda _: os.kill(os.getpid(), signal.SIGHUP) or 0\n"
+        "sys.exit(main.main(['envs']))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

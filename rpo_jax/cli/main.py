@@ -10,6 +10,7 @@ from rpo_jax.cli import commands, machine, policies, train
 from rpo_jax.cli.parse import parse
 from rpo_jax.cli.streams import lenient_streams
 from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.execution.signals import interrupted_by_all
 
 RUN: dict[type, Callable[[Any], int]] = {
     commands.Train: train.train,
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         command = parse(arguments)
-        with _warnings_told():
+        with _warnings_told(), interrupted_by_all():
             return RUN[type(command)](command)
     except SettingsError as error:
         print("rpo-jax: error:", " ".join(str(error).splitlines()), file=sys.stderr)

@@ -13,6 +13,28 @@ _outer: list[list[int]] = []  # the list of the outermost block
 
 
 @contextlib.contextmanager
+def interrupted_by_all() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt while the block runs, as SIGINT does, instead of killing.
+
+    So a command cleans up and says what happened whatever ends it. Signals that are ignored or handled already stay so,
+    and nothing is done outside the main thread.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()
+    deadly = [number for number in SIGNALS if in_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in deadly:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in deadly:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
 def stop_requests() -> Iterator[list[int]]:
     """Catches the first signal that arrives while the block runs.
 
