@@ -42,7 +42,7 @@ def loss(params: Any, batch: Any, offsets: Any, hyperparams: Any, config: Any, x
     ratio = xp.exp(log_prob - batch.log_prob)
     advantage = batch.advantage
     if config.normalize_advantages == "minibatch":
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        advantage = (advantage - advantage.mean()) / (advantage.std(ddof=int(config.bessel_correction)) + 1e-8)
     policy_loss = -xp.where(
         advantage >= 0, xp.minimum(ratio, 1 + eps) * advantage, xp.maximum(ratio, 1 - eps) * advantage
     ).mean()

@@ -19,6 +19,7 @@ from rpo_jax.algorithm.losses import (
     squared_error,
     standardize,
 )
+from rpo_jax.algorithm.sharing import AXIS, Share
 
 HYPERPARAMS = Hyperparams(rpo_alpha=1.0, clip_epsilon=0.15, value_coefficient=0.7, entropy_coefficient=0.03)
 
@@ -153,9 +154,16 @@ def test_losses_are_means_over_the_batch() -> None:
         np.testing.assert_allclose(result, expected.mean(), rtol=1e-5)
 
 
-def test_standardized_numbers_have_mean_0_and_deviation_1() -> None:
+@pytest.mark.parametrize("correction", [False, True])
+def test_standardized_numbers_have_mean_0_and_deviation_1(correction: bool) -> None:
     x = np.random.default_rng(0).normal(5.0, 3.0, (8, 9)).astype(np.float32)
-    np.testing.assert_allclose(standardize(jnp.asarray(x)), (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
+    found = standardize(jnp.asarray(x), bessel_correction=correction)
+    np.testing.assert_allclose(found, (x - x.mean()) / x.std(ddof=int(correction)), rtol=1e-4, atol=1e-5)
+    rows = standardize(jnp.asarray(x), axis=-1, bessel_correction=correction)
+    expected = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True, ddof=int(correction))
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
+    parts = jax.vmap(lambda part: standardize(part, Share(4), None, correction), axis_name=AXIS)(x.reshape(4, 18))
+    np.testing.assert_allclose(parts.reshape(8, 9), found, rtol=1e-4, atol=1e-5)
 
 
 def test_standardizing_equal_numbers_gives_zeros() -> None:

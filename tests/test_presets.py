@@ -23,6 +23,7 @@ def test_paper_is_the_papers_table_and_code():
         num_minibatches=32,
         shuffle="samples",
         normalize_advantages="minibatch",
+        bessel_correction=True,  # of torch.std
         clip_value_loss=True,
         learning_rate_schedule="linear",
         normalize_observations=True,
@@ -64,6 +65,7 @@ def test_seed_notes_are_the_notes():
     assert not config.normalize_rewards
     assert not config.clip_value_loss
     assert config.normalize_advantages == "round"
+    assert config.bessel_correction  # of torch.std
     assert config.perturb_rollout
     assert config.reset_every_round
     assert numbers == Hyperparams(

@@ -41,6 +41,9 @@ class TrainConfig:
         "minibatch",
         "samples over which advantages get zero mean and unit standard deviation (round: the whole rollout)",
     )
+    bessel_correction: bool = _setting(
+        False, "divide by n - 1, not n, in the standard deviation of advantages, as PyTorch does"
+    )
     clip_value_loss: bool = _setting(
         True, "clip the change of the value prediction to +- clip_epsilon, as in PPO's code"
     )

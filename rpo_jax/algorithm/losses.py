@@ -38,9 +38,14 @@ def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, c
     return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)).mean()
 
 
-def standardize(x: jax.Array, share: Share = WHOLE, axis: int | None = None) -> jax.Array:
+def standardize(
+    x: jax.Array, share: Share = WHOLE, axis: int | None = None, bessel_correction: bool = False
+) -> jax.Array:
     """Scales to zero mean and unit standard deviation over all entries or along an axis, over all devices' shards."""
     mean, variance = share.mean_and_variance(x, axis)
+    if bessel_correction:
+        count = x.size // mean.size * share.count
+        variance *= count / (count - 1)
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 

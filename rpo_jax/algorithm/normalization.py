@@ -61,7 +61,8 @@ def discounted_returns(
 ) -> tuple[jax.Array, jax.Array]:
     """Computes the backward-looking return `R_t = gamma * R_{t-1} + r_t`, whose standard deviation scales the rewards.
 
-    It is reset to 0 after every episode, terminated or truncated, as in Gym's `NormalizeReward`.
+    It is reset to 0 after every episode, terminated or truncated, as by `NormalizeReward` of Gymnasium 0.26.3. (From
+    0.29 on that does not reset it where an episode is truncated.)
 
     Args:
         before: R of the step before the first one; 0 where that step ended an episode [N].

@@ -145,7 +145,7 @@ def estimate_advantages(
         gae_lambda=hyperparams.gae_lambda,
     )
     if agent.config.normalize_advantages == "round":
-        advantages = standardize(advantages, agent.share)
+        advantages = standardize(advantages, agent.share, bessel_correction=agent.config.bessel_correction)
     if agent.config.normalize_observations:
         state = state.replace(obs_moments=update_moments(state.obs_moments, rollout.obs, agent.share))
     return state, Batch(obs, rollout.action, rollout.log_prob, advantages, targets, values)

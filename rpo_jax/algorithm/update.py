@@ -66,7 +66,8 @@ def update_policy(
         key_shuffle, key_noise = jax.random.split(jax.random.fold_in(key, index))
         minibatches = shuffle(key_shuffle, batch, config, share)
         if config.normalize_advantages == "minibatch":
-            minibatches = minibatches._replace(advantage=standardize(minibatches.advantage, share, axis=-1))
+            advantage = standardize(minibatches.advantage, share, -1, config.bessel_correction)
+            minibatches = minibatches._replace(advantage=advantage)
         noise = draw_noise(agent, key_noise)
         learner, (metrics, finite) = jax.lax.scan(minibatch, learner, (minibatches, noise))
         means = {name: values.mean() for name, values in metrics.items()}
