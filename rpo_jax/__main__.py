@@ -1,5 +1,6 @@
 """The command `rpo-jax`, and `python -m rpo_jax`."""
 
+import contextlib
 import os
 import sys
 from importlib.metadata import version
@@ -13,9 +14,16 @@ def main() -> int:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from rpo_jax.cli.main import main as run
     from rpo_jax.cli.streams import open_closed_descriptors
+    from rpo_jax.execution.waiting import is_hanging
 
     open_closed_descriptors()
-    return run()
+    code = run()
+    if is_hanging():  # Python would wait for it
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

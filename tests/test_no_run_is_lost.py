@@ -227,3 +227,87 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
         "sys.exit(main.main(['envs']))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# Simulators that hang
+
+HANGING = """
+import threading
+from pathlib import Path
+import gymnasium, numpy as np, rpo_jax
+from rpo_jax.execution import waiting
+
+waiting.SECONDS = 0.5
+
+class Hanging(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    steps = 0
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        Hanging.steps += 1
+        if Hanging.steps == 4 * 8 * 20 and not Path("well").exists():
+            print("hangs", flush=True)
+            threading.Event().wait()
+        return np.zeros(1, np.float32), 0.0, False, Hanging.steps % 40 < 4, {}
+
+rpo_jax.register("environment", "mine/hanging", lambda: rpo_jax.from_gymnasium(Hanging, "mine/hanging"))
+"""
+
+
+def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    arguments = ["mine/hanging", *OPTIONS, "--total-timesteps", str(60 * 32), "--import", "hanging", "--out", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rpo_jax", "train", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=QUICKLY,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "hangs\n"
+    process.send_signal(signal.SIGINT)
+    assert any("still waiting for mine/hanging; repeat the signal" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "rpo-jax: interrupted"
+    assert any((tmp_path / "run" / "checkpoints").iterdir())
+    (tmp_path / "well").touch()
+    again = [sys.executable, "-m", "rpo_jax", "resume", "run", "--import", "hanging", "--no-compilation-cache"]
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, env=QUICKLY, check=False)
+    assert done.returncode == 0, done.stderr
+    assert is_finished(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["resumed_from"] > 0
+
+
+def test_a_third_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
+    """A user's own, which caught the interrupt."""
+    program = """
+import os, signal, sys, threading, time
+import hanging, jax, rpo_jax
+from pathlib import Path
+env = rpo_jax.make_env("mine/hanging")
+config = rpo_jax.TrainConfig(60 * 32, 4, 8, num_minibatches=2, hidden_sizes=(8,))
+def ask():
+    while hanging.Hanging.steps < 640:
+        time.sleep(0.1)
+    for _ in range(2):
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(2)
+    print("third", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=ask, daemon=True).start()
+try:
+    rpo_jax.fit(rpo_jax.make_agent(env, config=config), rpo_jax.grid(), rpo_jax.seeds(0, 1))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    (tmp_path / "hanging.py").write_text(HANGING)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, env=QUICKLY)
+    assert done.stdout.splitlines()[:2] == ["hangs", "interrupted"]
+    assert done.returncode in (0, -signal.SIGINT), done.stderr

@@ -4,12 +4,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import numpy as np
 
 from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.algorithm.types import TrainingState
+from rpo_jax.execution import waiting
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.devices import Spread
 from rpo_jax.execution.evaluations import Evaluation, Evaluator
@@ -48,6 +50,7 @@ class Course:
 
     def __init__(self, spread: Spread, segments: Segments, runs: Runs, evaluation: Evaluation | None):
         self._runs, self._num_updates, self._runs_at_once = runs, spread.agent.config.num_updates, spread.num_runs
+        self._env = spread.agent.env
         self.segments, self.clock, self.updates = segments, Clock(), 0
         self._rows: list[dict[str, np.ndarray]] = []
         clips = runs.by_setting(np.asarray(runs.hyperparams.observation_clip))[:, 0]
@@ -95,7 +98,8 @@ class Course:
         if not self.evaluator.is_due(self.updates):
             return None
         with self.clock.pause("evaluate_seconds"):
-            return self.evaluator.evaluate(self.updates, self.segments.policy())
+            evaluate = partial(self.evaluator.evaluate, self.updates, self.segments.policy())
+            return waiting.call(self._env, evaluate)
 
     def save(self, checkpoints: Checkpoints, identity: dict[str, str]) -> None:
         """Writes a checkpoint."""

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -18,7 +17,7 @@ from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.jit import compile_traced, set_process_options
 from rpo_jax.errors import SettingsError
-from rpo_jax.execution.env_axis import join_environments, lay_out, split_environments
+from rpo_jax.execution.env_axis import join_environments, lay_out, numpy_of, split_environments
 from rpo_jax.typing import Device, PyTree
 
 RUNS = "runs"  # name of the mesh axis
@@ -274,4 +273,4 @@ def join_runs(batches: Sequence[Tree], num_runs: int) -> Tree:
     Returns:
         Leaves [num_runs, ...].
     """
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_runs], *batches)
+    return jax.tree.map(lambda *parts: numpy_of(parts[0]).concatenate(parts)[:num_runs], *batches)

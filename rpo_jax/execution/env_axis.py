@@ -45,8 +45,9 @@ def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
     return Layout(groups, shares)
 
 
-def _numpy_of(x: Any) -> Any:
-    return jnp if isinstance(x, jax.Array) else np  # random keys are no NumPy arrays
+def numpy_of(x: Any) -> Any:
+    """Returns `jnp` for arrays of JAX, random keys among them, and `np` for others."""
+    return jnp if isinstance(x, jax.Array) else np
 
 
 def split_environments(state: TrainingState, layout: Layout) -> TrainingState:
@@ -63,12 +64,12 @@ def split_environments(state: TrainingState, layout: Layout) -> TrainingState:
 
     def replicate(x: Any) -> Any:
         x = x.reshape((groups, 1, -1, *x.shape[1:]))
-        return _numpy_of(x).broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
+        return numpy_of(x).broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
 
     def split(axis: int, x: Any) -> Any:
         before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
         x = x.reshape((groups, -1, *before, shares, x.shape[1:][axis] // shares, *after))
-        x = _numpy_of(x).moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
+        x = numpy_of(x).moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
         return x.reshape((-1, *x.shape[3:]))
 
     parts = {name: jax.tree.map(partial(split, axis), getattr(state, name)) for name, axis in _ENVIRONMENT_AXES.items()}
@@ -89,13 +90,13 @@ def join_environments(state: TrainingState, layout: Layout) -> TrainingState:
     if shares == 1:
         return state
 
-    def take_first(x: jax.Array) -> jax.Array:
+    def take_first(x: Any) -> Any:
         return x.reshape((groups, shares, -1, *x.shape[1:]))[:, 0].reshape((-1, *x.shape[1:]))
 
-    def join(axis: int, x: jax.Array) -> jax.Array:
+    def join(axis: int, x: Any) -> Any:
         x = x.reshape((groups, shares, -1, *x.shape[1:]))
         before, after = x.shape[3:][:axis], x.shape[3:][axis:][1:]
-        x = jnp.moveaxis(x, 1, 2 + len(before))  # [groups, K, before, shares, N / shares, after]
+        x = numpy_of(x).moveaxis(x, 1, 2 + len(before))  # [groups, K, before, shares, N / shares, after]
         return x.reshape((groups * x.shape[1], *before, -1, *after))
 
     parts = {name: jax.tree.map(partial(join, axis), getattr(state, name)) for name, axis in _ENVIRONMENT_AXES.items()}

@@ -14,6 +14,7 @@ from rpo_jax.algorithm.metrics import METRICS, Metrics
 from rpo_jax.algorithm.rpo import init, train_iteration
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
+from rpo_jax.execution import waiting
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.execution.sweep import Runs, collect
 
@@ -58,6 +59,9 @@ class Segments:
         Args:
             updates: number of updates so far; it selects different episodes of environments on the host.
         """
+        waiting.call(self._spread.agent.env, partial(self._begin_or_restart, updates))
+
+    def _begin_or_restart(self, updates: int) -> None:
         if not self._states:
             self._states = self._begin()
         elif self._spread.agent.env.on_host:
@@ -78,11 +82,16 @@ class Segments:
         Raises:
             SimulatorError: if an environment on the host failed; the states are those before the call.
         """
-        pairs = zip(self._batches, self._states, strict=True)
-        states, metrics = zip(*(self._program(settings, state, count) for (settings, _), state in pairs), strict=True)
-        rows = _rows(self._spread, metrics, count, self._runs)  # waits for the segment
+
+        def advance() -> tuple[list[TrainingState], dict[str, np.ndarray]]:
+            pairs = zip(self._batches, self._states, strict=True)
+            done = (self._program(settings, state, count) for (settings, _), state in pairs)
+            states, metrics = zip(*done, strict=True)
+            return list(states), _rows(self._spread, metrics, count, self._runs)  # waits for the segment
+
+        states, rows = waiting.call(self._spread.agent.env, advance)
         self._spread.agent.env.check()
-        self._states = list(states)
+        self._states = states
         return rows
 
     def state(self) -> TrainingState:
@@ -91,7 +100,9 @@ class Segments:
 
     def data(self) -> TrainingState:
         """Returns the states of all runs as NumPy arrays, with the data of random keys; `restore` reads them."""
-        return jax.device_get(data_of_keys(self.state()))
+        if not self._spread.agent.env.on_host:
+            return jax.device_get(data_of_keys(self.state()))
+        return self._collect(jax.device_get(list(map(data_of_keys, self._states))))  # though the devices hang
 
     def policy(self) -> Policy:
         """Returns the policies of all runs, leaves [H, S, ...]."""
@@ -99,7 +110,9 @@ class Segments:
         return self._collect(own).policy
 
     def close(self) -> None:
-        """Closes environments on the host. An interrupt stops the closing; errors are logged as warnings."""
+        """Closes environments on the host, unless one hangs. An interrupt stops the closing; errors are warnings."""
+        if waiting.is_hanging():
+            return
         try:
             jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
             for state in self._states:

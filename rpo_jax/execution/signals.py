@@ -12,6 +12,11 @@ SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 _outer: list[list[int]] = []  # the list of the outermost block
 
 
+def stop_is_requested() -> bool:
+    """Returns whether a block of `stop_requests` has received a signal."""
+    return any(_outer)
+
+
 @contextlib.contextmanager
 def interrupted_by_all() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP raise KeyboardInterrupt while the block runs, as SIGINT does, instead of killing.

@@ -167,11 +167,10 @@ def _train_runs(
     return spread.map(train_and_close, (BY_RUN, BY_RUN, EVERYWHERE), (BY_DEVICE, BY_RUN))(hyperparams, keys, initial)
 
 
-@partial(jit, static_argnums=(0, 2, 3))
 def collect(
     spread: Spread, batches: list[tuple[TrainingState, Metrics]], num_runs: int, num_seeds: int
 ) -> tuple[TrainingState, Metrics]:
-    """Gathers the results of all calls.
+    """Gathers the results of all calls; compiled, unless they are NumPy arrays.
 
     Args:
         spread: how the runs of one call are sharded.
@@ -182,5 +181,15 @@ def collect(
     Returns:
         States and metrics, leaves [H, S, ...].
     """
+    on_host = isinstance(jax.tree.leaves(batches)[0], np.ndarray)
+    return (_collect if on_host else _compiled_collect)(spread, batches, num_runs, num_seeds)
+
+
+def _collect(
+    spread: Spread, batches: list[tuple[TrainingState, Metrics]], num_runs: int, num_seeds: int
+) -> tuple[TrainingState, Metrics]:
     gathered = [(spread.states(states), spread.runs(metrics)) for states, metrics in batches]
     return by_setting_and_seed(join_runs(gathered, num_runs), num_seeds)
+
+
+_compiled_collect = jit(_collect, static_argnums=(0, 2, 3))

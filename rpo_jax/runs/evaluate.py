@@ -1,10 +1,13 @@
 """Evaluation of the policies of a run folder."""
 
+from functools import partial
+
 import jax
 import numpy as np
 from rich.table import Table
 
 from rpo_jax.algorithm.evaluation import evaluate_all
+from rpo_jax.execution import waiting
 from rpo_jax.execution.evaluations import Evaluation
 from rpo_jax.runs.results import LoadedRun
 from rpo_jax.settings.grid import seeds
@@ -21,14 +24,9 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
         SettingsError: if the seed is out of range.
         SimulatorError: if an environment on the host fails.
     """
-    return evaluate_all(
-        run.agent,
-        run.policy,
-        evaluation_key(seed),
-        num_episodes,
-        sample=sample,
-        observation_clip=run.spec.hyperparams.observation_clip,
-    )
+    clips = run.spec.hyperparams.observation_clip
+    parts = run.agent, run.policy, evaluation_key(seed), num_episodes
+    return waiting.call(run.agent.env, partial(evaluate_all, *parts, sample=sample, observation_clip=clips))
 
 
 def evaluation_of(spec: RunSpec) -> Evaluation | None:
