@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,20 +18,15 @@ import toys
 
 import rpo_jax
 from rpo_jax import PPO, RPO, SettingsError, TrainConfig, make_agent, make_env, make_spec, register
-from rpo_jax.algorithm.heads import HEADS
 from rpo_jax.algorithm.networks import NETWORKS
 from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.cli.main import main
-from rpo_jax.envs import ENVIRONMENTS
-from rpo_jax.execution.fit import Progress
 from rpo_jax.registry import import_modules
-from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.results import load_run
 
 DATA = Path(__file__).parent / "data"
 NAMES = ["--variant", "gaussian", "--head", "logistic", "--network", "one-body"]
 SIZES = ["--num-envs", "16", "--num-steps", "10", "--num-seeds", "2"]
-REGISTRIES = (ENVIRONMENTS, VARIANTS, HEADS, NETWORKS)
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +34,7 @@ def _own_names(monkeypatch):
     """Registries as they were, and the module to be imported again."""
     monkeypatch.chdir(DATA)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    forget_names(monkeypatch)
-
-
-def forget_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process that has imported nothing; what was there before comes back after the test."""
-    for module in ("own_names", "mine"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    for registry in REGISTRIES:
-        monkeypatch.setattr(registry, "_registered", {})
-        monkeypatch.setattr(registry, "_origins", {})
+    toys.forget_names(monkeypatch)
 
 
 def assert_goes_on(command: list[str], folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,21 +47,16 @@ def assert_goes_on(command: list[str], folder: Path, whole: Path, monkeypatch: p
         monkeypatch: of the test.
     """
 
-    def stop(bar: ProgressBar, progress: Progress) -> None:
-        if progress.updates >= 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch, toys.told("stopping"):
-        patch.setattr(ProgressBar, "__call__", stop)
+    with toys.stopped_after(3), toys.told("stopping"):
         assert main(command) == 130
     assert any((folder / "checkpoints").iterdir())
     for name in ("summary.json", "metrics.csv", "policies.npz"):  # all that is left is the checkpoint
         (folder / name).unlink()
-    forget_names(monkeypatch)
+    toys.forget_names(monkeypatch)
     assert main(["resume", str(folder)]) == 2
     assert main(["resume", str(folder), *command[-2:]]) == 0
     assert 3 <= json.loads((folder / "summary.json").read_text())["resumed_from"] < 10
-    forget_names(monkeypatch)
+    toys.forget_names(monkeypatch)
     assert main([*command, "--out", str(whole)]) == 0
     assert (folder / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     jax.tree.map(np.testing.assert_array_equal, *(load_run(path).policy for path in (folder, whole)))
