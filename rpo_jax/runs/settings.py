@@ -76,7 +76,17 @@ def load_spec(folder: Path) -> RunSpec:
 
 
 def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
-    """Reads the specification of a run, and creates its agent; raises the errors of `load_spec`."""
+    """Reads the specification of a run, and creates its agent.
+
+    Args:
+        folder: folder of the run.
+
+    Returns:
+        The specification and the agent.
+
+    Raises:
+        SettingsError: if the folder holds no run, or its settings are damaged or of another version.
+    """
     described = _read_settings(folder)
     try:
         spec = _parse_spec(described)
@@ -193,7 +203,11 @@ def _stack_settings(settings: list[JsonObject]) -> Hyperparams:
 def checkpoints_of(folder: Path, agent: Agent, seconds: float = LEAST_SECONDS, share: float = SHARE) -> Checkpoints:
     """Returns the checkpoints of the run in a folder, with the versions of packages and devices to record in them.
 
-    Their interval follows from `seconds` and `share`, see `Checkpoints`.
+    Args:
+        folder: folder of the run.
+        agent: agent of the run.
+        seconds: least number of seconds between two checkpoints, see `Checkpoints`.
+        share: largest share of the time that saving may take.
     """
     suite = agent.env.name.partition("/")[0]
     versions = {name: version_of(name) for name in PACKAGES if name in (*STACK, suite)}

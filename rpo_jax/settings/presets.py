@@ -165,6 +165,13 @@ def get_preset(name: str, env: str) -> Preset:
 def override(preset: Preset, values: Mapping[str, Any]) -> Preset:
     """Replaces some fields of a preset's static settings or hyperparameters.
 
+    Args:
+        preset: the preset.
+        values: values by name of the field.
+
+    Returns:
+        The preset with these values.
+
     Raises:
         SettingsError: if a name is unknown, or the settings are incompatible.
     """
