@@ -13,12 +13,13 @@ import numpy as np
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.types import Policy
+from rpo_jax.envs import SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE, Checkpoints
 from rpo_jax.files import DIGEST, digest_of, make_folder, plain, sha256_of, write_json
 from rpo_jax.runs.folder import INITIAL, SETTINGS
 from rpo_jax.runs.policies import read_policies, write_policies
-from rpo_jax.runs.versions import PACKAGES, STACK, version_of
+from rpo_jax.runs.versions import version_of, versions_of
 from rpo_jax.settings.grid import check_seeds, settings_list
 from rpo_jax.settings.spec import RunSpec, names_by_registry
 from rpo_jax.typing import JsonObject
@@ -209,8 +210,7 @@ def checkpoints_of(folder: Path, agent: Agent, seconds: float = LEAST_SECONDS, s
         seconds: least number of seconds between two checkpoints, see `Checkpoints`.
         share: largest share of the time that saving may take.
     """
-    suite = agent.env.name.partition("/")[0]
-    versions = {name: version_of(name) for name in PACKAGES if name in (*STACK, suite)}
+    versions = versions_of(SUITES.keys() & {agent.env.name.partition("/")[0]})
     versions["devices"] = " and ".join(
         f"{n} {kind}" for kind, n in Counter(d.device_kind for d in jax.devices()).items()
     )

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from rpo_jax.algorithm.types import FAULTS, TrainingState
+from rpo_jax.envs import SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.fit import Failure, Fit
 from rpo_jax.files import DIGEST, digest_of, sha256_of
 from rpo_jax.runs.folder import SUMMARY
-from rpo_jax.runs.versions import PACKAGES, version_of
+from rpo_jax.runs.versions import versions_of
 from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import RunSpec, run_label
 from rpo_jax.typing import JsonObject
@@ -61,7 +62,7 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "faults": _faults(spec, result.state),
         "broken_episodes": int(np.nansum(result.metrics["broken_episodes"])),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **versions_of(SUITES)},
     }
 
 

@@ -1,11 +1,18 @@
 """Versions of the packages that a run uses."""
 
 import importlib.metadata
+from collections.abc import Iterable
 
 import rpo_jax
+from rpo_jax.envs import SUITES
 
 STACK = ("rpo_jax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
-PACKAGES = (*STACK, "gymnax", "brax", "mujoco", "playground", "envpool", "gymnasium", "pybullet")
+
+
+def versions_of(suites: Iterable[str]) -> dict[str, str | None]:
+    """Returns the versions of what rpo_jax computes with, and of the packages of `suites`, by name of the package."""
+    names = [*STACK, *(package for suite in suites for package in SUITES[suite].packages)]
+    return {name: version_of(name) for name in names}
 
 
 def version_of(package: str) -> str | None:

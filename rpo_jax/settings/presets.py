@@ -145,7 +145,7 @@ def get_preset(name: str, env: str) -> Preset:
     """Returns the settings of a preset for an environment.
 
     Args:
-        name: "paper", "seed-notes" or "fast".
+        name: name of a preset in `PRESETS`, such as "fast".
         env: name of the environment, such as "gymnax/Pendulum-v1"; `fast` differs between some environments.
 
     Returns:

@@ -109,7 +109,7 @@ def make_spec(
     Args:
         env: name of the environment, such as "gymnax/Pendulum-v1".
         variant: name of the variant.
-        preset: "paper", "seed-notes" or "fast".
+        preset: name of a preset, such as "fast".
         num_seeds: number of seeds, S.
         first_seed: the first seed.
         head: name of the action head; the preset's if None.
