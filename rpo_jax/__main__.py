@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 
 def main() -> int:
-    """Sets up a process that is the command's own, and runs it."""
+    """Returns the exit code of the command, after setting up this process, which is the command's own."""
     # Up to 0.10.1 jaxlib prints kilobytes for each program that it finds in its cache, as errors (jax issue 38445);
     # other errors of XLA are raised too. JAX reads this when it is imported.
     if version("jaxlib") in ("0.10.0", "0.10.1"):

@@ -118,6 +118,6 @@ def digest_of(described: dict[str, object]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Computes the SHA-256 digest of a file: 64 hexadecimal digits."""
+    """Computes the SHA-256 digest of the file `path`: 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

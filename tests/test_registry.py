@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,17 +18,15 @@ import toys
 
 import rpo_jax
 from rpo_jax import PPO, RPO, SettingsError, TrainConfig, make_agent, make_env, make_spec, register
-from rpo_jax.algorithm.heads import HEADS
 from rpo_jax.algorithm.networks import NETWORKS
 from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.cli.main import main
-from rpo_jax.envs import ENVIRONMENTS
 from rpo_jax.registry import import_modules
+from rpo_jax.runs.results import load_run
 
 DATA = Path(__file__).parent / "data"
 NAMES = ["--variant", "gaussian", "--head", "logistic", "--network", "one-body"]
 SIZES = ["--num-envs", "16", "--num-steps", "10", "--num-seeds", "2"]
-REGISTRIES = (ENVIRONMENTS, VARIANTS, HEADS, NETWORKS)
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +34,32 @@ def _own_names(monkeypatch):
     """Registries as they were, and the module to be imported again."""
     monkeypatch.chdir(DATA)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "own_names", raising=False)
-    for registry in REGISTRIES:
-        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-        monkeypatch.setattr(registry, "_origins", dict(registry._origins))
+    toys.forget_names(monkeypatch)
+
+
+def assert_goes_on(command: list[str], folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops a training command midway, resumes it, and compares the results with those of a run that was not stopped.
+
+    Args:
+        command: of at least 10 updates; it ends with `--import MODULE`.
+        folder: folder of the command, which it names.
+        whole: folder for the run that is not stopped.
+        monkeypatch: of the test.
+    """
+
+    with toys.stopped_after(3), toys.told("stopping"):
+        assert main(command) == 130
+    assert any((folder / "checkpoints").iterdir())
+    for name in ("summary.json", "metrics.csv", "policies.npz"):  # all that is left is the checkpoint
+        (folder / name).unlink()
+    toys.forget_names(monkeypatch)
+    assert main(["resume", str(folder)]) == 2
+    assert main(["resume", str(folder), *command[-2:]]) == 0
+    assert 3 <= json.loads((folder / "summary.json").read_text())["resumed_from"] < 10
+    toys.forget_names(monkeypatch)
+    assert main([*command, "--out", str(whole)]) == 0
+    assert (folder / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    jax.tree.map(np.testing.assert_array_equal, *(load_run(path).policy for path in (folder, whole)))
 
 
 def in_process(*arguments: str, cwd: Path = DATA) -> subprocess.CompletedProcess[str]:
@@ -49,7 +68,7 @@ def in_process(*arguments: str, cwd: Path = DATA) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_a_folder_of_own_names_is_trained_resumed_evaluated_played_and_exported(tmp_path, capsys):
+def test_a_folder_of_own_names_is_trained_evaluated_played_and_exported(tmp_path, capsys):
     own = ["--import", "own_names"]
     folder = str(tmp_path / "run")
     assert main(["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "8000", "--out", folder, *own]) == 0
@@ -63,24 +82,14 @@ def test_a_folder_of_own_names_is_trained_resumed_evaluated_played_and_exported(
     assert "Shared" in out
 
 
-def test_a_stopped_run_of_own_names_goes_on(tmp_path):
+def test_a_stopped_run_of_own_names_goes_on(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "run"
-    arguments = ["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "400000000", "--import", "own_names"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rpo_jax", *arguments, "--out", str(folder)], cwd=DATA, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "steps/s" in line:
-            process.send_signal(signal.SIGTERM)
-            break
-    process.communicate(timeout=120)
-    assert process.returncode == 130
-    unknown = in_process("resume", str(folder))
-    assert unknown.returncode == 2
+    command = ["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "1600", "--out", str(folder)]
+    assert_goes_on([*command, "--import", "own_names"], folder, tmp_path / "whole", monkeypatch)
+    unknown = capsys.readouterr().err
     expected = "variant 'gaussian' and head 'logistic' and network 'one-body' and environment 'mine/slide'"
-    assert f"{expected} of {folder} is not registered; give --import own_names" in unknown.stderr
-    assert "Traceback" not in unknown.stderr
+    assert f"{expected} of {folder} is not registered; give --import own_names" in unknown
+    assert "Traceback" not in unknown
 
 
 def test_opening_a_folder_imports_nothing(tmp_path):
@@ -221,10 +230,9 @@ def test_the_method_of_the_readme_is_registered_trained_and_resumed(tmp_path, mo
     assert len(program.splitlines()) <= 25
     (tmp_path / "mine.py").write_text(program)
     monkeypatch.chdir(tmp_path)
-    lines = re.findall(r"^rpo-jax (train --variant gaussian-rpo .*)$", readme, re.MULTILINE)
-    command = [*lines[0].split(), *SIZES, "--total-timesteps", "1600"]
-    assert main(command) == 0
-    for name in ("summary.json", "metrics.csv", "policies.npz"):
-        (tmp_path / "runs" / "mine" / name).unlink()
-    assert main(["resume", "runs/mine", "--import", "mine"]) == 0
+    line = re.findall(
+        r"^rpo-jax (train --variant gaussian-rpo .*) --import mine --out runs/mine$", readme, re.MULTILINE
+    )[0]
+    command = [*line.split(), *SIZES, "--total-timesteps", "1600", "--out", "runs/mine", "--import", "mine"]
+    assert_goes_on(command, Path("runs/mine"), tmp_path / "whole", monkeypatch)
     assert main(["evaluate", "runs/mine", "--import", "mine", "--num-episodes", "2"]) == 0

@@ -4,6 +4,8 @@ import contextlib
 import functools
 import logging
 import re
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -17,12 +19,15 @@ from jax._src import compiler
 
 from rpo_jax import PPO, Dynamics, Environment, Hyperparams, Successor, TrainConfig, Variant, make_agent, vectorize
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.heads import get_head
-from rpo_jax.algorithm.networks import init_params
+from rpo_jax.algorithm.heads import HEADS, get_head
+from rpo_jax.algorithm.networks import NETWORKS, init_params
 from rpo_jax.algorithm.types import Batch
-from rpo_jax.envs import SUITES
+from rpo_jax.algorithm.variants import VARIANTS
+from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome
+from rpo_jax.execution.fit import Progress
+from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.settings.spec import RunSpec
 
 # Of the compiler: no optimisation, each program in one piece, and loops by the older emitters, which later versions do
@@ -209,6 +214,28 @@ def told(match: str) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
     assert any(re.search(match, message) for message in messages), messages
+
+
+@contextlib.contextmanager
+def stopped_after(updates: int) -> Iterator[None]:
+    """A command in the block is stopped by a signal after so many updates, or in the call that trains them."""
+
+    def stop(bar: ProgressBar, progress: Progress) -> None:
+        if progress.updates >= updates:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressBar, "__call__", stop)
+        yield
+
+
+def forget_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has imported no module of a user; what was registered comes back after the test."""
+    for module in ("own_names", "mine"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    for registry in (ENVIRONMENTS, VARIANTS, HEADS, NETWORKS):
+        monkeypatch.setattr(registry, "_registered", {})
+        monkeypatch.setattr(registry, "_origins", {})
 
 
 def flags(options: dict[str, Any]) -> str:

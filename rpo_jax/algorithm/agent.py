@@ -41,7 +41,16 @@ class Agent:
     share: Share = WHOLE
 
     def normalize(self, moments: Moments, obs: jax.Array, clip: Scalar) -> jax.Array:
-        """Returns the observations [..., O] as the network receives them: normalised if the configuration says so."""
+        """Returns observations as the network receives them: normalised if the configuration says so.
+
+        Args:
+            moments: running moments of the observations.
+            obs: observations [..., O] in the environment's own units.
+            clip: bound to which normalised observations are clipped.
+
+        Returns:
+            Observations [..., O].
+        """
         return normalize(moments, obs, clip) if self.config.normalize_observations else obs
 
     def init_params(self, key: jax.Array, obs: jax.Array, hyperparams: Hyperparams) -> Params:
@@ -58,19 +67,36 @@ class Agent:
         return self.constrain(init_params(self.network, key, obs), hyperparams)
 
     def act(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns the location [..., A] and the log-scale, [A] or [..., A], for normalised observations [..., O]."""
+        """Returns the location and the log-scale of the action distribution.
+
+        Args:
+            params: parameters of the network.
+            obs: normalised observations [..., O].
+
+        Returns:
+            The location [..., A], and the log-scale, [A] or [..., A].
+        """
         return self.network.apply(params, obs, method="act")  # pyright: ignore[reportReturnType]
 
     def distribution(self, state: TrainingState | Policy, obs: jax.Array, clip: Scalar) -> tuple[jax.Array, jax.Array]:
-        """Returns what `act` does, for observations [..., O] in the environment's own units."""
+        """Returns what `act` does, for observations in the environment's own units.
+
+        Args:
+            state: parameters and observation moments.
+            obs: observations [..., O].
+            clip: bound to which normalised observations are clipped.
+
+        Returns:
+            The location [..., A], and the log-scale, [A] or [..., A].
+        """
         return self.act(state.params, self.normalize(state.obs_moments, obs, clip))
 
     def value(self, params: Params, obs: jax.Array) -> jax.Array:
-        """Returns the values [...] of normalised observations [..., O]."""
+        """Returns the values [...] of normalised observations `obs` [..., O], by the parameters `params`."""
         return self.network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
 
     def to_env(self, action: jax.Array) -> jax.Array:
-        """Maps stored actions [..., A] to the actions that the environment receives."""
+        """Maps a stored `action` [..., A] to the one that the environment receives [..., A]."""
         return self.head.to_env(action, jnp.asarray(self.env.low), jnp.asarray(self.env.high))
 
     def keys(self, key: jax.Array, more: int = 0) -> jax.Array:
@@ -85,13 +111,23 @@ class Agent:
     def perturb(
         self, loc: jax.Array, log_scale: jax.Array, noise: jax.Array | None, hyperparams: Hyperparams
     ) -> jax.Array:
-        """Shifts the location [..., A] by the variant's width times noise [..., A]; leaves it unchanged if None."""
+        """Shifts the location of the action distribution by the variant's width times noise.
+
+        Args:
+            loc: location [..., A].
+            log_scale: log-scale, [A] or [..., A].
+            noise: noise [..., A]; no shift if None.
+            hyperparams: hyperparameters of one run, scalars [].
+
+        Returns:
+            The shifted location [..., A].
+        """
         if noise is None or self.variant.width is None:
             return loc
         return loc + self.variant.width(hyperparams, jnp.exp(log_scale), self.half_range) * noise
 
     def constrain(self, params: Params, hyperparams: Hyperparams) -> Params:
-        """Returns the parameters with the variant's constraint applied to the log-scale."""
+        """Returns `params` with the variant's constraint, by `hyperparams`, applied to the log-scale."""
         if self.variant.constrain is None:
             return params
         own = params["params"]
@@ -139,15 +175,21 @@ def make_agent(
 
 
 def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:
-    """Flattens all parameters into one vector, and returns it with the inverse function.
+    """Flattens all parameters into one vector.
 
     The optimiser then needs one operation instead of one per array.
+
+    Args:
+        params: parameters.
+
+    Returns:
+        The vector [P], and the function that makes parameters of it again.
     """
     return ravel_pytree(params)
 
 
 def make_optimizer(hyperparams: Hyperparams) -> optax.GradientTransformation:
-    """Creates the optimiser for flattened parameters: clipping by global norm, then Adam.
+    """Creates the optimiser for flattened parameters by `hyperparams`: clipping by global norm, then Adam.
 
     The learning rate is applied outside of it, so that it can be annealed and vmapped.
     """

@@ -24,7 +24,13 @@ Augment = Callable[[Hyperparams, jax.Array, jax.Array], jax.Array]
 def scale_amplitude(hyperparams: Hyperparams, obs: jax.Array, noise: jax.Array) -> jax.Array:
     """Multiplies each number by its own draw from `U(augmentation_low, augmentation_high)` (RAD, arXiv 2004.14990).
 
-    The noise is drawn from `U(-1, 1)`.
+    Args:
+        hyperparams: hyperparameters of one run, scalars [].
+        obs: observations [B, O].
+        noise: `U(-1, 1)` noise [B, O].
+
+    Returns:
+        Augmented observations [B, O].
     """
     low, high = hyperparams.augmentation_low, hyperparams.augmentation_high
     return jnp.multiply(obs, low + 0.5 * (high - low) * (noise + 1.0))
@@ -52,8 +58,17 @@ def drac(params: Params, agent: "Agent", batch: Batch, augmented: jax.Array, hyp
 def drac_kl(params: Params, agent: "Agent", batch: Batch, augmented: jax.Array, hyperparams: Hyperparams) -> jax.Array:
     """Computes `c (mean KL(pi(. | s), pi(. | f(s))) + 1/2 mean (V(s) - V(f(s)))^2)`.
 
-    No gradient flows through pi(. | s) and V(s). This is DrAC as in its paper (arXiv 2006.12862). Arguments and result
-    are those of `drac`.
+    No gradient flows through pi(. | s) and V(s). This is DrAC as in its paper (arXiv 2006.12862).
+
+    Args:
+        params: parameters of the actor-critic.
+        agent: static part of the run, from `make_agent`.
+        batch: minibatch with the original observations s [B, ...].
+        augmented: augmented observations f(s) [B, O].
+        hyperparams: hyperparameters; `drac_coefficient` is c.
+
+    Returns:
+        The term to add to the loss [].
     """
     loc, log_scale = jax.lax.stop_gradient(agent.act(params, batch.obs))
     kl = agent.head.kl(loc, log_scale, *agent.act(params, augmented))

@@ -172,7 +172,10 @@ class Hyperparams:
 
     @classmethod
     def tree_unflatten(cls, _: None, values: Iterable[Any]) -> "Hyperparams":
-        """Rebuilds the record for JAX. Checks nothing, because JAX also stores axes and placeholders in the fields."""
+        """Rebuilds the record for JAX from `values` of its fields.
+
+        Checks nothing, because JAX also stores axes and placeholders in them.
+        """
         rebuilt = object.__new__(cls)
         for name, value in zip(field_names(cls), values, strict=True):
             object.__setattr__(rebuilt, name, value)
@@ -180,12 +183,12 @@ class Hyperparams:
 
 
 def field_names(record: Any) -> list[str]:
-    """Returns the field names of a settings record."""
+    """Returns the field names of a settings `record`."""
     return [field.name for field in dataclasses.fields(record)]
 
 
 def check_hyperparams(hyperparams: Hyperparams) -> None:
-    """Checks the numbers and NumPy arrays of a `Hyperparams`; JAX arrays may be traced, and are not checked.
+    """Checks the numbers and NumPy arrays of `hyperparams`; JAX arrays may be traced, and are not checked.
 
     Raises:
         SettingsError: if a value is out of range or not a number.
@@ -199,7 +202,7 @@ def check_hyperparams(hyperparams: Hyperparams) -> None:
 
 
 def check_numbers(name: str, values: Iterable[Any]) -> None:
-    """Checks values of the hyperparameter with that name.
+    """Checks `values` of the hyperparameter with that `name`.
 
     Raises:
         SettingsError: if one is out of range or not a number.

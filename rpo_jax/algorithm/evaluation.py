@@ -186,7 +186,18 @@ def record(
 def make_actor(
     agent: Agent, state: TrainingState | Policy, key: jax.Array, sample: bool, observation_clip: Scalar
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Returns a function `(obs [N, O], step) -> actions for the environment [N, A]`."""
+    """Makes a function that chooses actions as a policy does.
+
+    Args:
+        agent: from `make_agent`.
+        state: the policy.
+        key: random key of the samples.
+        sample: whether to sample actions instead of taking the mean action.
+        observation_clip: bound to which normalised observations are clipped.
+
+    Returns:
+        A function `(obs [N, O], step) -> actions for the environment [N, A]`.
+    """
 
     def act(obs: jax.Array, step: jax.Array) -> jax.Array:
         loc, log_scale = agent.distribution(state, obs, observation_clip)

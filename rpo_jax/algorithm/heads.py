@@ -18,12 +18,30 @@ from rpo_jax.registry import Registry
 
 
 def clip_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """Clips an action to the bounds. It is not rescaled, so alpha stays in raw action units."""
+    """Clips an action to the bounds. It is not rescaled, so alpha stays in raw action units.
+
+    Args:
+        x: stored action [..., A].
+        low: lower bounds [A].
+        high: upper bounds [A].
+
+    Returns:
+        The action within the bounds [..., A].
+    """
     return jnp.clip(x, low, high)
 
 
 def squash_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """Squashes an action with `tanh`, scaled to the bounds."""
+    """Squashes an action with `tanh`, scaled to the bounds.
+
+    Args:
+        x: stored action [..., A].
+        low: lower bounds [A].
+        high: upper bounds [A].
+
+    Returns:
+        The action within the bounds [..., A].
+    """
     return low + 0.5 * (high - low) * (jnp.tanh(x) + 1.0)
 
 
@@ -41,12 +59,12 @@ class Head(NamedTuple):
     squashed: bool = False
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Draws standard noise of the family, from which `sample` makes actions."""
+        """Draws standard noise of the family, of any `shape` [...], by `key`; `sample` makes actions of it."""
         # Drawn as a vector, for which XLA generates less code.
         return self.family(0.0, 1.0).sample(seed=key, sample_shape=(math.prod(shape),)).reshape(shape)
 
     def sample(self, loc: jax.Array, log_scale: jax.Array, noise: jax.Array) -> jax.Array:
-        """Returns the stored action `loc + scale * noise` [..., A]; the log-scale is [A] or [..., A]."""
+        """Returns the stored action `loc + scale * noise` [..., A]; `log_scale` is [A] or [..., A]."""
         return loc + jnp.exp(log_scale) * noise
 
     def log_prob(self, loc: jax.Array, log_scale: jax.Array, x: jax.Array, half_range: jax.Array) -> jax.Array:
@@ -67,10 +85,18 @@ class Head(NamedTuple):
         return jnp.sum(log_prob, axis=-1)
 
     def entropy(self, loc: jax.Array, log_scale: jax.Array, half_range: jax.Array) -> jax.Array:
-        """Computes the differential entropy, summed over action dimensions: [...] nats for a location [..., A].
+        """Computes the differential entropy, summed over action dimensions.
 
         A squashed normal has no closed form: `H(x) + E[log |da/dx|]` is computed by Gauss-Hermite quadrature with 32
         nodes.
+
+        Args:
+            loc: location [..., A].
+            log_scale: logarithm of the scale [A] or [..., A].
+            half_range: (high - low) / 2 [A]; only a squashed head uses it.
+
+        Returns:
+            Entropy [...], in nats.
         """
         scale = jnp.exp(log_scale)
         entropy = jnp.broadcast_to(self.family(loc, scale).entropy(), loc.shape)
@@ -99,7 +125,15 @@ class Head(NamedTuple):
         return jnp.sum(p.kl_divergence(q), axis=-1)
 
     def mean(self, loc: jax.Array, log_scale: jax.Array) -> jax.Array:
-        """Returns the mean of the stored action [..., A]; `to_env` maps it to the environment's mean action."""
+        """Returns the mean of the stored action; `to_env` maps it to the environment's mean action.
+
+        Args:
+            loc: location [..., A].
+            log_scale: logarithm of the scale [A] or [..., A].
+
+        Returns:
+            The mean [..., A].
+        """
         return jnp.broadcast_to(self.family(loc, jnp.exp(log_scale)).mean(), loc.shape)
 
 

@@ -16,14 +16,23 @@ MAX_LOG_RATIO = 30.0
 
 
 def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """Computes `-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7); inputs [B]."""
+    """Computes `-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7).
+
+    Args:
+        ratio: probability ratio r [B].
+        advantage: advantage A [B].
+        clip_epsilon: eps.
+
+    Returns:
+        The loss [].
+    """
     chex.assert_equal_shape([ratio, advantage])
     clipped = jnp.clip(ratio, 1.0 - clip_epsilon, 1.0 + clip_epsilon)
     return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
 
 
 def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
-    """Computes `1/2 mean((V - target)^2)`; inputs [B]."""
+    """Computes `1/2 mean((value - target)^2)` [] of inputs [B]."""
     chex.assert_equal_shape([value, target])
     return 0.5 * jnp.square(value - target).mean()
 
@@ -31,7 +40,14 @@ def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
 def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, clip_epsilon: Scalar) -> jax.Array:
     """Computes `1/2 mean(max((V - target)^2, (V_old + clip(V - V_old, +-eps) - target)^2))`, as in PPO's code.
 
-    All inputs are [B].
+    Args:
+        value: value V [B].
+        old: value in the rollout, V_old [B].
+        target: target of the value [B].
+        clip_epsilon: eps.
+
+    Returns:
+        The loss [].
     """
     chex.assert_equal_shape([value, old, target])
     clipped = old + jnp.clip(value - old, -clip_epsilon, clip_epsilon)
@@ -41,7 +57,17 @@ def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, c
 def standardize(
     x: jax.Array, share: Share = WHOLE, axis: int | None = None, bessel_correction: bool = False
 ) -> jax.Array:
-    """Scales to zero mean and unit standard deviation over all entries or along an axis, over all devices' shards."""
+    """Scales to zero mean and unit standard deviation, over all devices' shards.
+
+    Args:
+        x: array [...].
+        share: part of the environments that this device steps.
+        axis: axis along which to scale; over all entries if None.
+        bessel_correction: whether the deviation divides by n - 1 instead of n.
+
+    Returns:
+        Array [...].
+    """
     mean, variance = share.mean_and_variance(x, axis)
     if bessel_correction:
         count = x.size // mean.size * share.count

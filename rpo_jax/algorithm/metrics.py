@@ -32,7 +32,16 @@ METRICS = {
 
 
 def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> Metrics:
-    """Computes the `ROLLOUT_METRICS` [] of a rollout."""
+    """Computes the `ROLLOUT_METRICS` [] of a rollout.
+
+    Args:
+        rollout: transitions [T, N, ...].
+        batch: what is learned from them [T, N, ...].
+        share: part of the environments that this device steps.
+
+    Returns:
+        Metrics by name, over all devices.
+    """
     ended = rollout.ended
     whole = ended & ~rollout.broken
     rows = (

@@ -29,6 +29,9 @@ def orthogonal(gain: float) -> Initializer:
     A batched QR decomposition runs inside XLA's CPU thread pool and waits for that same pool: with few cores it
     deadlocks. Under vmap the members of a batch are therefore initialised one after another. The results equal those
     of `nn.initializers.orthogonal`, but normal numbers drawn as a vector need less generated code.
+
+    Args:
+        gain: factor by which the orthogonal matrix is multiplied.
     """
 
     def init(key, shape, dtype=jnp.float32):
@@ -50,7 +53,16 @@ def uniform_fan_in(fan_in: int) -> Initializer:
 
 
 class MLP(nn.Module):
-    """Multi-layer perceptron: hidden layers and a linear output layer, [..., O] to [..., outputs]."""
+    """Multi-layer perceptron: hidden layers and a linear output layer, [..., O] to [..., outputs].
+
+    Attributes:
+        hidden_sizes: widths of the hidden layers.
+        outputs: width of the output layer.
+        output_gain: gain of its orthogonal initialisation.
+        activation: name of the activation of the hidden layers.
+        weight_init: "orthogonal" or "uniform".
+        precision: precision of matrix products.
+    """
 
     hidden_sizes: tuple[int, ...]
     outputs: int
@@ -80,8 +92,17 @@ class ActorCritic(nn.Module):
 
     Its parameters are `policy`, `value`, and `log_scale` [A], which starts at 0 and does not depend on the state. With
     `std="state"` the policy's MLP also outputs the log-scale [..., A], clipped to `LOG_SCALE_BOUNDS`. Orthogonal gains
-    are sqrt(2) for hidden layers, 0.01 for the policy's outputs and 1 for the value. Each network can divide its
-    input by constants [O].
+    are sqrt(2) for hidden layers, 0.01 for the policy's outputs and 1 for the value.
+
+    Attributes:
+        action_size: number of action dimensions, A.
+        hidden_sizes: widths of the hidden layers of both MLPs.
+        activation: name of their activation.
+        weight_init: "orthogonal" or "uniform".
+        policy_scale: constants [O] by which the policy's input is divided; none if empty.
+        value_scale: likewise for the value.
+        precision: precision of matrix products.
+        std: "shared" or "state".
     """
 
     action_size: int
@@ -103,7 +124,7 @@ class ActorCritic(nn.Module):
             self.log_scale = self.param("log_scale", nn.initializers.zeros, (self.action_size,))
 
     def act(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Computes the location [..., A] and the log-scale, [A] or [..., A]."""
+        """Computes the location [..., A] and the log-scale, [A] or [..., A], for normalised `obs` [..., O]."""
         outputs = self.policy(_divide(obs, self.policy_scale))
         if self.std == "shared":
             return outputs, self.log_scale
@@ -111,7 +132,7 @@ class ActorCritic(nn.Module):
         return loc, jnp.clip(log_scale, *LOG_SCALE_BOUNDS)
 
     def evaluate(self, obs: jax.Array) -> jax.Array:
-        """Computes the value [...]."""
+        """Computes the value [...] of normalised `obs` [..., O]."""
         return self.value(_divide(obs, self.value_scale)).squeeze(-1)
 
 
@@ -153,11 +174,11 @@ class Network(Protocol):
     """What a flax module must have to be a network of `make_agent`."""
 
     def act(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns the location [N, A] and the log-scale, [A] or [N, A], for normalised observations [N, O]."""
+        """Returns the location [N, A] and the log-scale, [A] or [N, A], for normalised `obs` [N, O]."""
         ...
 
     def evaluate(self, obs: jax.Array) -> jax.Array:
-        """Returns the values [N] of normalised observations [N, O]."""
+        """Returns the values [N] of normalised `obs` [N, O]."""
         ...
 
 

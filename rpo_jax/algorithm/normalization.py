@@ -26,12 +26,21 @@ class Moments(NamedTuple):
 
 
 def initial_moments(shape: tuple[int, ...] = ()) -> Moments:
-    """Returns the moments before any samples: mean 0 and variance 1, so that normalising changes nothing."""
+    """Returns the moments, of that `shape`, before any samples: mean 0 and variance 1, which change nothing."""
     return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.zeros(()))
 
 
 def update_moments(moments: Moments, samples: jax.Array, share: Share = WHOLE) -> Moments:
-    """Merges samples [T, N, ...] into the moments (Chan, Golub & LeVeque 1983)."""
+    """Merges samples into moments (Chan, Golub & LeVeque 1983).
+
+    Args:
+        moments: moments of the samples before.
+        samples: this device's samples [T, N, ...].
+        share: part of the environments that this device steps.
+
+    Returns:
+        The moments of all samples, of all devices.
+    """
     count = samples.shape[0] * samples.shape[1] * share.count
     mean, variance = (x[0, 0] for x in share.mean_and_variance(samples, (0, 1)))
     total = moments.num_samples + count
@@ -47,12 +56,21 @@ def update_moments(moments: Moments, samples: jax.Array, share: Share = WHOLE) -
 
 
 def normalize(moments: Moments, x: jax.Array, clip: Scalar) -> jax.Array:
-    """Computes `(x - mean) / sqrt(variance + 1e-8)`, clipped to +-clip; x: [..., O]."""
+    """Computes `(x - mean) / sqrt(variance + 1e-8)` by `moments`, clipped to +-clip; x and result are [..., O]."""
     return jnp.clip((x - moments.mean) * jax.lax.rsqrt(moments.variance + _EPSILON), -clip, clip)
 
 
 def scale_rewards(moments: Moments, rewards: jax.Array, clip: Scalar) -> jax.Array:
-    """Divides rewards by the running standard deviation of the discounted return, uncentred; clips them to +-clip."""
+    """Divides rewards by the running standard deviation of the discounted return, uncentred.
+
+    Args:
+        moments: moments of the discounted return.
+        rewards: rewards [T, N].
+        clip: bound to which scaled rewards are clipped.
+
+    Returns:
+        Scaled rewards [T, N].
+    """
     return jnp.clip(rewards * jax.lax.rsqrt(moments.variance + _EPSILON), -clip, clip)
 
 

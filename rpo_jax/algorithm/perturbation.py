@@ -23,28 +23,55 @@ Width = Callable[[Hyperparams, jax.Array, jax.Array], Scalar]
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Draws from `U(-1, 1)` (arXiv 2212.07536, Algorithm 1, line 8, for alpha 1)."""
+    """Draws from `U(-1, 1)` by `key`, in any `shape` [...] (arXiv 2212.07536, Algorithm 1, line 8, for alpha 1)."""
     # Drawn as a vector, for which XLA generates less code.
     return jax.random.uniform(key, (math.prod(shape),), minval=-1.0, maxval=1.0).reshape(shape)
 
 
 def alpha(hyperparams: Hyperparams, scale: jax.Array, half_range: jax.Array) -> Scalar:
-    """Returns `rpo_alpha`, in raw action units, as in the paper."""
+    """Returns `rpo_alpha`, in raw action units, as in the paper.
+
+    Args:
+        hyperparams: hyperparameters of one run, scalars [].
+        scale: the policy's scale [..., A]; does not count.
+        half_range: half of the action range [A]; does not count.
+
+    Returns:
+        The width [].
+    """
     return hyperparams.rpo_alpha
 
 
 def alpha_of_range(hyperparams: Hyperparams, scale: jax.Array, half_range: jax.Array) -> jax.Array:
-    """Returns `rpo_alpha` times half of the action range, so that one value suits actions in +-0.4 and in +-2."""
+    """Returns `rpo_alpha` times half of the action range, so that one value suits actions in +-0.4 and in +-2.
+
+    Args:
+        hyperparams: hyperparameters of one run, scalars [].
+        scale: the policy's scale [..., A]; does not count.
+        half_range: half of the action range [A].
+
+    Returns:
+        The width [A].
+    """
     return jnp.multiply(hyperparams.rpo_alpha, half_range)
 
 
 def alpha_of_scale(hyperparams: Hyperparams, scale: jax.Array, half_range: jax.Array) -> jax.Array:
-    """Returns `rpo_alpha` times the policy's current scale; no gradient flows through the scale."""
+    """Returns `rpo_alpha` times the policy's current scale; no gradient flows through the scale.
+
+    Args:
+        hyperparams: hyperparameters of one run, scalars [].
+        scale: the policy's scale, [A] or [..., A].
+        half_range: half of the action range [A]; does not count.
+
+    Returns:
+        The width, shaped as the scale [..., A].
+    """
     return jnp.multiply(hyperparams.rpo_alpha, jax.lax.stop_gradient(scale))
 
 
 def anneal(hyperparams: Hyperparams, progress: Scalar) -> Hyperparams:
-    """Interpolates `rpo_alpha` linearly towards `rpo_alpha_end`, if given, by the progress of the run in [0, 1]."""
+    """Interpolates `rpo_alpha` of `hyperparams` linearly towards `rpo_alpha_end`, if given, by `progress` in [0, 1]."""
     end = hyperparams.rpo_alpha_end
     if end is None:
         return hyperparams

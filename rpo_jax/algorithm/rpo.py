@@ -128,9 +128,18 @@ def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState
 def estimate_advantages(
     agent: Agent, state: TrainingState, rollout: Transition, hyperparams: Hyperparams
 ) -> tuple[TrainingState, Batch]:
-    """Computes the batch to learn from [T, N, ...], and returns it after the state with updated running moments.
+    """Computes the batch to learn from.
 
     Observations are normalised by the moments used in the rollout, rewards by moments that include this rollout.
+
+    Args:
+        agent: from `make_agent`.
+        state: training state after the rollout.
+        rollout: transitions [T, N, ...].
+        hyperparams: hyperparameters of one run, scalars [].
+
+    Returns:
+        The state with updated running moments, and the batch [T, N, ...].
     """
     obs = agent.normalize(state.obs_moments, rollout.obs, hyperparams.observation_clip)
     state, rewards = _normalized_rewards(agent, state, rollout, hyperparams)

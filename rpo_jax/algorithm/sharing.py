@@ -33,7 +33,7 @@ class Share:
     chunk_size: int | None = None
 
     def num_blocks(self, env_state: PyTree) -> int:
-        """Returns the number of blocks in which to step environments with this state, leaves [..., N]."""
+        """Returns the number of blocks in which to step environments whose state is `env_state`, leaves [..., N]."""
         num_envs = jax.tree.leaves(env_state)[0].shape[-1]
         if self.cache_bytes is None:
             return 1
@@ -41,7 +41,7 @@ class Share:
         return _fewest_large_parts(num_envs, most=max(1, self.cache_bytes // size))
 
     def part(self, x: PyTree, axis: int = 0, overlap: int = 0) -> PyTree:
-        """Returns this device's part of arrays along the axis of environments, with `overlap` entries after it."""
+        """Returns this device's part of arrays `x` along the `axis` of environments, and `overlap` entries after it."""
         if self.count == 1:
             return x
 
@@ -53,7 +53,7 @@ class Share:
         return jax.tree.map(cut, x)
 
     def gather(self, x: PyTree, axis: int = 0) -> PyTree:
-        """Concatenates the devices' parts along an axis, with one exchange for all arrays of a tree."""
+        """Concatenates the devices' parts `x` along an `axis`, with one exchange for all arrays of a tree."""
         if self.count == 1:
             return x
 
@@ -64,14 +64,14 @@ class Share:
         return jax.tree.map(join, self._of_all(x))
 
     def mean(self, x: PyTree) -> PyTree:
-        """Averages over devices, with one exchange for all arrays of a tree."""
+        """Averages the arrays of a tree `x` over devices, with one exchange for all of them."""
         if self.count == 1:
             return x
         flat, as_tree = ravel_pytree(x)
         return as_tree(jax.lax.pmean(flat, AXIS))
 
     def mean_of(self, function: Callable[..., PyTree], samples: tuple[PyTree, ...]) -> PyTree:
-        """Averages over devices the results of a function that is a mean over samples [B, ...].
+        """Averages over devices the results of a `function` that is a mean over `samples` [B, ...].
 
         Each device computes one chunk of its samples at a time.
         """
@@ -84,7 +84,15 @@ class Share:
         return self.mean(jax.tree.map(lambda x: x.mean(0), means))
 
     def mean_and_variance(self, x: jax.Array, axis: int | tuple[int, ...] | None = None) -> tuple[jax.Array, jax.Array]:
-        """Computes mean and variance over all devices, of all entries or along axes (kept), with one exchange."""
+        """Computes mean and variance over all devices, with one exchange.
+
+        Args:
+            x: this device's part of an array [...].
+            axis: axes over which to compute them; all if None.
+
+        Returns:
+            Mean and variance [...], in which these axes have length 1.
+        """
         mean = x.mean(axis, keepdims=True)
         variance = jnp.square(x - mean).mean(axis, keepdims=True)
         if self.count == 1:
@@ -109,8 +117,8 @@ def _fewest_large_parts(total: int, most: int) -> int:
 
 
 def fewest_equal_parts(total: int, most: int) -> int:
-    """Returns the smallest number of equal parts of `total` items with at most `most` items each.
+    """Returns the smallest number of equal parts of `total` items with at `most` so many items each.
 
-    A prime total above `most` is divided into single items.
+    A prime total above that is divided into single items.
     """
     return next(parts for parts in range(-(-total // most), total + 1) if total % parts == 0)

@@ -95,10 +95,19 @@ def update_policy(
 
 
 def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WHOLE) -> Batch:
-    """Divides a batch [T, N, ...] into shuffled minibatches [M, B, ...], and returns this device's part of each.
+    """Divides a batch into shuffled minibatches.
 
     "samples" permutes all T*N samples. "environments" permutes the N environments, so that a minibatch holds all T
     steps of N/M of them. This is faster, because whole columns are moved, but samples of a minibatch are correlated.
+
+    Args:
+        key: random key.
+        batch: batch [T, N, ...].
+        config: static settings.
+        share: part of the environments that this device steps.
+
+    Returns:
+        This device's part of each minibatch [M, B, ...].
     """
 
     def by_samples(x):
@@ -115,7 +124,7 @@ def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WH
 
 
 def permutation(key: jax.Array, size: int) -> jax.Array:
-    """Returns a random permutation of `0 ... size - 1`, with one sort by 32-bit keys.
+    """Returns a random permutation [size] of `0 ... size - 1` by `key`, with one sort by 32-bit keys.
 
     (`jax.random.permutation` sorts twice.)
     """
@@ -123,7 +132,7 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
 
 
 def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
-    """Draws the noise for the minibatches of an epoch, leaves [M, B, ...]."""
+    """Draws the noise of an `agent` for the minibatches of an epoch by `key`, leaves [M, B, ...]."""
     variant, env = agent.variant, agent.env
     return LossNoise(
         location=_draw(agent, variant.noise, key, env.action_size) if variant.width else None,

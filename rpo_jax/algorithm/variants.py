@@ -70,12 +70,12 @@ class Variant:
 
 
 def hold_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> jax.Array:
-    """Sets the log-scale to `log_std` for the whole run."""
+    """Returns `log_std` of `hyperparams` in place of `log_scale` [A], for the whole run."""
     return jnp.full_like(log_scale, hyperparams.log_std)
 
 
 def keep_above_min_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> jax.Array:
-    """Keeps the log-scale at `min_log_std` or above."""
+    """Returns `log_scale` [A], or `min_log_std` of `hyperparams` where it would be below."""
     return jnp.maximum(log_scale, hyperparams.min_log_std)
 
 
@@ -137,6 +137,6 @@ def get_variant(name: str) -> Variant:
 
 
 def foreign_hyperparams(variant: Variant, variants: Iterable[Variant] | None = None) -> set[str]:
-    """Returns the hyperparameters that belong to other variants (any of `VARIANTS` if None), not to this or to PPO."""
+    """Returns the hyperparameters of other `variants` (any of `VARIANTS` if None) that are not of `variant` or PPO."""
     of_others = {name for other in variants or VARIANTS.values() for name in other.hyperparams}
     return of_others & _NOT_OF_PPO - set(variant.hyperparams)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from rpo_jax.cli.options import make_settings_options
+from rpo_jax.settings.presets import PRESETS
 
 DEFAULT_ENV = "gymnax/Pendulum-v1"
 
@@ -45,9 +46,10 @@ class RunOptions:
     env: Annotated[tyro.conf.Positional[str], _help("environment, as suite/id; `rpo-jax envs` lists them", "ENV")] = (
         DEFAULT_ENV
     )
-    preset: Annotated[str, _help("paper, seed-notes or fast", "NAME")] = "fast"
+    preset: Annotated[str, _help(f"settings to begin with: {', '.join(PRESETS)}", "NAME")] = "fast"
     head: Annotated[
-        str | None, _help("normal, laplace, gumbel, tanh-normal or normal-then-tanh; the preset's if not given", "NAME")
+        str | None,
+        _help("action head, such as normal or tanh-normal ('?' lists them all); the preset's if not given", "NAME"),
     ] = None
     network: Annotated[str, _help("mlp, or the name of a network that an imported module registers", "NAME")] = "mlp"
     init_from: Annotated[

@@ -5,7 +5,17 @@ from rpo_jax.errors import unknown_name
 
 
 def envs(options: Envs) -> int:
-    """Lists suites and their tasks."""
+    """Lists suites and their tasks.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SettingsError: if a suite is unknown.
+    """
     from importlib.util import find_spec
 
     from rich.console import Console
@@ -37,7 +47,14 @@ def envs(options: Envs) -> int:
 
 
 def check(options: Check) -> int:
-    """Runs the checks of this machine; returns 1 if one of them failed."""
+    """Runs the checks of this machine.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code: 1 if a check failed.
+    """
     from rich.console import Console
 
     from rpo_jax.diagnosis.checks import checks_of

@@ -27,6 +27,9 @@ RUN: dict[type, Callable[[Any], int]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line.
 
+    Args:
+        arguments: words after `rpo-jax`; those of this process if None.
+
     Returns:
         The exit code: 0 for success, 1 if an environment or a check failed, 2 for invalid input, 130 if interrupted.
     """

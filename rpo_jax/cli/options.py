@@ -32,7 +32,13 @@ def make_settings_options() -> type:
 
 
 def given_settings(options: Any) -> dict[str, Any]:
-    """Returns the settings that were given, as values by name; does not check ranges.
+    """Returns the settings that were given; does not check ranges.
+
+    Args:
+        options: the dataclass of `make_settings_options`, with texts.
+
+    Returns:
+        Values by name.
 
     Raises:
         SettingsError: if an option does not have the setting's type.

@@ -14,7 +14,7 @@ from rpo_jax.errors import SettingsError, unknown_name
 
 
 def parse(arguments: list[str]) -> Command:
-    """Parses the arguments into the dataclass of their subcommand.
+    """Parses the `arguments` into the dataclass of their subcommand.
 
     Raises:
         SettingsError: if the arguments are invalid.

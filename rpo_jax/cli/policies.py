@@ -9,7 +9,17 @@ from rpo_jax.errors import SettingsError
 
 
 def evaluate(options: Evaluate) -> int:
-    """Evaluates all policies of a run, and prints their returns."""
+    """Evaluates all policies of a run, and prints their returns.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SettingsError: if an option is out of range, or the folder cannot be read.
+    """
     from rpo_jax.runs.evaluate import evaluate_run, evaluation_table
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.grid import check_seeds
@@ -28,7 +38,17 @@ def evaluate(options: Evaluate) -> int:
 
 
 def play(options: Play) -> int:
-    """Plays an episode with one policy, writes it to a file, and shows it."""
+    """Plays an episode with one policy, writes it to a file, and shows it.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SettingsError: if an option is out of range, or the folder cannot be read.
+    """
     from rich.console import Console
 
     from rpo_jax.runs.choose import choose
@@ -60,7 +80,14 @@ def play(options: Play) -> int:
 
 
 def export(options: Export) -> int:
-    """Exports one policy as programs."""
+    """Exports one policy as programs.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+    """
     from rich.console import Console
 
     from rpo_jax.export.policy import export, why_no_onnx

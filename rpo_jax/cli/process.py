@@ -27,7 +27,7 @@ def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None
 
 
 def prepare(options: RunOptions | Resume, console: Any) -> None:
-    """Checks the options of a training command, and sets up the compilation cache."""
+    """Checks the `options` of a training command, and sets up the compilation cache, which is told on `console`."""
     from rpo_jax.execution.memory import check_runs_at_once
     from rpo_jax.loggers import check_loggers
 
@@ -37,7 +37,7 @@ def prepare(options: RunOptions | Resume, console: Any) -> None:
 
 
 def keep_programs(options: RunOptions | Resume | Evaluate, console: Any) -> None:
-    """Makes JAX store compiled programs in the user's cache folder, unless the options disable it."""
+    """Makes JAX store compiled programs in the user's cache folder, told on `console`, unless `options` disable it."""
     import jax
 
     from rpo_jax.compiling.probe import cache_folder

@@ -6,7 +6,17 @@ from typing import Any
 
 
 def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, imports: tuple[str, ...] = ()) -> int:
-    """Prints the results of runs, and returns the exit code; the last labels may be of runs that have not begun."""
+    """Prints the results of runs, and how to go on.
+
+    Args:
+        summaries: summaries of the runs that have begun.
+        labels: labels of the settings of each run; the last may be of runs that have not begun.
+        path: folder of the run or the comparison.
+        imports: modules that the command imported.
+
+    Returns:
+        The exit code.
+    """
     from rich.console import Console
 
     from rpo_jax.execution.memory import mebibytes

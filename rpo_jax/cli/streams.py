@@ -18,7 +18,7 @@ class Lenient:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes text, or drops it."""
+        """Writes `text`, or drops it; returns its length either way."""
         try:
             return self._stream.write(text)
         except UnicodeEncodeError:

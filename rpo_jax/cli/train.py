@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 
 def train(options: Train) -> int:
-    """Trains one variant, and writes the results to a folder."""
+    """Trains one variant, and writes the results to a folder.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+    """
     from rpo_jax.runs.folder import check_free
     from rpo_jax.runs.launch import run_to_folder
     from rpo_jax.settings.spec import setting_labels
@@ -34,7 +41,17 @@ def train(options: Train) -> int:
 
 
 def compare(options: Compare) -> int:
-    """Trains several variants, and writes the results to subfolders of a folder."""
+    """Trains several variants, and writes the results to subfolders of a folder.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SettingsError: if a variant is named twice, or none is.
+    """
     from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
     from rpo_jax.runs.launch import check_comparison_free, compare_to_folder
     from rpo_jax.settings.spec import setting_labels
@@ -53,7 +70,14 @@ def compare(options: Compare) -> int:
 
 
 def resume(options: Resume) -> int:
-    """Continues the unfinished runs of a folder."""
+    """Continues the unfinished runs of a folder.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+    """
     from rpo_jax.loggers import check_loggers
     from rpo_jax.runs.launch import resume, unfinished
     from rpo_jax.settings.spec import setting_labels

@@ -59,11 +59,11 @@ class Jitted(Generic[Result]):
         return self._compiled_for(_platform_of((args, kwargs)))(*args, **kwargs)
 
     def lower(self, *args: PyTree, **kwargs: PyTree) -> jax.stages.Lowered:
-        """Lowers a call, as the `lower` of `jax.jit` does."""
+        """Returns the lowered program of a call with `args` and `kwargs`, as the `lower` of `jax.jit` does."""
         return self._nested.lower(*args, **kwargs)
 
     def trace(self, *args: PyTree, **kwargs: PyTree) -> jax.stages.Traced:
-        """Traces a call for `compile_traced`; arguments may be `jax.ShapeDtypeStruct`."""
+        """Returns the traced call with `args` and `kwargs`, or their `jax.ShapeDtypeStruct`, for `compile_traced`."""
         return self._nested.trace(*args, **kwargs)
 
 

@@ -14,12 +14,12 @@ def where_any(function: Callable[..., jax.Array], wanted: jax.Array, *args: PyTr
     Under `jax.vmap`, `lax.cond` evaluates both branches; this skips the call unless some member of the batch needs it.
 
     Args:
-        function: pure function that returns one array.
-        wanted: whether each element of the result is needed, bool of any shape.
+        function: pure function that returns one array [...].
+        wanted: whether each element of the result is needed, bool of any shape [...].
         *args: arguments of the function, trees of arrays.
 
     Returns:
-        The result of the function, or zeros of its shape.
+        The result of the function [...], or zeros of its shape.
     """
 
     def evaluate(wanted, args, call):

@@ -45,7 +45,7 @@ class Finding:
 
 
 def devices() -> Finding:
-    """Reports the devices that JAX uses, and whether the installed jaxlib has a known fault on them."""
+    """Finds the devices that JAX uses, and whether the installed jaxlib has a known fault on them."""
     found, release = jax.devices(), version("jaxlib")
     text = f"{len(found)} x {found[0].device_kind} ({found[0].client.platform_version.splitlines()[0]})"
     if known := BROKEN.get(found[0].platform, {}).get(release):
@@ -56,14 +56,14 @@ def devices() -> Finding:
 
 
 def known_faults() -> Finding:
-    """Runs the probes, compiled as a program of the user and as one of rpo_jax."""
+    """Returns what the probes find, compiled as a program of the user and as one of rpo_jax."""
     compilers = {"programs of your own": jax.jit, "programs of rpo_jax": jit}
     failed = [f"{name} ({', '.join(names)})" for name, make in compilers.items() if (names := failed_probes(make))]
     return _finding(not failed, f"{' and '.join(failed or compilers)} are {'wrong' if failed else 'right'}")
 
 
 def crashes() -> Finding:
-    """Computes sums that crashed or hung the process, jax issues 39257 and 40412."""
+    """Returns whether sums are computed that crashed or hung the process, jax issues 39257 and 40412."""
     random, right = np.random.default_rng(3), True
     for shape in ((3, 1, 2, 2, 8, 8, 8), (1, 3, 2, 2, 8, 8, 8)):
         x, y = random.normal(size=(2, *shape)).astype(np.float32)
@@ -75,7 +75,7 @@ def crashes() -> Finding:
 
 
 def update() -> Finding:
-    """Compares advantages and one learning step of RPO with NumPy's, and the learning step with its repetition."""
+    """Returns whether advantages and a learning step of RPO are NumPy's, and the learning step its repetition's."""
     # With a large epsilon, a step of Adam is nearly proportional to the gradient, so that its size is tested too.
     agent, hyperparams = _small_agent(), Hyperparams(adam_epsilon=1.0, learning_rate=1.0, entropy_coefficient=0.01)
     state = jit(partial(init, agent))(hyperparams, jax.random.key(0))
@@ -96,7 +96,7 @@ def update() -> Finding:
 
 
 def training() -> Finding:
-    """Trains the same run twice and compares the results."""
+    """Returns whether the same run, trained twice, gives the same results."""
     agent = _small_agent()
     run = jit(partial(train, agent, Hyperparams()))
     return _compare_bits(*(_without_keys(run(jax.random.key(0))) for _ in range(2)))

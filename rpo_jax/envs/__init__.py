@@ -34,27 +34,34 @@ class Suite(NamedTuple):
 
     Attributes:
         make: `(id, **options) -> Environment`.
-        tasks: `() -> {id: (observation size, action size)}`; imports the suite unless it is in `JAX_SUITES`.
+        tasks: `() -> {id: (observation size, action size)}`; imports the suite unless it is `included`.
         module: module that has to be installed.
+        packages: packages whose versions a run records, because its results depend on them.
         options: names of the options of `make_env` that the suite accepts.
+        included: whether it is installed with rpo_jax, and not by an extra of its name.
         more: packages that add tasks to the suite, by the name of their module.
     """
 
     make: Callable[..., Environment]
     tasks: Callable[[], Mapping[str, tuple[int, int]]]
     module: str
+    packages: tuple[str, ...]
     options: tuple[str, ...] = ()
+    included: bool = False
     more: Mapping[str, str] = MappingProxyType({})
 
 
 SUITES = {
-    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax", ("batching",)),
-    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("backend", "batching")),
-    "envpool": Suite(envpool.make, envpool.tasks, "envpool", ("num_threads",)),
-    "gymnasium": Suite(gymnasium.make, gymnasium.tasks, "gymnasium", more=gymnasium.PROVIDERS),
-    "playground": Suite(playground.make, playground.tasks, "mujoco_playground", ("batching",)),
+    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax", ("gymnax",), ("batching",), included=True),
+    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("brax", "mujoco"), ("backend", "batching"), included=True),
+    "envpool": Suite(envpool.make, envpool.tasks, "envpool", ("envpool",), ("num_threads",)),
+    "gymnasium": Suite(
+        gymnasium.make, gymnasium.tasks, "gymnasium", ("gymnasium", "mujoco", "pybullet"), more=gymnasium.PROVIDERS
+    ),
+    "playground": Suite(
+        playground.make, playground.tasks, "mujoco_playground", ("playground", "mujoco"), ("batching",)
+    ),
 }
-JAX_SUITES = ("gymnax", "brax")  # installed with rpo_jax
 ENVIRONMENTS: Registry[Callable[[], Environment]] = Registry("environment", {})  # registered by users
 
 
@@ -64,7 +71,7 @@ def environment_names() -> dict[str, list[str]]:
     Returns:
         Names that `make_env` accepts, by suite.
     """
-    return {suite: [f"{suite}/{name}" for name in SUITES[suite].tasks()] for suite in JAX_SUITES}
+    return {name: [f"{name}/{task}" for task in suite.tasks()] for name, suite in SUITES.items() if suite.included}
 
 
 def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int | None) -> Environment:

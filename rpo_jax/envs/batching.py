@@ -17,13 +17,6 @@ from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first"]
 BATCHED: dict[Batching, Callable[..., Any]] = {"last": vmap_last, "first": partial(jax.vmap, in_axes=-1, out_axes=-1)}
-# What each suite takes, on every platform. Beside it, how many times as fast a step is so as the other way: on a CPU
-# with 128 and 1024 environments (benchmarks/batching.py); not measured on a GPU.
-BATCHING: dict[str, Batching] = {
-    "gymnax": "last",  # CPU: 0.9 to 1.2, and 1.0 to 1.2 with 1024
-    "brax": "last",  # CPU: `spring` 2.7 to 3.8, hopper on other backends 1.2 to 1.6
-    "playground": "last",  # CPU: CartpoleBalance 2.2
-}
 
 
 def vectorize(

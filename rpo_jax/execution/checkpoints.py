@@ -180,7 +180,8 @@ class Checkpoints:
             raise SettingsError(
                 f"the checkpoints in {self._folder} are of other settings than those of the run: {', '.join(other)}"
             )
-        changed = [name for name, version in self._versions.items() if stored.info["versions"].get(name) != version]
+        recorded = stored.info["versions"]  # an earlier rpo_jax recorded fewer
+        changed = [name for name, version in self._versions.items() if recorded.get(name, version) != version]
         if changed:
             logging.getLogger("rpo_jax").warning(
                 f"{' and '.join(changed)} changed since the checkpoint was written: results may differ"

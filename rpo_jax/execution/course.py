@@ -37,7 +37,7 @@ class Clock:
 
     @contextlib.contextmanager
     def pause(self, name: str) -> Iterator[None]:
-        """Adds the time of the block to `evaluate_seconds` or `checkpoint_seconds` instead of the training time."""
+        """Adds the time of the block to the attribute `name`, such as `evaluate_seconds`, not to the training time."""
         began = time.perf_counter()
         yield
         took = time.perf_counter() - began
@@ -49,6 +49,14 @@ class Course:
     """The course of a fit: its segments, metrics, evaluations and clock, and snapshots of them."""
 
     def __init__(self, spread: Spread, segments: Segments, runs: Runs, evaluation: Evaluation | None):
+        """Creates the course before the first update.
+
+        Args:
+            spread: distribution of the runs over devices.
+            segments: what trains them.
+            runs: settings and keys of the runs.
+            evaluation: when and how to evaluate; never if None.
+        """
         self._runs, self._num_updates, self._runs_at_once = runs, spread.agent.config.num_updates, spread.num_runs
         self._env = spread.agent.env
         self.segments, self.clock, self.updates = segments, Clock(), 0
@@ -61,7 +69,7 @@ class Course:
         return self._snapshot(jax.eval_shape(data_of_keys, self.segments.like))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Restores a snapshot."""
+        """Restores a `snapshot`."""
         if snapshot.runs_at_once != self._runs_at_once:
             logging.getLogger("rpo_jax").warning(
                 f"{self._runs_at_once} runs at once, but {snapshot.runs_at_once} when the checkpoint was written: "
@@ -78,7 +86,13 @@ class Course:
         self.clock.start()
 
     def advance(self, count: int) -> dict[str, np.ndarray]:
-        """Does `count` updates of every run, and returns their metrics {name: [H, S, count]}.
+        """Does updates of every run.
+
+        Args:
+            count: number of updates.
+
+        Returns:
+            Their metrics {name: [H, S, count]}.
 
         Raises:
             SimulatorError: if an environment on the host failed; the states are those before the call.
@@ -94,7 +108,11 @@ class Course:
         return min(self._num_updates - self.updates, self.evaluator.updates_left(self.updates))
 
     def evaluate(self) -> np.ndarray | None:
-        """Evaluates the policies of all runs if it is due; returns [H, S, episodes] or None."""
+        """Evaluates the policies of all runs if it is due.
+
+        Returns:
+            Returns of the episodes [H, S, episodes]; None if it is not due.
+        """
         if not self.evaluator.is_due(self.updates):
             return None
         with self.clock.pause("evaluate_seconds"):
@@ -102,12 +120,17 @@ class Course:
             return waiting.call(self._env, evaluate)
 
     def save(self, checkpoints: Checkpoints, identity: dict[str, str]) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint.
+
+        Args:
+            checkpoints: where to write it.
+            identity: digests of what the fit trains, from `identify`.
+        """
         with self.clock.pause("checkpoint_seconds"):
             checkpoints.save(self._snapshot(self.segments.data()), identity)
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """The metrics of all updates so far {name: [H, S, updates]}."""
+        """Returns the metrics of all updates so far {name: [H, S, updates]}."""
         empty = self._runs.by_setting(np.zeros((self._runs.count, 0), np.float32))
         return {name: np.concatenate([empty, *(row[name] for row in self._rows)], axis=-1) for name in METRICS}
 

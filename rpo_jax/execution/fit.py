@@ -146,6 +146,20 @@ def fitted(
     """Trains as `fit` does, and yields the result before environments are closed, so that it can be written first.
 
     A signal that arrives in the block is caught as one in training is.
+
+    Args:
+        agent: these arguments are those of `fit`.
+        hyperparams: settings, leaves [H].
+        keys: random keys of the seeds [S].
+        on_progress: called after each segment.
+        devices: devices over which runs are sharded.
+        runs_at_once: largest number of runs in one call.
+        checkpoints: where to write checkpoints.
+        evaluation: when and how to evaluate.
+        initial: trained policy with which every run begins.
+
+    Yields:
+        The result.
     """
     runs = as_runs(hyperparams, keys)
     initial = jax.device_get(initial)  # to whatever devices the runs are on

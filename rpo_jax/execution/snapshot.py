@@ -89,7 +89,15 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
 
 
 def precision_hint(found: Iterable[np.dtype], expected: Iterable[np.dtype]) -> str:
-    """Says that arrays were written by a process of the other precision; empty if they were not."""
+    """Explains that arrays were written by a process of the other precision.
+
+    Args:
+        found: dtypes of the arrays.
+        expected: dtypes that this process would write.
+
+    Returns:
+        The text; empty if they were not.
+    """
     doubled, own = (any(jnp.issubdtype(dtype, np.float64) for dtype in dtypes) for dtypes in (found, expected))
     if doubled == own:
         return ""

@@ -45,7 +45,7 @@ class Runs:
 
     @property
     def arrays(self) -> tuple[Hyperparams, jax.Array]:
-        """Hyperparameters and keys, the arguments of a program."""
+        """Hyperparameters and keys [R], the arguments of a program."""
         return self.hyperparams, self.keys
 
     def by_setting(self, tree: Tree) -> Tree:

@@ -63,7 +63,7 @@ class WandB:
             ) from None
 
     def begin(self, point: Point) -> None:
-        """Does nothing: W&B ignores steps that it has already."""
+        """Does nothing, whatever the `point`: W&B ignores steps that it has already."""
 
     def write(self, point: Point) -> None:
         """Logs a point of every run.

@@ -81,10 +81,10 @@ def _what_parameters_mean(spec: RunSpec) -> JsonObject:
 
 
 def policy_of(run: LoadedRun, place: tuple[int, int]) -> Policy:
-    """Returns the policy at these indices in [H, S], leaves [...]."""
+    """Returns the policy of a `run` at the indices `place` in [H, S], leaves [...]."""
     return jax.tree.map(lambda x: jnp.asarray(x[place]), run.policy)
 
 
 def clip_of(run: LoadedRun, place: tuple[int, int]) -> float:
-    """Returns the bound to which the policy's normalised observations are clipped."""
+    """Returns the bound to which normalised observations are clipped by the policy of a `run` at `place` in [H, S]."""
     return float(np.asarray(run.spec.hyperparams.observation_clip)[place[0]])

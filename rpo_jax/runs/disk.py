@@ -37,7 +37,15 @@ class DiskSpace(NamedTuple):
 
 
 def estimate(spec: RunSpec, agent: Agent) -> DiskSpace:
-    """Estimates the disk space of a run from the shapes of its states, without computing them."""
+    """Estimates the disk space of a run from the shapes of its states, without computing them.
+
+    Args:
+        spec: specification of the run.
+        agent: its agent.
+
+    Returns:
+        The disk space.
+    """
     runs = num_settings(spec.hyperparams) * len(spec.seeds)
     state = jax.eval_shape(partial(init, agent), Hyperparams(), jax.random.key(0))
     numbers = runs * spec.config.num_updates * len(METRICS)
@@ -49,6 +57,14 @@ def estimate(spec: RunSpec, agent: Agent) -> DiskSpace:
 
 def check(spec: RunSpec, agent: Agent, folder: Path) -> DiskSpace:
     """Estimates the disk space of a run, and checks that it is available.
+
+    Args:
+        spec: specification of the run.
+        agent: its agent.
+        folder: folder of the run.
+
+    Returns:
+        The disk space.
 
     Raises:
         SettingsError: if less is free on the folder's disk; existing checkpoints of the run count as free.

@@ -18,7 +18,16 @@ SELECTION = 0x5E1E  # the best policies are selected on other episodes than thos
 
 
 def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> np.ndarray:
-    """Evaluates every policy of a run on the same episodes; gives their returns [H, S, num_episodes].
+    """Evaluates every policy of a run on the same episodes.
+
+    Args:
+        run: the run, loaded from its folder.
+        num_episodes: number of episodes.
+        sample: whether to sample actions instead of taking the mean action.
+        seed: seed of the episodes.
+
+    Returns:
+        Returns of the episodes [H, S, num_episodes].
 
     Raises:
         SettingsError: if the seed is out of range.
@@ -30,7 +39,7 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
 
 
 def evaluation_of(spec: RunSpec) -> Evaluation | None:
-    """Returns the settings of evaluation during training; None if there is none."""
+    """Returns the settings of evaluation during training that a `spec` asks for; None if there is none."""
     if not spec.num_evaluations:
         return None
     key = jax.random.fold_in(evaluation_key(0), SELECTION)
@@ -38,12 +47,21 @@ def evaluation_of(spec: RunSpec) -> Evaluation | None:
 
 
 def evaluation_key(seed: int) -> jax.Array:
-    """Returns the random key of evaluation episodes for a seed; it differs from the key of training with that seed."""
+    """Returns the random key [] of evaluation episodes for a `seed`, which is another than that of training with it."""
     return jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)
 
 
 def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:
-    """Creates a table of the returns of every policy."""
+    """Creates a table of the returns of every policy.
+
+    Args:
+        run: the run, loaded from its folder.
+        returns: returns of its episodes [H, S, episodes].
+        sample: whether actions were sampled.
+
+    Returns:
+        The table.
+    """
     num_episodes = returns.shape[-1]
     table = Table(title=f"{run.spec.env}: {num_episodes} episodes with {'a sampled' if sample else 'the mean'} action")
     for column in ("setting", "seed", "return: mean", "standard deviation", "worst", "best"):

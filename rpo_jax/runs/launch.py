@@ -85,6 +85,9 @@ def run_to_folder(
 def unfinished(path: Path) -> list[RunSpec]:
     """Returns the run of a folder, or all runs of a comparison, if at least one of them is unfinished.
 
+    Args:
+        path: folder of a run or a comparison.
+
     Raises:
         SettingsError: if the folder holds no run, only finished runs, or a damaged one.
     """
@@ -102,7 +105,15 @@ def resume(
     path: Path,
     session: Session,
 ) -> list[JsonObject]:
-    """Continues `unfinished` runs, each from its last checkpoint or from the start; returns their summaries.
+    """Continues `unfinished` runs, each from its last checkpoint or from the start.
+
+    Args:
+        specs: specifications of the runs, from `unfinished`.
+        path: folder of the run or the comparison.
+        session: how they are trained and shown.
+
+    Returns:
+        The summaries of the runs.
 
     Raises:
         SettingsError: if all checkpoints are damaged, or files cannot be written.
@@ -143,8 +154,16 @@ def _variants(path: Path) -> list[str]:
 def finish(spec: RunSpec, path: Path, session: Session, fresh: bool) -> tuple[JsonObject, dict[str, Curves]]:
     """Trains from the folder's last checkpoint, or from the start, to the end; see `run_to_folder`.
 
-    If `fresh`, nothing has been trained yet, before or by this command: a failure then frees the folder, and a logger
-    that does not start is an error. Otherwise the folder is kept, and training continues without that logger.
+    Args:
+        spec: specification of the run.
+        path: folder of the run.
+        session: how it is trained and shown.
+        fresh: whether nothing has been trained yet, before or by this command: a failure then frees the folder, and a
+            logger that does not start is an error. Otherwise the folder is kept, and training continues without that
+            logger.
+
+    Returns:
+        The summary, and the curves by label of the setting.
     """
     agent, trained = spec.agent(), False
     checkpoints = checkpoints_of(path, agent, session.checkpoint_seconds, session.checkpoint_share)
@@ -223,7 +242,17 @@ def compare_to_folder(
     session: Session,
     initial: Policy | None = None,
 ) -> list[JsonObject]:
-    """Trains several runs into subfolders named by variant, and plots them together; see `run_to_folder`."""
+    """Trains several runs into subfolders named by variant, and plots them together; see `run_to_folder`.
+
+    Args:
+        specs: specifications of the runs.
+        path: folder of the comparison.
+        session: how they are trained and shown.
+        initial: policy from which every run starts.
+
+    Returns:
+        The summaries of the runs.
+    """
     with own(path):
         check_comparison_free(specs, path)
         write_json(path / COMPARISON, [{"variant": spec.variant} for spec in specs])  # no part can be lost unseen
@@ -261,13 +290,13 @@ def _finish_all(specs: list[RunSpec], path: Path, session: Session, fresh: bool)
 
 
 def check_comparison_free(specs: list[RunSpec], path: Path) -> None:
-    """Raises a SettingsError if a folder that the comparison needs already holds a run."""
+    """Raises a SettingsError if a folder that the comparison of `specs` in `path` needs already holds a run."""
     for taken in (path, *(path / spec.variant for spec in specs)):
         check_free(taken)
 
 
 def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves]:
-    """Returns the curves of metrics {name: [H, S, updates]}, by label of the setting."""
+    """Returns the curves of `metrics` {name: [H, S, updates]} of the run `spec`, by label of the setting."""
     steps = spec.config.round_timesteps * np.arange(1, metrics["entropy"].shape[-1] + 1)
     rows = zip(metrics["episode_return"], metrics["entropy"], strict=True)
     return {label: Curves(steps, *row) for label, row in zip(setting_labels(spec), rows, strict=True)}

@@ -24,6 +24,12 @@ class ProgressBar:
     """
 
     def __init__(self, console: Console, spec: RunSpec):
+        """Creates a bar that is not shown yet.
+
+        Args:
+            console: where to show it.
+            spec: specification of the run.
+        """
         self._console = console
         self._spec = spec
         self._runs = num_settings(spec.hyperparams) * len(spec.seeds)
@@ -46,7 +52,11 @@ class ProgressBar:
 
     @contextmanager
     def show(self) -> Iterator["ProgressBar"]:
-        """Shows the bar while the block runs."""
+        """Shows the bar while the block runs.
+
+        Yields:
+            The bar.
+        """
         with self._bar:
             yield self
 
@@ -71,7 +81,15 @@ class ProgressBar:
 
 
 def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table:
-    """Creates a table of final return and entropy of every setting, over seeds."""
+    """Creates a table of final return and entropy of every setting, over seeds.
+
+    Args:
+        summaries: summaries of the runs.
+        labels: labels of the settings of each run.
+
+    Returns:
+        The table.
+    """
     table = Table(title="the last 5% of updates")
     for column in ("variant", "setting", "seeds", "return: mean", "worst seed", "best seed", "entropy: mean"):
         table.add_column(column, justify="left" if column in ("variant", "setting") else "right")

@@ -24,7 +24,13 @@ from rpo_jax.typing import JsonObject
 
 
 class LoadedRun(NamedTuple):
-    """A run read from its folder; the policy has leaves [H, S, ...]."""
+    """A run read from its folder.
+
+    Attributes:
+        spec: specification of the run.
+        agent: its agent.
+        policy: policies, leaves [H, S, ...].
+    """
 
     spec: RunSpec
     agent: Agent
@@ -32,7 +38,15 @@ class LoadedRun(NamedTuple):
 
 
 def write_results(folder: Path, spec: RunSpec, result: Fit) -> JsonObject:
-    """Writes metrics, evaluations, policies and, last, the summary; returns the summary.
+    """Writes metrics, evaluations, policies and, last, the summary.
+
+    Args:
+        folder: folder of the run.
+        spec: specification of the run.
+        result: what was trained.
+
+    Returns:
+        The summary.
 
     Raises:
         SettingsError: if a file cannot be written.
@@ -101,7 +115,14 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
 
 
 def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
-    """Reads the metrics {name: [H, S, updates]} of a trained run, with the precision of the table.
+    """Reads the metrics of a trained run, with the precision of the table.
+
+    Args:
+        folder: folder of the run.
+        spec: specification of the run.
+
+    Returns:
+        Metrics {name: [H, S, updates]}.
 
     Raises:
         SettingsError: if the table is missing or damaged.

@@ -13,12 +13,13 @@ import numpy as np
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.types import Policy
+from rpo_jax.envs import SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE, Checkpoints
 from rpo_jax.files import DIGEST, digest_of, make_folder, plain, sha256_of, write_json
 from rpo_jax.runs.folder import INITIAL, SETTINGS
 from rpo_jax.runs.policies import read_policies, write_policies
-from rpo_jax.runs.versions import PACKAGES, STACK, version_of
+from rpo_jax.runs.versions import version_of, versions_of
 from rpo_jax.settings.grid import check_seeds, settings_list
 from rpo_jax.settings.spec import RunSpec, names_by_registry
 from rpo_jax.typing import JsonObject
@@ -76,7 +77,17 @@ def load_spec(folder: Path) -> RunSpec:
 
 
 def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
-    """Reads the specification of a run, and creates its agent; raises the errors of `load_spec`."""
+    """Reads the specification of a run, and creates its agent.
+
+    Args:
+        folder: folder of the run.
+
+    Returns:
+        The specification and the agent.
+
+    Raises:
+        SettingsError: if the folder holds no run, or its settings are damaged or of another version.
+    """
     described = _read_settings(folder)
     try:
         spec = _parse_spec(described)
@@ -193,10 +204,13 @@ def _stack_settings(settings: list[JsonObject]) -> Hyperparams:
 def checkpoints_of(folder: Path, agent: Agent, seconds: float = LEAST_SECONDS, share: float = SHARE) -> Checkpoints:
     """Returns the checkpoints of the run in a folder, with the versions of packages and devices to record in them.
 
-    Their interval follows from `seconds` and `share`, see `Checkpoints`.
+    Args:
+        folder: folder of the run.
+        agent: agent of the run.
+        seconds: least number of seconds between two checkpoints, see `Checkpoints`.
+        share: largest share of the time that saving may take.
     """
-    suite = agent.env.name.partition("/")[0]
-    versions = {name: version_of(name) for name in PACKAGES if name in (*STACK, suite)}
+    versions = versions_of(SUITES.keys() & {agent.env.name.partition("/")[0]})
     versions["devices"] = " and ".join(
         f"{n} {kind}" for kind, n in Counter(d.device_kind for d in jax.devices()).items()
     )

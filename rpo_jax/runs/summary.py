@@ -10,18 +10,27 @@ import jax
 import numpy as np
 
 from rpo_jax.algorithm.types import FAULTS, TrainingState
+from rpo_jax.envs import SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.fit import Failure, Fit
 from rpo_jax.files import DIGEST, digest_of, sha256_of
 from rpo_jax.runs.folder import SUMMARY
-from rpo_jax.runs.versions import PACKAGES, version_of
+from rpo_jax.runs.versions import versions_of
 from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import RunSpec, run_label
 from rpo_jax.typing import JsonObject
 
 
 def summarize(spec: RunSpec, result: Fit) -> JsonObject:
-    """Creates the content of summary.json. Nested lists are [setting][seed]; the return of a diverged run is NaN."""
+    """Creates the content of summary.json.
+
+    Args:
+        spec: specification of the run.
+        result: what was trained.
+
+    Returns:
+        The content. Nested lists are [setting][seed]; the return of a diverged run is NaN.
+    """
     updates = result.metrics["entropy"].shape[-1]
     timesteps = updates * spec.config.round_timesteps
     runs = len(spec.seeds) * result.metrics["entropy"].shape[0]
@@ -53,12 +62,12 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "faults": _faults(spec, result.state),
         "broken_episodes": int(np.nansum(result.metrics["broken_episodes"])),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **versions_of(SUITES)},
     }
 
 
 def told(spec: RunSpec, failure: Failure) -> str:
-    """Describes a failure: the run that failed, if known, and the error of its environment."""
+    """Describes a `failure` in a run `spec`: which of its runs failed, if known, and the error of its environment."""
     return failure.message if failure.run is None else f"{run_label(spec, *failure.run)}: {failure.message}"
 
 
@@ -78,10 +87,17 @@ def _faults(spec: RunSpec, state: TrainingState) -> list[JsonObject]:
 
 
 def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
-    """Averages rows [H, S, U] over the last 5% of updates, to [H, S].
+    """Averages rows over the last 5% of updates.
 
     Updates in which no episode ended are NaN and are ignored. If no episode ended in the last 5%, as can happen where
     all environments end their episodes together, the last value that is not NaN is used.
+
+    Args:
+        rows: a number for each update [H, S, U].
+        num_updates: number of updates, of which 5% is taken.
+
+    Returns:
+        Averages [H, S].
     """
 
     def final(row: np.ndarray) -> float:
@@ -96,7 +112,7 @@ def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
 
 
 def read_summary(folder: Path) -> JsonObject:
-    """Reads the summary of a trained run.
+    """Reads the summary of a trained run from its `folder`.
 
     Raises:
         SettingsError: if the summary is missing or damaged.
@@ -114,7 +130,7 @@ def read_summary(folder: Path) -> JsonObject:
 
 
 def check_file(path: Path, summary: JsonObject) -> None:
-    """Raises a SettingsError if a file is missing, or differs from its digest in the summary."""
+    """Raises a SettingsError if the file `path` is missing, or differs from its digest in the `summary`."""
     if not path.is_file():
         raise SettingsError(f"{path.parent} holds no {path.name}: the run did not finish, or the file was removed")
     if sha256_of(path) != summary["files"].get(path.name):

@@ -36,7 +36,7 @@ def seeds(first: int, count: int) -> jax.Array:
 
 
 def check_seeds(first: int, count: int) -> None:
-    """Raises a SettingsError if the number of seeds or a seed is out of range."""
+    """Raises a SettingsError if `count`, the number of seeds, or a seed from `first` on is out of range."""
     if count < 1:
         raise SettingsError(f"the number of seeds is {count}; it must be 1 or more")
     if count > MAX_SEEDS:
@@ -87,12 +87,12 @@ def _distinct_numbers(name: str, value: Sequence[float] | float) -> list[float]:
 
 
 def num_settings(hyperparams: Hyperparams) -> int:
-    """Returns the number of settings of a grid, H."""
+    """Returns the number of settings of a grid `hyperparams`, H."""
     return np.size(hyperparams.learning_rate)
 
 
 def settings_list(hyperparams: Hyperparams) -> list[dict[str, float | None]]:
-    """Returns the H settings of a grid as plain dictionaries."""
+    """Returns the H settings of a grid `hyperparams` as plain dictionaries."""
     fields = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
     return [
         {

@@ -147,7 +147,7 @@ def get_preset(name: str, env: str) -> Preset:
     """Returns the settings of a preset for an environment.
 
     Args:
-        name: "paper", "seed-notes" or "fast".
+        name: name of a preset in `PRESETS`, such as "fast".
         env: name of the environment, such as "gymnax/Pendulum-v1"; `fast` differs between some environments.
 
     Returns:
@@ -166,6 +166,13 @@ def get_preset(name: str, env: str) -> Preset:
 
 def override(preset: Preset, values: Mapping[str, Any]) -> Preset:
     """Replaces some fields of a preset's static settings or hyperparameters.
+
+    Args:
+        preset: the preset.
+        values: values by name of the field.
+
+    Returns:
+        The preset with these values.
 
     Raises:
         SettingsError: if a name is unknown, or the settings are incompatible.

@@ -108,7 +108,7 @@ def make_spec(
     Args:
         env: name of the environment, such as "gymnax/Pendulum-v1".
         variant: name of the variant.
-        preset: "paper", "seed-notes" or "fast".
+        preset: name of a preset, such as "fast".
         num_seeds: number of seeds, S.
         first_seed: the first seed.
         head: name of the action head; the preset's if None.
@@ -153,13 +153,13 @@ def make_spec(
 
 
 def setting_labels(spec: RunSpec) -> list[str]:
-    """Returns a label for each setting of a sweep, such as "rpo_alpha=0.1"; empty if there is only one setting."""
+    """Returns a label for each setting of a sweep `spec`, such as "rpo_alpha=0.1"; empty if there is only one."""
     settings = settings_list(spec.hyperparams)
     swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
     return [", ".join(f"{name}={row[name]:.9g}" for name in swept) for row in settings]
 
 
 def run_label(spec: RunSpec, setting: int, seed: int) -> str:
-    """Returns the label of a run by its indices in [H, S], such as "seed 3 of rpo_alpha=0.5"."""
+    """Returns the label of the run of `spec` at `setting`, `seed` in [H, S], such as "seed 3 of rpo_alpha=0.5"."""
     label = setting_labels(spec)[setting]
     return f"seed {spec.seeds[seed]}{label and f' of {label}'}"

@@ -38,11 +38,11 @@ def vmap_last(function: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.vmap(function, in_axes=-1, out_axes=-1)` that keeps the batch last in between too.
 
     Args:
-        function: of arrays [...], at least one; may return any tree of arrays [...]. The batched function takes and
-            returns [..., N].
+        function: of arrays [...], at least one; may return any tree of arrays [...].
 
-    Raises:
-        ValueError: when called, if the last axes of the arguments are not all of the same size.
+    Returns:
+        The batched function, which takes and returns [..., N]. It raises a ValueError if the last axes of its arguments
+        are not all of the same size.
     """
 
     def batched(*args: Any) -> Any:

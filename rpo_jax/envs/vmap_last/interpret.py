@@ -17,17 +17,22 @@ RULES: dict[str, Rule] = {}
 
 
 class Value(NamedTuple):
-    """An array of the program: with the batch as its last axis, or the same for all of the batch."""
+    """An array of the program.
+
+    Attributes:
+        array: the array.
+        batched: whether the batch is its last axis; otherwise it is the same for all of the batch.
+    """
 
     array: Any
     batched: bool
 
     def spread(self, size: int) -> jax.Array:
-        """With the batch as its last axis."""
+        """Returns the array [..., size] with the batch as its last axis."""
         return self.array if self.batched else self.across(jnp.shape(self.array), size)
 
     def across(self, shape: tuple[int, ...], size: int) -> jax.Array:
-        """A number or an array of that shape, broadcast to the shape and to the batch after it."""
+        """Returns a number or an array of that `shape`, broadcast to it and to the batch after it: [*shape, size]."""
         if jnp.shape(self.array) == (*shape, size):
             return self.array
         own = range(jnp.ndim(self.array) - self.batched)
@@ -35,10 +40,18 @@ class Value(NamedTuple):
 
 
 def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]:
-    """The results of a program on a batch of that size, each operation where and as it was written.
+    """Runs a program on a batch, each operation where and as it was written.
 
     So `jax.core.eval_jaxpr` does it too: names for profiles, lines for errors, and settings such as
     `jax.threefry_partitionable` are those of the equation.
+
+    Args:
+        program: program of arrays [...].
+        size: size of the batch.
+        values: its arguments.
+
+    Returns:
+        Its results.
     """
     known = dict(zip(program.jaxpr.invars, values, strict=True))
     known |= {var: Value(const, False) for var, const in zip(program.jaxpr.constvars, program.consts, strict=True)}
@@ -77,11 +90,11 @@ def _by_vmap(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]
 
 
 def bind(equation: Any, params: dict[str, Any], *arrays: Any) -> list[Any]:
-    """The operation of an equation, with other parameters, on arrays: all its results."""
+    """Returns all results of the operation of an `equation`, with other `params`, on `arrays`."""
     results = equation.primitive.bind(*arrays, **params)
     return list(results) if equation.primitive.multiple_results else [results]
 
 
 def batched(arrays: Sequence[Any]) -> list[Value]:
-    """Arrays with the batch as their last axis."""
+    """Returns `arrays` [..., N] as values whose last axis is the batch."""
     return [Value(array, True) for array in arrays]
