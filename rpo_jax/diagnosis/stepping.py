@@ -9,6 +9,7 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs import Environment
+from rpo_jax.keys import GENERATOR
 from rpo_jax.typing import PyTree
 
 Compiler: TypeAlias = Callable[..., Callable[..., Any]]
@@ -95,7 +96,7 @@ def compare(
     """
     cpu = jax.local_devices(backend="cpu")[0]
     with jax.default_device(cpu):
-        keys = jax.random.split(jax.random.key(0), num_envs)
+        keys = jax.random.split(jax.random.key(0, impl=GENERATOR), num_envs)
         reference_reset = jax.jit(env.reset, compiler_options=QUICK)
         reference = jax.jit(_make_player(env, num_envs), compiler_options=PLAIN)
         state, obs = initial = reference_reset(keys)
@@ -119,7 +120,7 @@ def _make_player(env: Environment, num_envs: int) -> Callable[..., tuple[PyTree,
     """Makes a function that plays a segment; its rows [SEGMENT, N, O + 1] are observations and rewards."""
 
     def play(state: PyTree, actions: jax.Array, initial: PyTree) -> tuple[PyTree, jax.Array]:
-        keys = jax.random.split(jax.random.key(1), num_envs)
+        keys = jax.random.split(jax.random.key(1, impl=GENERATOR), num_envs)
 
         def step(state: PyTree, action: jax.Array) -> tuple[PyTree, jax.Array]:
             state, timestep = env.step(keys, state, action, initial)

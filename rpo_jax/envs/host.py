@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from rpo_jax.envs.bounds import action_bounds, check_sizes
 from rpo_jax.envs.callbacks import make_callback
 from rpo_jax.envs.pool import Outcome, Pool
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 LOG = logging.getLogger("rpo_jax")
@@ -195,7 +197,12 @@ def host_environment(
 
     Returns:
         The environment.
+
+    Raises:
+        SettingsError: if a bound, the observation size or the time limit cannot be used.
     """
+    low, high = action_bounds(low, high, name)
+    check_sizes(observation_size, time_limit, name)
     host = Host(open_pool, observation_size)
     call_reset = make_callback(host.reset, (((), np.int32), ((observation_size,), np.float32)))
     outcome = ((((observation_size,) if name.endswith("obs") else ()), kind) for name, kind in _KINDS.items())
@@ -203,7 +210,7 @@ def host_environment(
     call_close = make_callback(host.close, (((), np.int32),))
 
     def begin(keys: jax.Array, replaced: jax.Array) -> tuple[Ticket, jax.Array]:
-        seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(keys)
+        seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(as_keys(keys, 1, "keys"))
         pool, obs = call_reset(replaced, seed)
         return Ticket(pool, seed), obs
 

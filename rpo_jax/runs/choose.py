@@ -14,6 +14,7 @@ from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.runs.results import LoadedRun, load_run
 from rpo_jax.runs.summary import read_summary
+from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, run_label, setting_labels
 
 
@@ -67,7 +68,7 @@ def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
             before, now = getattr(run.spec.config, name), getattr(spec.config, name)
             if before != now:
                 raise SettingsError(f"{label} was trained with {name}={before}, and cannot begin a run with {now}")
-        jax.eval_shape(partial(init, spec.agent()), Hyperparams(), jax.random.key(0), policy)
+        jax.eval_shape(partial(init, spec.agent()), Hyperparams(), seeds(0, 1)[0], policy)
     return label, policy
 
 

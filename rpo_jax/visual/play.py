@@ -20,6 +20,7 @@ from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, gymnasium, playground
+from rpo_jax.envs.suites.single import as_actions
 from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.runs.choose import clip_of, policy_of
@@ -203,7 +204,7 @@ def _play_gymnasium(env: "Env", player: Player) -> Iterator[Frame]:
             obs, _ = env.reset(seed=player.seed)
             _render_image(env)
         for step in range(player.max_steps):
-            action = np.asarray(act(jnp.asarray(obs, jnp.float32), step), env.action_space.dtype)
+            action = as_actions(np.asarray(act(jnp.asarray(obs, jnp.float32), step)), env.action_space)
             yield Frame(_render_image(env), player.scaled(action), total)
             obs, reward, terminated, truncated, _ = env.step(action)
             total += float(reward)
