@@ -30,11 +30,11 @@ def as_keys(keys: Any, ndim: int = 0, name: str = "key") -> jax.Array:
         keys = jax.random.wrap_key_data(jnp.asarray(keys), impl=GENERATOR)
     expected = "a random key, such as jax.random.key(seed)" if ndim == 0 else "random keys [N], such as seeds(0, N)"
     if not isinstance(keys, jax.Array) or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != ndim:
-        raise SettingsError(f"{name} is {_describe(keys)}, and must be {expected}")
+        raise SettingsError(f"{name} must be {expected}, and not {_describe(keys)}")
     if (generator := str(jax.random.key_impl(keys))) != GENERATOR:
         raise SettingsError(
-            f"{name} is of generator {generator}, whose numbers under vmap depend on the other keys; make it with "
-            f"impl={GENERATOR!r}, such as jax.random.key(seed, impl={GENERATOR!r})"
+            f"{name} must not be of generator {generator}, whose numbers under vmap depend on the other keys; take "
+            f"jax.random.key(seed, impl={GENERATOR!r})"
         )
     return keys
 

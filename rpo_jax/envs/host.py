@@ -210,15 +210,16 @@ def host_environment(
     call_close = make_callback(host.close, (((), np.int32),))
 
     def begin(keys: jax.Array, replaced: jax.Array) -> tuple[Ticket, jax.Array]:
-        seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(as_keys(keys, 1, "keys"))
+        seed = jax.vmap(lambda key: jax.random.randint(key, (), 0, np.iinfo(np.int32).max))(keys)
         pool, obs = call_reset(replaced, seed)
         return Ticket(pool, seed), obs
 
     def reset(keys: jax.Array) -> tuple[Ticket, jax.Array]:
+        keys = as_keys(keys, 1, "keys")
         return begin(keys, jnp.full(len(keys), NEW))
 
     def restart(keys: jax.Array, state: Ticket) -> tuple[Ticket, jax.Array]:
-        return begin(keys, state.pool)
+        return begin(as_keys(keys, 1, "keys"), state.pool)
 
     def step(keys: jax.Array, state: Ticket, action: jax.Array, initial: PyTree) -> tuple[Ticket, Timestep]:
         pool, obs, reward, terminated, truncated, final_obs = call_step(state.pool, action)
