@@ -166,7 +166,8 @@ def test_a_step_of_other_results_is_refused(result, words):
 
 def test_an_environment_on_the_host_is_checked_too():
     sound: dict[str, Any] = {"observation_size": 2, **toys.bounds(-1.0, 1.0)}
-    for attributes in ({"low": [1.0], "high": [0.0]}, {"observation_size": 0}, {"time_limit": -1}):
+    wrong: list[dict[str, Any]] = [{"low": [1.0], "high": [0.0]}, {"observation_size": 0}, {"time_limit": -1}]
+    for attributes in wrong:
         with pytest.raises(SettingsError, match=r"mine/pool has "):
             host_environment(toys.CountingPool, name="mine/pool", **sound | attributes)
 
