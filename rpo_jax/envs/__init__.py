@@ -1,8 +1,9 @@
 """Environments: the common interface, wrappers, and an adapter for each suite. A suite is imported on first use."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rpo_jax.envs.batching import vectorize
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep
@@ -37,6 +38,7 @@ class Suite(NamedTuple):
         tasks: `() -> {id: (observation size, action size)}`; imports the suite unless it is in `JAX_SUITES`.
         module: module that has to be installed.
         options: names of the options of `make_env` that the suite accepts.
+        takes_arguments: whether it accepts other arguments too, which it hands to the environment.
         more: packages that add tasks to the suite, by the name of their module.
     """
 
@@ -44,18 +46,19 @@ class Suite(NamedTuple):
     tasks: Callable[[], Mapping[str, tuple[int, int]]]
     module: str
     options: tuple[str, ...] = ()
+    takes_arguments: bool = False
     more: Mapping[str, str] = MappingProxyType({})
 
 
 SUITES = {
-    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax", ("batching",)),
-    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("backend", "batching")),
+    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax", ("batching",), takes_arguments=True),
+    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("backend", "batching"), takes_arguments=True),
     "envpool": Suite(envpool.make, envpool.tasks, "envpool", ("num_threads",)),
-    "gymnasium": Suite(gymnasium.make, gymnasium.tasks, "gymnasium", more=gymnasium.PROVIDERS),
+    "gymnasium": Suite(gymnasium.make, gymnasium.tasks, "gymnasium", takes_arguments=True, more=gymnasium.PROVIDERS),
     "playground": Suite(playground.make, playground.tasks, "mujoco_playground", ("batching",)),
 }
 JAX_SUITES = ("gymnax", "brax")  # installed with rpo_jax
-ENVIRONMENTS: Registry[Callable[[], Environment]] = Registry("environment", {})  # registered by users
+ENVIRONMENTS: Registry[Callable[..., Environment]] = Registry("environment", {})  # registered by users
 
 
 def environment_names() -> dict[str, list[str]]:
@@ -67,7 +70,7 @@ def environment_names() -> dict[str, list[str]]:
     return {suite: [f"{suite}/{name}" for name in SUITES[suite].tasks()] for suite in JAX_SUITES}
 
 
-def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int | None) -> Environment:
+def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Environment:
     """Makes an environment.
 
     Args:
@@ -78,7 +81,9 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int |
             code does.
         **options: options of one suite; None stands for the default. `backend` of Brax: "spring" (the default),
             "positional", "generalized" or "mjx". `batching` of suites in JAX: "last" or "first", as of `vectorize`.
-            `num_threads` of EnvPool: threads of the pool of each device.
+            `num_threads` of EnvPool: threads of the pool of each device. Any other is an argument of the environment
+            itself, for Gymnasium, gymnax, Brax and environments that were given to `register`: such as `g=5.0`, and
+            `max_episode_steps` to truncate episodes at another step. It becomes part of the environment's name.
 
     Returns:
         The environment.
@@ -95,22 +100,32 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int |
         names = [name for names in environment_names().values() for name in names]
         raise unknown_name("environment", name, [*names, *(f"{known}/..." for known in SUITES), *ENVIRONMENTS])
     given = {option: value for option, value in options.items() if value is not None}
+    takes_arguments = own or SUITES[suite].takes_arguments
     for option, value in given.items():
         takers = [known for known, suite in SUITES.items() if option in suite.options]
-        if not takers:
+        if not takers and not takes_arguments:
             raise unknown_name("option", option, [option for suite in SUITES.values() for option in suite.options])
-        if suite not in takers:
+        if takers and suite not in takers:
             raise SettingsError(
                 f"{option}={value!r} is for {' and '.join(takers)} environments; {name} does not have this option"
             )
     if not env_id:
         raise SettingsError(f"{name} is a suite, and an environment is needed; `rpo-jax envs {suite}` lists them")
-    env = _registered(name) if own else SUITES[suite].make(env_id, **given)
+    env = _registered(name, given) if own else SUITES[suite].make(env_id, **given)
+    options_only = SUITES[suite].options if suite in SUITES else ()
+    arguments = [f"{argument}={value!r}" for argument, value in given.items() if argument not in options_only]
+    if arguments:  # so that no checkpoint of one is taken for that of another
+        env = env._replace(name=f"{name}({', '.join(arguments)})")
     return terminate_at_time_limit(env) if time_limit == "terminate" else env
 
 
-def _registered(name: str) -> Environment:
-    env = ENVIRONMENTS[name]()
+def _registered(name: str, arguments: dict[str, Any]) -> Environment:
+    make = ENVIRONMENTS[name]
+    try:
+        inspect.signature(make).bind(**arguments)
+    except TypeError as error:
+        raise SettingsError(f"the function registered as {name} cannot be called with {arguments}: {error}") from None
+    env = make(**arguments)
     if not isinstance(env, Environment):
         raise SettingsError(
             f"the function registered as {name} returns {type(env).__name__}, and must return an Environment"

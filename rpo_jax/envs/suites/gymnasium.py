@@ -32,23 +32,24 @@ if TYPE_CHECKING:
 PROVIDERS = {"pybullet_envs_gymnasium": "pybullet-envs-gymnasium"}
 
 
-def make(env_id: str) -> Environment:
+def make(env_id: str, **arguments: Any) -> Environment:
     """Makes an environment that is registered with Gymnasium.
 
     Args:
         env_id: such as "BipedalWalker-v3" or "AntBulletEnv-v0"; "module:id" imports a module that registers it.
+        **arguments: of `gymnasium.make`: `max_episode_steps`, and those of the environment itself.
 
     Returns:
         The environment.
 
     Raises:
-        SettingsError: if the environment is unknown, it needs a package that is not installed, or its actions or
-            observations are not real vectors.
+        SettingsError: if the environment or an argument is unknown, it needs a package that is not installed, or its
+            actions or observations are not real vectors.
     """
     gymnasium = import_gymnasium()
     _register(gymnasium, env_id)
     name = f"gymnasium/{env_id}"
-    flat = flatten_observations(partial(_construct, gymnasium, env_id), name)
+    flat = flatten_observations(partial(_construct, gymnasium, env_id, **arguments), name)
     with quiet():
         env = flat()
         env.close()
@@ -166,11 +167,12 @@ def tasks() -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def make_renderable(env_id: str) -> "Env":
+def make_renderable(env_id: str, **arguments: Any) -> "Env":
     """Makes a single Gymnasium environment with vector observations that renders images.
 
     Args:
         env_id: as of `make`.
+        **arguments: as of `make`.
 
     Returns:
         Gymnasium's environment.
@@ -181,7 +183,7 @@ def make_renderable(env_id: str) -> "Env":
     gymnasium = import_gymnasium()
     _register(gymnasium, env_id)
     return flatten_observations(
-        partial(_construct, gymnasium, env_id, render_mode="rgb_array"), f"gymnasium/{env_id}"
+        partial(_construct, gymnasium, env_id, **arguments, render_mode="rgb_array"), f"gymnasium/{env_id}"
     )()
 
 
@@ -209,10 +211,10 @@ def _import_providers() -> list[str]:
     return absent
 
 
-def _construct(gymnasium: ModuleType, env_id: str, **options: str) -> "Env":
+def _construct(gymnasium: ModuleType, env_id: str, **arguments: Any) -> "Env":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about outdated versions
-            return gymnasium.make(env_id, **options)
+            return gymnasium.make(env_id, **arguments)
     except Exception as error:  # simulators raise all kinds of errors
         raise SettingsError(f"gymnasium/{env_id} cannot be made: {' '.join(str(error).split())}") from None
