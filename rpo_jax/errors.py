@@ -1,7 +1,9 @@
-"""Errors that users see: settings that cannot be used, and environments that fail."""
+"""Errors and warnings that users see: settings that cannot be used, and environments that fail."""
 
 import difflib
+import logging
 from collections.abc import Iterable
+from functools import lru_cache
 
 MOST_NAMES = 40  # names that an error lists at most
 
@@ -47,3 +49,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:
     more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:MOST_NAMES])}{more}"
     return SettingsError(f"unknown {kind} {name!r}; {hint}")
+
+
+@lru_cache
+def warn_once(message: str) -> None:
+    """Logs a warning, unless this process has logged the same one before.
+
+    Args:
+        message: one line that says what to do.
+    """
+    logging.getLogger("rpo_jax").warning(message)

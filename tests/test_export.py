@@ -138,6 +138,18 @@ def test_every_kind_of_policy_acts_as_it_does_here(case, maker):
     assert program.call(obs[:1]).shape == (1, 3)
 
 
+@pytest.mark.parametrize("maker", [export.to_stablehlo, export.to_onnx])
+def test_squashed_actions_of_programs_are_never_outside_of_the_bounds(maker):
+    run = made_up("tanh-normal", size=50.0)  # whose outputs are far out
+    # Such that sums of them are rounded up.
+    low, high = np.asarray([[-1.2, 2.14, -1.95], [0.7, 7.02, 0.51]], np.float32)
+    agent = make_agent(run.agent.env._replace(low=low, high=high), config=run.agent.config, head=run.agent.head)
+    obs = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    action = np.asarray(maker(run._replace(agent=agent), PLACE).call(obs))
+    assert ((low <= action) & (action <= high)).all()
+    assert (action == high).any()
+
+
 @pytest.mark.parametrize("maker", ["to_stablehlo", "to_onnx"])
 @pytest.mark.parametrize("error", [3e-4, np.nan])
 def test_where_a_program_acts_otherwise_none_is_written(tmp_path, monkeypatch, maker, error):

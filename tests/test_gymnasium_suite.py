@@ -1,5 +1,6 @@
 """Gymnasium through the adapter against its environments driven one by one."""
 
+import itertools
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -105,8 +106,143 @@ def test_observations_that_are_not_those_of_the_space_are_told():
 
 
 def test_an_environment_in_place_of_a_function_is_refused():
-    with pytest.raises(SettingsError, match="lambda: MyEnv"):
+    with pytest.raises(SettingsError, match=r"a new one on each call: lambda: MyEnv\(\), and not lambda: env"):
         from_gymnasium(Corridor(), name="corridor")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SettingsError, match="returns int, and not a gymnasium"):
+        from_gymnasium(lambda: 7, name="corridor")  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
+def step(env: rpo_jax.Environment, actions: Any) -> None:
+    """Does these actions [T, N, A], outside of a program."""
+    keys = rpo_jax.seeds(0, len(actions[0]))
+    state, _ = env.reset(keys)
+    for action in actions:
+        env.step(keys, state, action.astype(np.float32), None)
+    env.close(state)
+    env.check()
+
+
+def test_one_environment_for_all_is_refused():
+    env: Any = Corridor()
+    made, turns = gymnasium.make("Pendulum-v1"), itertools.cycle([Corridor(), Corridor()])
+    for same in (lambda: env, lambda: gymnasium.wrappers.TimeLimit(env, 20), lambda: made):
+        with pytest.raises(SettingsError, match="corridor is one and the same object each time"):
+            from_gymnasium(same, name="corridor")
+    env = from_gymnasium(lambda: next(turns), name="corridor")  # seen when there are more of them
+    with pytest.raises(rpo_jax.SimulatorError, match="corridor is one and the same object each time"):
+        step(env, np.zeros((1, 3, 1)))
+
+
+SPACES: Any = gymnasium.spaces
+BOX = SPACES.Box(-1, 1, (2,), np.float32)
+
+
+def returning(space: Any, value: Any, actions: Any = BOX, reward: Any = 1.0, ends: Any = (False, False)) -> Any:
+    """A class of environments that return this at each step, and keep the actions that they were given."""
+
+    class Returning(gymnasium.Env):
+        observation_space, action_space = space, actions
+        given: list[np.ndarray] = []  # noqa: RUF012
+
+        def reset(self, *, seed=None, options=None):
+            return value, {}
+
+        def step(self, action):
+            Returning.given.append(action)
+            return value, reward, *ends, {}
+
+    return Returning
+
+
+OBSERVATIONS = {
+    "Discrete": (SPACES.Discrete(3, start=5), 6, [0, 1, 0]),
+    "MultiDiscrete": (SPACES.MultiDiscrete([2, 3]), np.array([1, 2]), [0, 1, 0, 0, 1]),
+    "MultiBinary": (SPACES.MultiBinary(3), np.array([1, 0, 1], np.int8), [1, 0, 1]),
+    "uint8": (SPACES.Box(0, 255, (2,), np.uint8), np.array([3, 255], np.uint8), [3, 255]),
+    "bool": (SPACES.Box(0, 1, (2,), np.bool_), np.array([True, False]), [1, 0]),
+    "int64": (SPACES.Box(-(2**62), 2**62, (2,), np.int64), np.array([2**40, -5]), [2**40, -5]),
+    "int32 that returns floats": (SPACES.Box(-9, 9, (2,), np.int32), np.array([0.75, -0.75]), [0.75, -0.75]),
+    "float16 that returns more": (SPACES.Box(-1, 1, (2,), np.float16), np.array([1e6, 0.5]), [1e6, 0.5]),
+    "a tuple": (SPACES.Tuple((SPACES.Discrete(2), BOX)), (1, np.array([0.5, -0.5], np.float32)), [0, 1, 0.5, -0.5]),
+}
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_observations_of_every_plain_space_are_vectors_of_float32(name):
+    space, value, expected = OBSERVATIONS[name]
+    env = from_gymnasium(returning(space, value), name=name)
+    assert env.observation_size == len(expected)
+    _, found = act(env, num_steps=2, num_envs=2)
+    for obs in (found.obs, found.final_obs):
+        assert obs.dtype == np.float32
+        np.testing.assert_array_equal(obs, np.broadcast_to(np.float32(expected), obs.shape))
+
+
+REFUSED = {
+    "text": SPACES.Text(5),
+    "a sequence": SPACES.Sequence(SPACES.Discrete(2)),
+    "a picture": SPACES.Box(0, 255, (64, 64, 3), np.uint8),
+    "a picture in a dictionary": SPACES.Dict(image=SPACES.Box(0, 255, (8, 8, 3), np.uint8), v=BOX),
+    "text in a tuple": SPACES.Tuple((BOX, SPACES.Text(5))),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_observations_that_are_no_numbers_are_refused(name):
+    with pytest.raises(SettingsError, match="RPO needs vectors of real numbers"):
+        from_gymnasium(returning(REFUSED[name], None), name="corridor")
+
+
+def test_empty_spaces_are_refused():
+    empty = SPACES.Box(-1, 1, (0,), np.float32)
+    with pytest.raises(SettingsError, match="corridor has observation_size=0"):
+        from_gymnasium(returning(empty, None), name="corridor")
+    with pytest.raises(SettingsError, match="0 lower and 0 upper action bounds"):
+        from_gymnasium(returning(BOX, None, actions=empty), name="corridor")
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ({"reward": "1"}, "returned reward='1', which must be a single number"),
+        ({"reward": np.ones(2)}, "returned reward=array"),
+        ({"ends": (None, False)}, "returned terminated=None"),
+        ({"ends": (False, "no")}, "returned truncated='no'"),
+        ({"ends": (np.zeros(2, bool), False)}, "returned terminated=array"),
+    ],
+)
+def test_rewards_and_flags_that_are_none_are_told(returned, words):
+    env = from_gymnasium(returning(BOX, np.zeros(2), **returned), name="corridor")
+    with pytest.raises(rpo_jax.SimulatorError, match=words):
+        step(env, np.zeros((1, 1, 2)))
+
+
+ACTIONS = {
+    "float64": SPACES.Box(np.array([-0.1, 0.7]), np.array([0.1, 0.9]), dtype=np.float64),
+    "float16": SPACES.Box(-0.1, 0.1, (2,), np.float16),
+    "int32": SPACES.Box(-1, 1, (2,), np.int32),
+    "uint8": SPACES.Box(0, 255, (2,), np.uint8),
+    "bool": SPACES.Box(0, 1, (2,), np.bool_),
+}
+
+
+@pytest.mark.parametrize("head", ["normal", "tanh-normal"])
+@pytest.mark.parametrize("name", ACTIONS)
+def test_actions_are_of_their_space(name, head):
+    space = ACTIONS[name]
+    kind = returning(BOX, np.zeros(2, np.float32), actions=space)
+    agent = rpo_jax.make_agent(from_gymnasium(kind, name=name), head=rpo_jax.get_head(head))
+    step(agent.env, agent.to_env(5 * jax.random.normal(jax.random.key(0), (20, 1, 2))))
+    assert [action for action in kind.given if not space.contains(action)] == []
+    assert (np.ptp(np.array(kind.given, float), axis=0) > 0).all()
+
+
+def test_integer_actions_are_rounded_to_the_nearest_and_that_is_told():
+    kind = returning(BOX, np.zeros(2, np.float32), actions=SPACES.Box(-3, 3, (2,), np.int32))
+    with toys.told("corridor has actions .*int32.* rounded to the nearest integer"):
+        env = from_gymnasium(kind, name="corridor")
+    step(env, np.array([[[0.7, -0.7]], [[-1.4, 2.6]]]))
+    np.testing.assert_array_equal(kind.given, [[1, -1], [-1, 3]])
 
 
 def test_an_environment_of_ones_own_trains_and_is_flattened():

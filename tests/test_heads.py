@@ -10,8 +10,8 @@ import pytest
 import toys
 from scipy import integrate, stats
 
-from rpo_jax import make_agent
-from rpo_jax.algorithm.heads import HEADS, Head, get_head
+from rpo_jax import get_variant, make_agent
+from rpo_jax.algorithm.heads import HEADS, Head, get_head, squash_to_bounds
 from rpo_jax.errors import SettingsError
 
 FAMILIES: dict[str, Any] = {
@@ -135,6 +135,62 @@ def test_an_unknown_head_names_those_that_are_near() -> None:
         get_head("tanhnormal")
     with pytest.raises(SettingsError, match="known: gumbel, laplace, normal, normal-then-tanh, tanh-normal"):
         get_head("zzz")
+
+
+def test_squashed_actions_are_never_outside_of_the_bounds() -> None:
+    random = np.random.default_rng(0)
+    low = random.uniform(-3, 3, 5000).round(2).astype(np.float32)
+    high = (low + random.uniform(0.01, 5, 5000).round(2)).astype(np.float32)
+    for x in (-20.0, -3.0, 3.0, 20.0):
+        action = np.asarray(jax.jit(squash_to_bounds)(jnp.full(5000, x), low, high))
+        assert ((low <= action) & (action <= high)).all()
+
+
+SQUASHED = ("tanh-normal", "normal-then-tanh")
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "heads", "words"),
+    [
+        (-LARGEST, LARGEST, SQUASHED, r"a finite width .* toy/counting has \[-3\.40282e\+38, .*action dimension 0"),
+        (0.0, np.inf, SQUASHED, r"toy/counting has \[0, inf\] .*; use a head that clips, such as normal"),
+        (0.5, 0.5, ("tanh-normal",), r"that differ, and toy/counting has \[0\.5, 0\.5\] .*such as normal"),
+    ],
+)
+def test_bounds_that_cannot_be_squashed_to_are_refused(low, high, heads, words) -> None:
+    env = toys.counting_env(low, high)
+    for name in HEADS:
+        if name in heads:
+            with pytest.raises(SettingsError, match=words):
+                make_agent(env, config=toys.tiny_config(), head=HEADS[name])
+        else:
+            make_agent(env, config=toys.tiny_config(), head=HEADS[name])
+
+
+def test_alpha_in_units_of_a_range_that_overflows_is_refused() -> None:
+    with pytest.raises(SettingsError, match="scales alpha by the action range"):
+        make_agent(toys.counting_env(-LARGEST, LARGEST), get_variant("rpo-range"), toys.tiny_config())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "remedy"), [(10.0, 20.0, "--head tanh-normal"), (-np.inf, -50.0, "shift its actions to around 0")]
+)
+def test_bounds_far_from_0_are_told_once_with_the_remedy(low, high, remedy) -> None:
+    env = toys.counting_env(low, high)
+    with toys.told(rf"toy/counting has \[{low:g}, {high:g}\] for action dimension 0, far from 0.*{remedy}"):
+        make_agent(env, config=toys.tiny_config())
+    again = f"{low:g}, {high:g}"
+    with pytest.raises(AssertionError, match=r"\[\]"), toys.told(again):
+        make_agent(env, config=toys.tiny_config())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "head"), [(10.0, 21.0, "tanh-normal"), (0.0, 1.0, "normal"), (7.0, 7.0, "normal")]
+)
+def test_bounds_that_are_reached_are_not_warned_of(low, high, head) -> None:
+    with pytest.raises(AssertionError, match=r"\[\]"), toys.told("far from 0"):
+        make_agent(toys.counting_env(low, high), config=toys.tiny_config(), head=get_head(head))
 
 
 def test_a_density_of_another_squashing_is_refused():

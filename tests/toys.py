@@ -161,7 +161,16 @@ def agents_of_specs_shared() -> Iterator[None]:
 
     def agent(self: RunSpec) -> Agent:
         suite = SUITES.get(self.env.partition("/")[0]) if isinstance(self.env, str) else None
-        names = self.env, self.variant, self.head, self.network, self.time_limit, self.backend, self.num_threads
+        names = (
+            self.env,
+            self.variant,
+            self.head,
+            self.network,
+            self.time_limit,
+            self.backend,
+            self.num_threads,
+            self.env_args,
+        )
         key = suite and suite.make, repr((*names, self.config))
         if key not in agents or agents[key].env.on_host:
             agents[key] = make(self)

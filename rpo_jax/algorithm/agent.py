@@ -10,7 +10,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
-from rpo_jax.algorithm.heads import HEADS, Head, squash_to_bounds
+from rpo_jax.algorithm.heads import HEADS, Head, check_head
 from rpo_jax.algorithm.networks import check_network, init_params, make_mlp, param_shapes
 from rpo_jax.algorithm.normalization import Moments, normalize
 from rpo_jax.algorithm.sharing import WHOLE, Share
@@ -159,10 +159,7 @@ def make_agent(
         SettingsError: if the configuration, the head, the variant or the network does not fit the environment.
     """
     config = config or TrainConfig()
-    if head.to_env is squash_to_bounds and not env.has_finite_actions:
-        raise SettingsError(f"a squashed head needs finite action bounds, and those of {env.name} are not")
-    if head.squashed and head.to_env is not squash_to_bounds:
-        raise SettingsError("squashed=True is the density after squash_to_bounds, and the head's to_env is another map")
+    check_head(head, env)
     if network is None:
         network = make_mlp(env, config)
     else:

@@ -13,6 +13,7 @@ from rpo_jax.algorithm.config import Scalar
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.wrappers import suite_state
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 MAX_EPISODE_STEPS = 10_000
@@ -62,8 +63,11 @@ def evaluate(
         Undiscounted returns [num_episodes]. Episodes are truncated at the environment's time limit, or after 10,000
         steps if it has none. A return is NaN if the simulator returned a non-finite number, which ends the episode, or
         if an environment on the host failed; `agent.env.check()` then raises its error.
+
+    Raises:
+        SettingsError: if `key` is not a random key.
     """
-    key_reset, key_noise, key_env = jax.random.split(key, 3)
+    key_reset, key_noise, key_env = jax.random.split(as_keys(key), 3)
     limit = agent.env.time_limit or MAX_EPISODE_STEPS
     act = make_actor(agent, state, key_noise, sample, observation_clip)
 
@@ -109,6 +113,7 @@ def evaluate_all(
         Undiscounted returns [H, S, num_episodes].
 
     Raises:
+        SettingsError: if `key` is not a random key.
         SimulatorError: if an environment on the host fails.
     """
     clips = jnp.asarray(observation_clip)
@@ -166,8 +171,11 @@ def record(
 
     Returns:
         The recorded steps, leaves [T, ...].
+
+    Raises:
+        SettingsError: if `key` is not a random key.
     """
-    key_reset, key_noise, key_env, key_following = jax.random.split(key, 4)
+    key_reset, key_noise, key_env, key_following = jax.random.split(as_keys(key), 4)
     act = make_actor(agent, state, key_noise, sample, observation_clip)
 
     def play(carry, step):

@@ -14,7 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.envs.protocol import Environment
+from rpo_jax.errors import SettingsError, warn_once
 from rpo_jax.registry import Registry
+
+FAR = 3.0  # initial standard deviations of a new policy, whose actions are around 0
 
 
 def clip_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
@@ -32,7 +36,7 @@ def clip_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
 
 
 def squash_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """Squashes an action with `tanh`, scaled to the bounds.
+    """Squashes an action with `tanh`, scaled to the bounds; clipped, as rounding may exceed the upper bound.
 
     Args:
         x: stored action [..., A].
@@ -42,7 +46,7 @@ def squash_to_bounds(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array
     Returns:
         The action within the bounds [..., A].
     """
-    return low + 0.5 * (high - low) * (jnp.tanh(x) + 1.0)
+    return jnp.clip(low + 0.5 * (high - low) * (jnp.tanh(x) + 1.0), low, high)
 
 
 class Head(NamedTuple):
@@ -135,6 +139,49 @@ class Head(NamedTuple):
             The mean [..., A].
         """
         return jnp.broadcast_to(self.family(loc, jnp.exp(log_scale)).mean(), loc.shape)
+
+
+def check_head(head: Head, env: Environment) -> None:
+    """Checks that a head can be used with the action bounds of an environment, and warns where it can hardly learn.
+
+    Args:
+        head: the family of action distributions.
+        env: the environment.
+
+    Raises:
+        SettingsError: if the head is squashed and the bounds, or their density, are not finite.
+    """
+    if head.squashed and head.to_env is not squash_to_bounds:
+        raise SettingsError("squashed=True is the density after squash_to_bounds, and the head's to_env is another map")
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = env.high - env.low
+    if head.to_env is squash_to_bounds and not env.has_finite_actions:
+        raise SettingsError(
+            f"a squashed head needs finite action bounds and a finite width of them in float32, and {env.name} has "
+            f"{_bounds(env, ~np.isfinite(width))}; use a head that clips, such as normal"
+        )
+    if head.squashed and not width.all():
+        raise SettingsError(
+            f"a squashed density needs action bounds that differ, and {env.name} has {_bounds(env, width == 0)}; use "
+            "a head whose density is not squashed, such as normal or normal-then-tanh"
+        )
+    far = (np.maximum(env.low, -env.high) >= FAR) & (width > 0)
+    if head.to_env is clip_to_bounds and far.any():
+        remedy = (
+            "use a head that maps the policy's output to the bounds: get_head('tanh-normal'), --head tanh-normal"
+            if env.has_finite_actions
+            else "let the environment shift its actions to around 0"
+        )
+        warn_once(
+            f"{env.name} has {_bounds(env, far)}, far from 0, where the actions of a new policy are: they are all "
+            f"clipped to one bound, and nothing is learned; {remedy}"
+        )
+
+
+def _bounds(env: Environment, which: np.ndarray) -> str:
+    """Describes the bounds of the first of these action dimensions."""
+    index = int(np.flatnonzero(which)[0])
+    return f"[{env.low[index]:g}, {env.high[index]:g}] for action dimension {index}"
 
 
 def _log_det_squash(x: jax.Array, half_range: jax.Array) -> jax.Array:

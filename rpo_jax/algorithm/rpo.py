@@ -18,6 +18,7 @@ from rpo_jax.algorithm.types import Batch, Policy, TrainingState, Transition
 from rpo_jax.algorithm.update import update_policy
 from rpo_jax.compiling.lazy_cond import where_any
 from rpo_jax.errors import SettingsError
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 
@@ -37,7 +38,8 @@ def train(
         `agent.env.check()` raises the error of a failed one, and `agent.env.close(state.env_state)` frees them.
 
     Raises:
-        SettingsError: if the initial policy has another network, or other sizes of observations or actions.
+        SettingsError: if `key` is not a random key, or the initial policy has another network, or other sizes of
+            observations or actions.
     """
 
     def body(state, _):
@@ -62,9 +64,10 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy
         The training state of one run.
 
     Raises:
-        SettingsError: if the initial policy has another network, or other sizes of observations or actions.
+        SettingsError: if `key` is not a random key, or the initial policy has another network, or other sizes of
+            observations or actions.
     """
-    key, key_params = jax.random.split(key)
+    key, key_params = jax.random.split(as_keys(key))
 
     def episodes() -> tuple[PyTree, jax.Array]:
         return agent.env.reset(agent.keys(jax.random.fold_in(key_params, 0)))

@@ -63,6 +63,14 @@ class RunOptions:
     ] = None
     backend: Annotated[str | None, _help("Brax only: spring, positional, generalized or mjx", "NAME")] = None
     num_threads: Annotated[int | None, _help("EnvPool only: number of threads of each device's pool", "INT")] = None
+    env_arg: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        _help(
+            "argument of the environment itself, such as g=5.0 or max_episode_steps=500; for Gymnasium, gymnax, Brax "
+            "and registered environments",
+            "NAME=VALUE",
+        ),
+    ] = ()
     num_evaluations: Annotated[int, _help("number of evaluations during training, evenly spaced")] = 0
     evaluation_episodes: Annotated[int, _help("episodes of each policy per evaluation")] = 16
     out: Annotated[Path | None, _help("folder of the run; a new one under runs/ if not given", "DIR")] = None

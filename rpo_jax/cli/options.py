@@ -1,6 +1,8 @@
 """Command-line options generated from the settings: one for each field, with the same name."""
 
+import ast
 import dataclasses
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, get_args, get_origin
 
@@ -47,6 +49,24 @@ def given_settings(options: Any) -> dict[str, Any]:
     return {name: _parse(name, _KINDS[name][0], text) for name, text in texts.items()}
 
 
+def given_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """Returns arguments of an environment by name, from texts NAME=VALUE; what is not a Python literal is text.
+
+    Raises:
+        SettingsError: if there is no NAME or no VALUE, or a name is given twice.
+    """
+    arguments: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name.isidentifier() or not value or name in arguments:
+            raise SettingsError(f"--env-arg {text} is not understood; give NAME=VALUE, such as g=5.0, each name once")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            arguments[name] = _TRUTH.get(value.lower(), value)
+    return arguments
+
+
 def _metavar(kind: Any) -> str | None:
     if get_origin(kind) is tuple:
         return f"{_metavar(get_args(kind)[0])} ..."
@@ -75,7 +95,8 @@ def _whole_number(text: str) -> int:
 
 
 def _truth(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
+    return _TRUTH[text.lower()]
 
 
+_TRUTH = {"true": True, "false": False}
 _PARSERS = {int: (_whole_number, "a whole number"), float: (float, "a number"), bool: (_truth, "True or False")}

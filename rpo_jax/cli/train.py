@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rpo_jax.cli.commands import Compare, Resume, RunOptions, Train
-from rpo_jax.cli.options import given_settings
+from rpo_jax.cli.options import given_arguments, given_settings
 from rpo_jax.cli.process import prepare, set_up_jax
 from rpo_jax.cli.report import report
 from rpo_jax.errors import SettingsError
@@ -95,6 +95,7 @@ def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "
 
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
     given = given_settings(shared.pop("settings"))
+    shared["env_args"] = given_arguments(shared.pop("env_arg"))
     for name in ("out", "runs_at_once", "logger", "compilation_cache", "imports", "init_from"):
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})

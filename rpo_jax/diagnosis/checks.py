@@ -24,6 +24,7 @@ from rpo_jax.diagnosis import numpy_update
 from rpo_jax.diagnosis.stepping import COMPILERS, compare
 from rpo_jax.envs import SUITES, Dynamics, Environment, Successor, make_env, vectorize
 from rpo_jax.envs.suites.brax import BACKENDS
+from rpo_jax.keys import GENERATOR
 from rpo_jax.typing import PyTree
 
 NUM_ENVS, NUM_STEPS = 128, 50
@@ -78,11 +79,11 @@ def update() -> Finding:
     """Returns whether advantages and a learning step of RPO are NumPy's, and the learning step its repetition's."""
     # With a large epsilon, a step of Adam is nearly proportional to the gradient, so that its size is tested too.
     agent, hyperparams = _small_agent(), Hyperparams(adam_epsilon=1.0, learning_rate=1.0, entropy_coefficient=0.01)
-    state = jit(partial(init, agent))(hyperparams, jax.random.key(0))
+    state = jit(partial(init, agent))(hyperparams, jax.random.key(0, impl=GENERATOR))
     random = np.random.default_rng(0)
     params = jax.tree.map(lambda x: x + jnp.asarray(0.1 * random.normal(size=x.shape), x.dtype), state.params)
     state = state.replace(params=params, opt_state=make_optimizer(hyperparams).init(flatten(params)[0]))
-    batch, key = _random_batch(agent, random), jax.random.key(1)
+    batch, key = _random_batch(agent, random), jax.random.key(1, impl=GENERATOR)
     program = jit(partial(update_policy, agent))
     found, again = (program(state, batch, key, hyperparams)[0].params for _ in range(2))
     minibatches = jax.tree.map(np.asarray, jit(partial(_minibatches, agent))(batch, key, hyperparams))
@@ -99,7 +100,7 @@ def training() -> Finding:
     """Returns whether the same run, trained twice, gives the same results."""
     agent = _small_agent()
     run = jit(partial(train, agent, Hyperparams()))
-    return _compare_bits(*(_without_keys(run(jax.random.key(0))) for _ in range(2)))
+    return _compare_bits(*(_without_keys(run(jax.random.key(0, impl=GENERATOR))) for _ in range(2)))
 
 
 def products() -> Finding:

@@ -9,6 +9,7 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs import Environment
+from rpo_jax.keys import GENERATOR
 from rpo_jax.typing import PyTree
 
 Compiler: TypeAlias = Callable[..., Callable[..., Any]]
@@ -105,7 +106,7 @@ def compare(
     """
     cpu = jax.local_devices(backend="cpu")[0]
     with jax.default_device(cpu):
-        keys = [jax.random.split(jax.random.key(seed), num_envs) for seed in range(RESETS)]
+        keys = [jax.random.split(jax.random.key(seed, impl=GENERATOR), num_envs) for seed in range(RESETS)]
         reference_reset = jax.jit(env.reset, compiler_options=QUICK)
         reference = jax.jit(_make_player(env, num_envs), compiler_options=PLAIN)
         expected_resets = [reference_reset(some) for some in keys]
@@ -134,7 +135,7 @@ def _make_player(env: Environment, num_envs: int) -> Callable[..., tuple[PyTree,
     """Makes a function that plays a segment; its rows [SEGMENT, N, O + 1] are observations and rewards."""
 
     def play(state: PyTree, actions: jax.Array, initial: PyTree) -> tuple[PyTree, jax.Array]:
-        keys = jax.random.split(jax.random.key(1), num_envs)
+        keys = jax.random.split(jax.random.key(1, impl=GENERATOR), num_envs)
 
         def step(state: PyTree, action: jax.Array) -> tuple[PyTree, jax.Array]:
             state, timestep = env.step(keys, state, action, initial)

@@ -1,8 +1,9 @@
 """Environments: the common interface, wrappers, and an adapter for each suite. A suite is imported on first use."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rpo_jax.envs.batching import vectorize
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep
@@ -39,6 +40,7 @@ class Suite(NamedTuple):
         packages: packages whose versions a run records, because its results depend on them.
         options: names of the options of `make_env` that the suite accepts.
         included: whether it is installed with rpo_jax, and not by an extra of its name.
+        takes_arguments: whether it accepts other arguments too, which it hands to the environment.
         more: packages that add tasks to the suite, by the name of their module.
     """
 
@@ -48,21 +50,43 @@ class Suite(NamedTuple):
     packages: tuple[str, ...]
     options: tuple[str, ...] = ()
     included: bool = False
+    takes_arguments: bool = False
     more: Mapping[str, str] = MappingProxyType({})
 
 
 SUITES = {
-    "gymnax": Suite(gymnax.make, lambda: gymnax.TASKS, "gymnax", ("gymnax",), ("batching",), included=True),
-    "brax": Suite(brax.make, lambda: brax.TASKS, "brax", ("brax", "mujoco"), ("backend", "batching"), included=True),
+    "gymnax": Suite(
+        gymnax.make,
+        lambda: gymnax.TASKS,
+        "gymnax",
+        ("gymnax",),
+        ("batching",),
+        included=True,
+        takes_arguments=True,
+    ),
+    "brax": Suite(
+        brax.make,
+        lambda: brax.TASKS,
+        "brax",
+        ("brax", "mujoco"),
+        ("backend", "batching"),
+        included=True,
+        takes_arguments=True,
+    ),
     "envpool": Suite(envpool.make, envpool.tasks, "envpool", ("envpool",), ("num_threads",)),
     "gymnasium": Suite(
-        gymnasium.make, gymnasium.tasks, "gymnasium", ("gymnasium", "mujoco", "pybullet"), more=gymnasium.PROVIDERS
+        gymnasium.make,
+        gymnasium.tasks,
+        "gymnasium",
+        ("gymnasium", "mujoco", "pybullet"),
+        takes_arguments=True,
+        more=gymnasium.PROVIDERS,
     ),
     "playground": Suite(
         playground.make, playground.tasks, "mujoco_playground", ("playground", "mujoco"), ("batching",)
     ),
 }
-ENVIRONMENTS: Registry[Callable[[], Environment]] = Registry("environment", {})  # registered by users
+ENVIRONMENTS: Registry[Callable[..., Environment]] = Registry("environment", {})  # registered by users
 
 
 def environment_names() -> dict[str, list[str]]:
@@ -74,7 +98,7 @@ def environment_names() -> dict[str, list[str]]:
     return {name: [f"{name}/{task}" for task in suite.tasks()] for name, suite in SUITES.items() if suite.included}
 
 
-def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int | None) -> Environment:
+def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Environment:
     """Makes an environment.
 
     Args:
@@ -85,7 +109,9 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int |
             code does.
         **options: options of one suite; None stands for the default. `backend` of Brax: "spring" (the default),
             "positional", "generalized" or "mjx". `batching` of suites in JAX: "last" or "first", as of `vectorize`.
-            `num_threads` of EnvPool: threads of the pool of each device.
+            `num_threads` of EnvPool: threads of the pool of each device. Any other is an argument of the environment
+            itself, for Gymnasium, gymnax, Brax and environments that were given to `register`: such as `g=5.0`, and
+            `max_episode_steps` to truncate episodes at another step. It becomes part of the environment's name.
 
     Returns:
         The environment.
@@ -102,22 +128,32 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: str | int |
         names = [name for names in environment_names().values() for name in names]
         raise unknown_name("environment", name, [*names, *(f"{known}/..." for known in SUITES), *ENVIRONMENTS])
     given = {option: value for option, value in options.items() if value is not None}
+    takes_arguments = own or SUITES[suite].takes_arguments
     for option, value in given.items():
         takers = [known for known, suite in SUITES.items() if option in suite.options]
-        if not takers:
+        if not takers and not takes_arguments:
             raise unknown_name("option", option, [option for suite in SUITES.values() for option in suite.options])
-        if suite not in takers:
+        if takers and suite not in takers:
             raise SettingsError(
                 f"{option}={value!r} is for {' and '.join(takers)} environments; {name} does not have this option"
             )
     if not env_id:
         raise SettingsError(f"{name} is a suite, and an environment is needed; `rpo-jax envs {suite}` lists them")
-    env = _registered(name) if own else SUITES[suite].make(env_id, **given)
+    env = _registered(name, given) if own else SUITES[suite].make(env_id, **given)
+    options_only = SUITES[suite].options if suite in SUITES else ()
+    arguments = [f"{argument}={value!r}" for argument, value in given.items() if argument not in options_only]
+    if arguments:  # so that no checkpoint of one is taken for that of another
+        env = env._replace(name=f"{name}({', '.join(arguments)})")
     return terminate_at_time_limit(env) if time_limit == "terminate" else env
 
 
-def _registered(name: str) -> Environment:
-    env = ENVIRONMENTS[name]()
+def _registered(name: str, arguments: dict[str, Any]) -> Environment:
+    make = ENVIRONMENTS[name]
+    try:
+        inspect.signature(make).bind(**arguments)
+    except TypeError as error:
+        raise SettingsError(f"the function registered as {name} cannot be called with {arguments}: {error}") from None
+    env = make(**arguments)
     if not isinstance(env, Environment):
         raise SettingsError(
             f"the function registered as {name} returns {type(env).__name__}, and must return an Environment"

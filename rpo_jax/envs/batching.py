@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
+from rpo_jax.envs.bounds import action_bounds, check_sizes
 from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Timestep, where
+from rpo_jax.envs.validation import validated
 from rpo_jax.envs.vmap_last import vmap_last
 from rpo_jax.errors import unknown_name
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first"]
@@ -45,19 +48,26 @@ def vectorize(
         The environment, of any number of copies of these dynamics.
 
     Raises:
-        SettingsError: if there is no such batching.
+        SettingsError: if there is no such batching, a bound, the observation size or the time limit cannot be used, or
+            `init` returns something else than a state and an observation of that size. What `step` returns is checked
+            when it is first traced, in training.
     """
     if batching not in BATCHED:
         raise unknown_name("batching", batching, BATCHED)
+    low, high = action_bounds(low, high, name)
+    check_sizes(observation_size, time_limit, name)
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    one = Dynamics(jit(dynamics.init), jit(dynamics.step))
+    checked = validated(dynamics, name, observation_size)
+    one = Dynamics(jit(checked.init), jit(checked.step))
+    jax.eval_shape(one.init, jax.eval_shape(jax.random.key, 0))
     init, advance = (jit(BATCHED[batching](function)) for function in one)
 
     def reset(keys: jax.Array) -> Episodes:
-        state, obs = _replace_broken_starts(*init(keys))
+        state, obs = _replace_broken_starts(*init(as_keys(keys, 1, "keys")))
         return _replace_empty_arrays(state), obs.T
 
     def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: Episodes) -> tuple[PyTree, Timestep]:
+        keys = as_keys(keys, 1, "keys")
         state, successor = advance(keys, restore_empty_arrays(state, len(keys)), action.T)
         obs, reward, terminated, truncated = _cut_where_broken(successor)
         state, next_obs = where(terminated | truncated, initial, (_replace_empty_arrays(state), obs.T))

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from rpo_jax.envs.bounds import action_bounds, check_sizes
 from rpo_jax.envs.callbacks import make_callback
 from rpo_jax.envs.pool import Outcome, Pool
 from rpo_jax.envs.protocol import Environment, Timestep
 from rpo_jax.errors import SimulatorError
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 LOG = logging.getLogger("rpo_jax")
@@ -195,7 +197,12 @@ def host_environment(
 
     Returns:
         The environment.
+
+    Raises:
+        SettingsError: if a bound, the observation size or the time limit cannot be used.
     """
+    low, high = action_bounds(low, high, name)
+    check_sizes(observation_size, time_limit, name)
     host = Host(open_pool, observation_size)
     call_reset = make_callback(host.reset, (((), np.int32), ((observation_size,), np.float32)))
     outcome = ((((observation_size,) if name.endswith("obs") else ()), kind) for name, kind in _KINDS.items())
@@ -208,10 +215,11 @@ def host_environment(
         return Ticket(pool, seed), obs
 
     def reset(keys: jax.Array) -> tuple[Ticket, jax.Array]:
+        keys = as_keys(keys, 1, "keys")
         return begin(keys, jnp.full(len(keys), NEW))
 
     def restart(keys: jax.Array, state: Ticket) -> tuple[Ticket, jax.Array]:
-        return begin(keys, state.pool)
+        return begin(as_keys(keys, 1, "keys"), state.pool)
 
     def step(keys: jax.Array, state: Ticket, action: jax.Array, initial: PyTree) -> tuple[Ticket, Timestep]:
         pool, obs, reward, terminated, truncated, final_obs = call_step(state.pool, action)

@@ -130,8 +130,9 @@ class Environment(NamedTuple):
 
     @property
     def has_finite_actions(self) -> bool:
-        """Whether all action bounds are finite, so that the range has a midpoint and a width."""
-        return bool(np.isfinite([self.low, self.high]).all())
+        """Whether all action bounds are finite, and so are the widths between them."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(self.high - self.low).all())
 
 
 def where(condition: jax.Array, then: Episodes, otherwise: Episodes) -> Episodes:

@@ -10,6 +10,7 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SimulatorError
+from rpo_jax.keys import as_keys
 
 
 class Evaluated(NamedTuple):
@@ -42,6 +43,10 @@ class Evaluation:
     count: int
     num_episodes: int
     key: jax.Array
+
+    def __post_init__(self) -> None:
+        """Checks the key."""
+        object.__setattr__(self, "key", as_keys(self.key))
 
 
 class Evaluator:

@@ -22,6 +22,7 @@ from rpo_jax.execution.memory import fit_in_memory, needed_bytes
 from rpo_jax.execution.segments import MAX_SEGMENT, Segments, compile_segment
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.sweep import as_runs
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import Device, PyTree
 
 SEGMENT_SECONDS = 0.5
@@ -161,6 +162,7 @@ def fitted(
     Yields:
         The result.
     """
+    keys = as_keys(keys, 1, "keys")
     runs = as_runs(hyperparams, keys)
     initial = jax.device_get(initial)  # to whatever devices the runs are on
     agent.env.forget()

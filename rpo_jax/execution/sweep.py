@@ -6,7 +6,6 @@ from functools import partial
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
@@ -18,6 +17,7 @@ from rpo_jax.compiling.jit import jit
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, join_runs
 from rpo_jax.execution.memory import fit_in_memory
+from rpo_jax.keys import as_keys
 from rpo_jax.settings.grid import grid, num_settings
 from rpo_jax.typing import Device
 
@@ -74,10 +74,7 @@ def as_runs(hyperparams: Hyperparams, keys: jax.Array) -> Runs:
         SettingsError: if a hyperparameter is out of range, or hyperparameters or keys have the wrong shape or type.
     """
     check_hyperparams(hyperparams)
-    if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
-        raise SettingsError(
-            f"keys are {keys.dtype}{list(keys.shape)}, and must be random keys [S]; make them with seeds"
-        )
+    keys = as_keys(keys, 1, "keys")
     if np.ndim(hyperparams.learning_rate) == 0:
         hyperparams = grid(hyperparams)
     if {np.shape(leaf) for leaf in jax.tree.leaves(hyperparams)} != {(num_settings(hyperparams),)}:

@@ -137,8 +137,7 @@ def _to_env(graph: Graph, agent: Agent) -> None:
     low, high = agent.env.low, agent.env.high
     if agent.head.to_env is squash_to_bounds:
         graph.then("Tanh").then("Add", 1.0).then("Mul", 0.5 * (high - low)).then("Add", low)
-    else:
-        graph.then("Max", low).then("Min", high)
+    graph.then("Max", low).then("Min", high)
 
 
 def _model(graph: Graph, observation_size: int, action_size: int) -> onnx.ModelProto:

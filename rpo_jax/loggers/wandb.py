@@ -90,6 +90,7 @@ class WandB:
         spec, seed = self._spec, self._spec.seeds[index]
         label = f"{spec.variant} {setting_labels(spec)[setting]}".strip()
         names = {name: getattr(spec, name) for name in ("env", "variant", "preset", "head", "time_limit", "backend")}
+        names |= {f"env_args.{name}": value for name, value in spec.env_args.items()}
         config = names | dataclasses.asdict(spec.config) | settings_list(spec.hyperparams)[setting] | {"seed": seed}
         settings = wandb.Settings(**QUIET)
         return wandb.init(

@@ -14,6 +14,7 @@ from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.runs.results import LoadedRun, load_run
 from rpo_jax.runs.summary import read_summary
+from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, run_label, setting_labels
 from rpo_jax.typing import JsonObject
 
@@ -70,7 +71,7 @@ def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
                 raise SettingsError(
                     f"{label} was trained with {name}={before[name]}, and cannot begin a run with {now}"
                 )
-        jax.eval_shape(partial(init, spec.agent()), Hyperparams(), jax.random.key(0), policy)
+        jax.eval_shape(partial(init, spec.agent()), Hyperparams(), seeds(0, 1)[0], policy)
     return label, policy
 
 

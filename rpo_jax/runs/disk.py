@@ -18,7 +18,7 @@ from rpo_jax.algorithm.rpo import init
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution import checkpoints
 from rpo_jax.execution.memory import mebibytes
-from rpo_jax.settings.grid import num_settings
+from rpo_jax.settings.grid import num_settings, seeds
 from rpo_jax.settings.spec import RunSpec
 
 CELL = 12  # approximate bytes of a number in a table
@@ -47,7 +47,7 @@ def estimate(spec: RunSpec, agent: Agent) -> DiskSpace:
         The disk space.
     """
     runs = num_settings(spec.hyperparams) * len(spec.seeds)
-    state = jax.eval_shape(partial(init, agent), Hyperparams(), jax.random.key(0))
+    state = jax.eval_shape(partial(init, agent), Hyperparams(), seeds(0, 1)[0])
     numbers = runs * spec.config.num_updates * len(METRICS)
     policies = runs * _size(state.policy) * (2 if spec.num_evaluations else 1)
     one = runs * _size(state) + 4 * numbers + policies

@@ -16,6 +16,7 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.execution.snapshot import precision_hint
 from rpo_jax.files import atomic_write
 from rpo_jax.runs.folder import SETTINGS
+from rpo_jax.settings.grid import seeds
 
 
 def write_policies(path: Path, policy: Policy) -> None:
@@ -44,7 +45,7 @@ def read_policies(path: Path, agent: Agent, shape: tuple[int, ...]) -> Policy:
     Raises:
         SettingsError: if the archive cannot be read, or its arrays do not match the agent.
     """
-    expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), jax.random.key(0)).policy)
+    expected = _flatten(jax.eval_shape(lambda key: init(agent, Hyperparams(), key), seeds(0, 1)[0]).policy)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             leaves = {tuple(name.split("/")): stored[name] for name in stored.files}

@@ -37,6 +37,7 @@ def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -
     """
     described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     del described["num_threads"]  # a property of the machine, not of the run
+    described |= {"env_args": dict(spec.env_args)}
     described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
     described |= {"imports": spec.imports(), "format": FORMAT, "version": version_of("rpo_jax")}
     if initial is not None:
@@ -133,6 +134,9 @@ def _parse_spec(described: JsonObject) -> RunSpec:
     texts["network"] = described.get("network", "mlp")  # missing in folders of rpo_jax 0.1.0, as is init_from
     if not all(isinstance(text, str) for text in texts.values()):
         raise SettingsError(f"{', '.join(texts)} are not all text")
+    env_args = described.get("env_args", {})  # missing in older folders
+    if not isinstance(env_args, dict):
+        raise SettingsError(f"its env_args {env_args!r} are not values by name")
     seeds = described["seeds"]
     if not all(type(seed) is int for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
         raise SettingsError(f"its seeds {seeds} are not consecutive whole numbers")
@@ -151,6 +155,7 @@ def _parse_spec(described: JsonObject) -> RunSpec:
         num_evaluations=described["num_evaluations"],
         evaluation_episodes=described["evaluation_episodes"],
         init_from=described.get("init_from"),
+        env_args=env_args,
     )
 
 

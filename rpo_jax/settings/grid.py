@@ -12,6 +12,7 @@ import numpy as np
 
 from rpo_jax.algorithm.config import Hyperparams, check_hyperparams, check_numbers, field_names
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.keys import GENERATOR
 
 MAX_SEEDS = 1_000_000
 
@@ -31,7 +32,7 @@ def seeds(first: int, count: int) -> jax.Array:
     """
     check_seeds(first, count)
     # Always Threefry: under vmap, other generators do not give each seed an independent stream.
-    make_key = partial(jax.random.key, impl="threefry2x32")
+    make_key = partial(jax.random.key, impl=GENERATOR)
     return jax.vmap(make_key)(jnp.arange(first, first + count, dtype=jnp.uint32))
 
 

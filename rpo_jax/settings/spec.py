@@ -1,6 +1,8 @@
 """The specification of a run, shared by commands, scripts and run folders."""
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from rpo_jax.algorithm.agent import Agent, make_agent
@@ -33,6 +35,7 @@ class RunSpec:
         config: static settings.
         hyperparams: hyperparameter settings, leaves [H].
         seeds: the seeds [S].
+        env_args: arguments of the environment itself by name, as of `make_env`.
         num_evaluations: number of evaluations during training, evenly spaced.
         evaluation_episodes: episodes of each policy per evaluation.
     """
@@ -51,12 +54,14 @@ class RunSpec:
     num_threads: int | None = None
     network: str = "mlp"
     init_from: str | None = None
+    env_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in (("num_evaluations", 0), ("evaluation_episodes", 1)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise SettingsError(f"{name}={value!r} is out of range: it must be a whole number, {least} or more")
+        object.__setattr__(self, "env_args", _as_stored(self.env_args))
 
     def agent(self) -> Agent:
         """Creates the agent that this describes.
@@ -64,7 +69,8 @@ class RunSpec:
         Raises:
             SettingsError: if a name is unknown, or settings do not fit the environment.
         """
-        env = make_env(self.env, time_limit=self.time_limit, backend=self.backend, num_threads=self.num_threads)
+        options = {"backend": self.backend, "num_threads": self.num_threads, **self.env_args}
+        env = make_env(self.env, time_limit=self.time_limit, **options)
         network = None if self.network == "mlp" else NETWORKS.find(self.network)(env, self.config)
         return make_agent(env, get_variant(self.variant), self.config, get_head(self.head), network)
 
@@ -72,6 +78,19 @@ class RunSpec:
         """Returns the modules that registered the user-defined names of this specification."""
         named = names_by_registry(self.env, self.variant, self.head, self.network)
         return sorted({origin for registry, name in named if (origin := registry.origin(name))})
+
+
+def _as_stored(env_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arguments of an environment as they are read back from settings.json."""
+    for name in ("backend", "batching", "num_threads", "time_limit"):
+        if name in env_args:
+            raise SettingsError(f"{name} is an option of make_env, and not an argument of the environment itself")
+    try:
+        return json.loads(json.dumps(dict(env_args), allow_nan=False))
+    except (TypeError, ValueError):
+        raise SettingsError(
+            f"env_args={dict(env_args)!r} cannot be stored; give finite numbers, bools, text, or lists of them"
+        ) from None
 
 
 def names_by_registry(env: str, variant: str, head: str, network: str) -> list[tuple[Registry[Any], str]]:
@@ -99,6 +118,7 @@ def make_spec(
     time_limit: str | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
+    env_args: Mapping[str, Any] | None = None,
     num_evaluations: int = 0,
     evaluation_episodes: int = 16,
     **settings: Any,
@@ -116,6 +136,7 @@ def make_spec(
         time_limit: treatment of time limits, "bootstrap" or "terminate"; the preset's if None.
         backend: physics backend, for Brax only.
         num_threads: threads of the pool on each device, for EnvPool only.
+        env_args: arguments of the environment itself by name, as of `make_env`: numbers, bools, text, or lists of them.
         num_evaluations: number of evaluations during training, evenly spaced over the updates.
         evaluation_episodes: episodes of each policy per evaluation.
         **settings: fields of `TrainConfig` and of `Hyperparams`; several values for one of the latter make a sweep.
@@ -147,6 +168,7 @@ def make_spec(
         evaluation_episodes=evaluation_episodes,
         num_threads=num_threads,
         network=network,
+        env_args=env_args or {},
     )
     spec.agent()
     return spec

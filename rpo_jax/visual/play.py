@@ -20,6 +20,7 @@ from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, gymnasium, playground
+from rpo_jax.envs.suites.single import as_actions
 from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.runs.choose import clip_of, policy_of
@@ -63,7 +64,7 @@ class Player(NamedTuple):
         return jax.tree.map(lambda x: x[:count], played)
 
     def scaled(self, env_action: jax.typing.ArrayLike) -> np.ndarray:
-        """Scales actions to [-1, 1]: linearly between finite bounds, by tanh otherwise.
+        """Scales actions to [-1, 1]: linearly between finite bounds that differ, by tanh otherwise.
 
         Args:
             env_action: actions of the environment [..., A].
@@ -71,8 +72,10 @@ class Player(NamedTuple):
         Returns:
             Scaled actions [..., A].
         """
-        low, high, action = self.run.agent.env.low, self.run.agent.env.high, np.asarray(env_action)
-        bounded = np.isfinite(low) & np.isfinite(high)
+        low, high, action = (
+            np.asarray(x, float) for x in (self.run.agent.env.low, self.run.agent.env.high, env_action)
+        )
+        bounded = np.isfinite(low) & np.isfinite(high) & (low < high)
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         return np.where(bounded, np.clip(2 * (action - low) / (high - low) - 1, -1, 1), np.tanh(action))
 
@@ -180,7 +183,7 @@ def _render_with_gymnasium(player: Player) -> Movie:
     suite, _, env_id = player.run.spec.env.partition("/")
     try:
         with quiet():
-            env = gymnasium.make_renderable(env_id)
+            env = gymnasium.make_renderable(env_id, **player.run.spec.env_args)
     except SettingsError as error:
         if suite == "gymnasium":
             raise
@@ -203,7 +206,7 @@ def _play_gymnasium(env: "Env", player: Player) -> Iterator[Frame]:
             obs, _ = env.reset(seed=player.seed)
             _render_image(env)
         for step in range(player.max_steps):
-            action = np.asarray(act(jnp.asarray(obs, jnp.float32), step), env.action_space.dtype)
+            action = as_actions(np.asarray(act(jnp.asarray(obs, jnp.float32), step)), env.action_space)
             yield Frame(_render_image(env), player.scaled(action), total)
             obs, reward, terminated, truncated, _ = env.step(action)
             total += float(reward)
@@ -239,7 +242,8 @@ def _write_page(player: Player, path: Path) -> float:
     make_folder(path.parent)
     html = importlib.import_module("brax.io.html")
     with quiet():
-        env = brax.load(player.run.spec.env.partition("/")[2], player.run.spec.backend)
+        spec = player.run.spec
+        env = brax.load(spec.env.partition("/")[2], spec.backend, **spec.env_args)
     episode = player.episode()
     total = float(episode.reward.sum())
     page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [*_simulations(episode)])

@@ -59,19 +59,29 @@ class BraxEnvironment(Protocol):
     step: Callable[[BraxState, jax.Array], BraxState]
 
 
-def make(name: str, backend: str | None = None, *, batching: Batching = BATCHING) -> Environment:
+def make(
+    name: str,
+    backend: str | None = None,
+    *,
+    batching: Batching = BATCHING,
+    max_episode_steps: int = EPISODE_LENGTH,
+    **arguments: Any,
+) -> Environment:
     """Makes a Brax environment, truncated after 1000 steps as in Brax's own training.
 
     Args:
         name: one of `TASKS`.
         backend: one of `BACKENDS`; "spring" if None, except for the swimmer, which only has "generalized".
         batching: as of `vectorize`.
+        max_episode_steps: steps after which an episode is truncated.
+        **arguments: arguments of the environment itself, such as `ctrl_cost_weight=0.1`.
 
     Returns:
         The environment.
 
     Raises:
-        SettingsError: if the environment or the backend is unknown, or the environment does not run on the backend.
+        SettingsError: if the environment, the backend or an argument is unknown, or the environment does not run on
+            the backend.
     """
     if name not in TASKS:
         raise unknown_name("environment", f"brax/{name}", [f"brax/{known}" for known in TASKS])
@@ -80,7 +90,7 @@ def make(name: str, backend: str | None = None, *, batching: Batching = BATCHING
     if name == "swimmer" and backend not in (None, "generalized"):
         raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
     with quiet():
-        env = load(name, backend)
+        env = load(name, backend, **arguments)
         reset = jit(env.reset)  # traced only once
         template = jax.eval_shape(reset, jax.random.key(0))
 
@@ -94,7 +104,7 @@ def make(name: str, backend: str | None = None, *, batching: Batching = BATCHING
         blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
         state = env.step(blank.replace(pipeline_state=pipeline_state, info=info), action)
         time = time + 1
-        successor = Successor(state.obs, state.reward, state.done > 0, time >= EPISODE_LENGTH)
+        successor = Successor(state.obs, state.reward, state.done > 0, time >= max_episode_steps)
         return (state.pipeline_state, state.info, time), successor
 
     # Every Brax environment takes actions in [-1, 1], and scales them to the range of its actuators itself.
@@ -106,21 +116,35 @@ def make(name: str, backend: str | None = None, *, batching: Batching = BATCHING
         observation_size=template.obs.shape[0],
         low=-bound,
         high=bound,
-        time_limit=EPISODE_LENGTH,
+        time_limit=max_episode_steps,
     )
 
 
-def load(name: str, backend: str | None = None) -> BraxEnvironment:
-    """Loads a single environment as Brax defines it.
+def load(
+    name: str, backend: str | None = None, *, max_episode_steps: int | None = None, **arguments: Any
+) -> BraxEnvironment:
+    """Loads a single environment as Brax defines it, which truncates no episode.
 
     Args:
         name: one of `TASKS`.
         backend: as of `make`.
+        max_episode_steps: has no effect.
+        **arguments: as of `make`.
 
     Returns:
         Brax's environment.
+
+    Raises:
+        SettingsError: if the environment does not take the arguments.
     """
-    return _load_brax().get_environment(name, backend=backend or ("generalized" if name == "swimmer" else "spring"))
+    backend = backend or ("generalized" if name == "swimmer" else "spring")
+    make = _load_brax().get_environment
+    if not arguments:
+        return make(name, backend=backend)
+    try:
+        return make(name, backend=backend, **arguments)
+    except Exception as error:  # of whatever the environment does with them
+        raise SettingsError(f"brax/{name} cannot be made with {arguments}: {' '.join(str(error).split())}") from None
 
 
 def _load_brax() -> types.ModuleType:

@@ -55,7 +55,7 @@ def make(env_id: str, num_threads: int | None = None) -> Environment:
         raise SettingsError(f"num_threads={num_threads} is out of range: it must be 1 or more")
     spec = _make_spec(env_id)
     action, sizes = _action_spec(env_id, spec), _observation_sizes(env_id, spec)
-    low, high = (np.broadcast_to(np.float32(x), action.shape[-1:]) for x in (action.minimum, action.maximum))
+    low, high = (np.broadcast_to(x, action.shape[-1:]) for x in (action.minimum, action.maximum))
     return host_environment(
         partial(EnvPool, env_id, sizes, num_threads),
         name=f"envpool/{env_id}",

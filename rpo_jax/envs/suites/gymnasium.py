@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,86 +12,115 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rpo_jax.envs.host import host_environment
-from rpo_jax.envs.pool import Outcome, cut_where_broken
+from rpo_jax.envs.pool import Outcome
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.quiet import quiet
-from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
+from rpo_jax.envs.suites.single import (
+    as_actions,
+    check_actions,
+    check_distinct,
+    flatten_observations,
+    import_gymnasium,
+    make_checked,
+)
+from rpo_jax.errors import SettingsError, unknown_name, warn_once
 
 if TYPE_CHECKING:
     from gymnasium import Env
 
-ATTEMPTS = 10  # to begin an episode with a finite observation
 # Packages whose modules register environments when imported, by the name of the module.
 PROVIDERS = {"pybullet_envs_gymnasium": "pybullet-envs-gymnasium"}
 
 
-def make(env_id: str) -> Environment:
+def make(env_id: str, **arguments: Any) -> Environment:
     """Makes an environment that is registered with Gymnasium.
 
     Args:
         env_id: such as "BipedalWalker-v3" or "AntBulletEnv-v0"; "module:id" imports a module that registers it.
+        **arguments: of `gymnasium.make`: `max_episode_steps`, and those of the environment itself.
 
     Returns:
         The environment.
 
     Raises:
-        SettingsError: if the environment is unknown, it needs a package that is not installed, or its actions or
-            observations are not real vectors.
+        SettingsError: if the environment or an argument is unknown, it needs a package that is not installed, or its
+            actions or observations are not real vectors.
     """
-    gymnasium = _import_gymnasium()
+    gymnasium = import_gymnasium()
     _register(gymnasium, env_id)
+    name = f"gymnasium/{env_id}"
+    flat = flatten_observations(partial(_construct, gymnasium, env_id, **arguments), name)
     with quiet():
-        return from_gymnasium(partial(_construct, gymnasium, env_id), name=f"gymnasium/{env_id}")
+        env = flat()
+        env.close()
+    return _environment(env, flat, name)
 
 
 def from_gymnasium(make: "Callable[[], Env]", name: str) -> Environment:
     """Makes an Environment from a Gymnasium environment of your own.
 
     Args:
-        make: makes a new `gymnasium.Env` whose observation space is a Box, or can be flattened to one by Gymnasium.
+        make: makes a new `gymnasium.Env` on each call. Its observations are vectors, or numbers and vectors in
+            dictionaries and tuples; they are flattened to one vector as Gymnasium does it, and integers become float32
+            (a `Discrete` one by one-hot encoding). Its actions are a one-dimensional Box; those of a Box of integers
+            are rounded to the nearest integer.
         name: name of the environment in tables and error messages.
 
     Returns:
         The environment.
 
     Raises:
-        SettingsError: if its actions or observations are not real vectors, or Gymnasium is not installed.
+        SettingsError: if its actions or observations are not real vectors, `make` returns the same environment each
+            time, or Gymnasium is not installed.
     """
-    gymnasium = _import_gymnasium()
+    import_gymnasium()
     if not callable(make):
-        raise SettingsError(f"{name} is a single environment, and a function that makes one is needed: lambda: MyEnv()")
-    env = _flatten_observations(make, name)()
-    space: Any = env.action_space
-    spec = env.spec
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
         raise SettingsError(
-            f"{name} has actions {space}, and RPO needs a vector of real numbers: a one-dimensional Box"
+            f"{name} is a single environment, and a function is needed that makes a new one on each call: "
+            "lambda: MyEnv(), and not lambda: env"
         )
-    size = math.prod(env.observation_space.shape or ())
-    env.close()
+    flat = flatten_observations(make, name)
+    envs = flat(), flat()
+    check_distinct(envs, name)
+    for env in envs:
+        env.close()
+    return _environment(envs[0], flat, name)
+
+
+def _environment(like: "Env", make: "Callable[[], Env]", name: str) -> Environment:
+    """Makes an Environment of environments like that one, whose observations are vectors."""
+    space: Any = like.action_space
+    check_actions(space, name)
+    if not np.issubdtype(space.dtype, np.floating):
+        warn_once(f"{name} has actions {space}: those of the policy are rounded to the nearest integer")
     return host_environment(
-        partial(GymnasiumPool, _flatten_observations(make, name)),
+        partial(GymnasiumPool, make, name=name),
         name=name,
-        observation_size=size,
-        low=np.asarray(space.low, np.float32),
-        high=np.asarray(space.high, np.float32),
-        time_limit=None if spec is None else spec.max_episode_steps,
+        observation_size=math.prod(like.observation_space.shape or ()),
+        low=space.low,
+        high=space.high,
+        time_limit=None if like.spec is None else like.spec.max_episode_steps,
     )
 
 
 class GymnasiumPool:
     """A `Pool` of environments vectorised by Gymnasium, reset in the same step that ends an episode."""
 
-    def __init__(self, make: "Callable[[], Env]", seeds: Sequence[int]):
+    def __init__(self, make: "Callable[[], Env]", seeds: Sequence[int], name: str = "the environment"):
         """Opens the environments.
 
         Args:
             make: makes one environment with vector observations.
             seeds: seed of each environment.
+            name: name of the environment in error messages.
+
+        Raises:
+            SettingsError: if two of them are the same environment.
         """
-        vector = _import_gymnasium().vector
-        makers = [partial(_make_checked, make, index) for index in range(len(seeds))]
+        vector = import_gymnasium().vector
+        makers = [partial(make_checked, make, index) for index in range(len(seeds))]
         self._envs = vector.SyncVectorEnv(makers, autoreset_mode=vector.AutoresetMode.SAME_STEP)
+        check_distinct(self._envs.envs, name)
         self._seeds = list(seeds)
 
     def reset(self) -> np.ndarray:
@@ -107,7 +136,7 @@ class GymnasiumPool:
         Returns:
             The result of the step.
         """
-        obs, reward, terminated, truncated, info = self._envs.step(action.astype(self._envs.action_space.dtype))
+        obs, reward, terminated, truncated, info = self._envs.step(as_actions(action, self._envs.action_space))
         ended, final_obs = terminated | truncated, obs
         if ended.any():
             final_obs = obs.copy()
@@ -128,7 +157,7 @@ def tasks() -> dict[str, tuple[int, int]]:
     Raises:
         SettingsError: if Gymnasium is not installed.
     """
-    gymnasium, sizes = _import_gymnasium(), {}
+    gymnasium, sizes = import_gymnasium(), {}
     _import_providers()
     for env_id, spec in list(gymnasium.registry.items()):
         if spec.namespace is None and f"{spec.name}-v{(spec.version or 0) + 1}" not in gymnasium.registry:
@@ -138,11 +167,12 @@ def tasks() -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def make_renderable(env_id: str) -> "Env":
+def make_renderable(env_id: str, **arguments: Any) -> "Env":
     """Makes a single Gymnasium environment with vector observations that renders images.
 
     Args:
         env_id: as of `make`.
+        **arguments: as of `make`.
 
     Returns:
         Gymnasium's environment.
@@ -150,18 +180,11 @@ def make_renderable(env_id: str) -> "Env":
     Raises:
         SettingsError: if the environment is unknown, or cannot be made.
     """
-    gymnasium = _import_gymnasium()
+    gymnasium = import_gymnasium()
     _register(gymnasium, env_id)
-    return _flatten_observations(
-        partial(_construct, gymnasium, env_id, render_mode="rgb_array"), f"gymnasium/{env_id}"
+    return flatten_observations(
+        partial(_construct, gymnasium, env_id, **arguments, render_mode="rgb_array"), f"gymnasium/{env_id}"
     )()
-
-
-def _import_gymnasium() -> ModuleType:
-    try:
-        return importlib.import_module("gymnasium")
-    except ModuleNotFoundError:
-        raise SettingsError("environments of Gymnasium need it: pip install 'rpo_jax[gymnasium]'") from None
 
 
 def _register(gymnasium: ModuleType, env_id: str) -> None:
@@ -188,68 +211,10 @@ def _import_providers() -> list[str]:
     return absent
 
 
-def _construct(gymnasium: ModuleType, env_id: str, **options: str) -> "Env":
+def _construct(gymnasium: ModuleType, env_id: str, **arguments: Any) -> "Env":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about outdated versions
-            return gymnasium.make(env_id, **options)
+            return gymnasium.make(env_id, **arguments)
     except Exception as error:  # simulators raise all kinds of errors
         raise SettingsError(f"gymnasium/{env_id} cannot be made: {' '.join(str(error).split())}") from None
-
-
-def _flatten_observations(make: "Callable[[], Env]", name: str) -> "Callable[[], Env]":
-    """Wraps a function that makes environments: their observations become vectors."""
-
-    def make_flat() -> "Env":
-        gymnasium, env = _import_gymnasium(), make()
-        space: Any = env.observation_space
-        if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
-            return env
-        try:
-            flat_space = gymnasium.spaces.flatten_space(space)
-        except NotImplementedError:
-            flat_space = None
-        if not isinstance(flat_space, gymnasium.spaces.Box) or getattr(space, "dtype", None) == np.uint8:
-            raise SettingsError(f"{name} has observations {space}, and RPO needs vectors of real numbers")
-        return gymnasium.wrappers.FlattenObservation(env)
-
-    return make_flat
-
-
-def _make_checked(make: "Callable[[], Env]", index: int) -> "Env":
-    """Makes an environment that checks its observations, and whose errors carry its index in the pool."""
-    gymnasium = _import_gymnasium()
-
-    class CheckedEnv(gymnasium.Wrapper):
-        def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
-            with _attribute_errors(index):
-                for _ in range(ATTEMPTS):
-                    obs = self._copy(super().reset(**options)[0])
-                    if np.isfinite(obs).all():
-                        return obs, {}
-                    options = {}  # no seed, so that the next reset differs
-                raise ValueError("its first observations are not finite")
-
-        def step(self, action: np.ndarray) -> tuple[Any, ...]:
-            with _attribute_errors(index):
-                obs, reward, *ends, _ = super().step(action)
-                results = self._copy(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
-                return *cut_where_broken(*results), {}  # the info is not used
-
-        def _copy(self, obs: np.ndarray) -> np.ndarray:
-            copied, expected = np.array(obs), self.observation_space.shape  # the environment may reuse its array
-            if copied.shape != expected:
-                raise ValueError(f"it returned observations of shape {copied.shape}, and its space says {expected}")
-            return copied
-
-    with _attribute_errors(index):
-        return CheckedEnv(make())
-
-
-@contextlib.contextmanager
-def _attribute_errors(index: int) -> Iterator[None]:
-    """Turns errors of the block into a `SimulatorError` with this index."""
-    try:
-        yield
-    except Exception as error:
-        raise SimulatorError(f"{type(error).__name__}: {error}", index) from error

@@ -1,6 +1,9 @@
 """gymnax: classic control and other small tasks in JAX."""
 
+import dataclasses
 import importlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,22 +26,26 @@ TASKS = {
 BATCHING: Batching = "last"
 
 
-def make(env_id: str, *, batching: Batching = BATCHING) -> Environment:
-    """Makes a gymnax environment with its default parameters.
+def make(env_id: str, *, batching: Batching = BATCHING, **parameters: float) -> Environment:
+    """Makes a gymnax environment.
 
     Args:
         env_id: one of `TASKS`.
         batching: as of `vectorize`.
+        **parameters: values of the environment's parameters that differ from their default, such as `g=5.0`;
+            `max_episode_steps` is another name of `max_steps_in_episode`.
 
     Returns:
         The environment.
 
     Raises:
-        SettingsError: if the environment is unknown, or its actions are discrete.
+        SettingsError: if the environment is unknown, its actions are discrete, or a parameter is unknown or of another
+            type.
     """
     if env_id not in TASKS:
         raise _unusable(env_id)
     env, params = importlib.import_module("gymnax").make(env_id)
+    params = _with_parameters(params, parameters, f"gymnax/{env_id}")
     space = env.action_space(params)
 
     def init(key: jax.Array):
@@ -58,6 +65,20 @@ def make(env_id: str, *, batching: Batching = BATCHING) -> Environment:
         high=np.broadcast_to(np.asarray(space.high, np.float32), space.shape),
         time_limit=int(params.max_steps_in_episode),
     )
+
+
+def _with_parameters(params: Any, values: Mapping[str, Any], name: str) -> Any:
+    """Returns gymnax's parameters with other values."""
+    defaults = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+    given = {("max_steps_in_episode" if own == "max_episode_steps" else own): value for own, value in values.items()}
+    for own, value in given.items():
+        if own not in defaults:
+            raise unknown_name(f"parameter of {name}", own, [*defaults, "max_episode_steps"])
+        kind = type(defaults[own])
+        fits = isinstance(value, int | float if kind is float else kind)
+        if not fits or isinstance(value, bool) != (kind is bool):
+            raise SettingsError(f"{own}={value!r} of {name} must be of type {kind.__name__}, as {defaults[own]!r} is")
+    return params.replace(**given)
 
 
 def _unusable(env_id: str) -> SettingsError:
