@@ -5,18 +5,15 @@ from ctypes.util import find_library
 
 from rpo_jax.cli.commands import Evaluate, Export, Play
 from rpo_jax.cli.process import keep_programs, set_up_jax
-from rpo_jax.errors import SettingsError
 
 
 def evaluate(options: Evaluate) -> int:
     """Evaluates all policies of a run, and prints their returns."""
+    from rich.console import Console
+
     from rpo_jax.runs.evaluate import evaluate_run, evaluation_table
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.grid import check_seeds
-
-    if options.num_episodes < 1:
-        raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
-    from rich.console import Console
 
     set_up_jax(options.imports, 1)
     check_seeds(options.seed, 1)
@@ -37,8 +34,6 @@ def play(options: Play) -> int:
     from rpo_jax.settings.spec import run_label
     from rpo_jax.visual.play import Player, has_screen, play, show, suffix_of
 
-    if options.max_steps < 1:
-        raise SettingsError(f"max_steps={options.max_steps} is out of range: it must be 1 or more")
     check_seeds(options.episode_seed, 1)
     for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # rendering libraries read these when they are imported
         os.environ.setdefault(name, "dummy")

@@ -10,6 +10,7 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SimulatorError
+from rpo_jax.settings.bounds import check_evaluations
 
 
 class Evaluated(NamedTuple):
@@ -37,11 +38,17 @@ class Evaluation:
         count: number of evaluations, evenly spaced over the updates; the last is after the last update.
         num_episodes: number of episodes of each policy, played with its mean action.
         key: random key of the episodes, the same in every evaluation.
+
+    Raises:
+        SettingsError: if a number is out of range.
     """
 
     count: int
     num_episodes: int
     key: jax.Array
+
+    def __post_init__(self) -> None:
+        check_evaluations(self.count, self.num_episodes)
 
 
 class Evaluator:

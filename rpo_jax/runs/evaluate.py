@@ -6,8 +6,9 @@ from rich.table import Table
 
 from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.execution.evaluations import Evaluation
+from rpo_jax.execution.memory import check_evaluation
 from rpo_jax.runs.results import LoadedRun
-from rpo_jax.settings.grid import seeds
+from rpo_jax.settings.grid import num_settings, seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
 EVALUATION = 0xE7A1
@@ -18,9 +19,11 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
     """Evaluates every policy of a run on the same episodes; gives their returns [H, S, num_episodes].
 
     Raises:
-        SettingsError: if the seed is out of range.
+        SettingsError: if the seed is out of range, or the evaluation does not fit in memory.
         SimulatorError: if an environment on the host fails.
     """
+    num_runs = num_settings(run.spec.hyperparams) * len(run.spec.seeds)
+    check_evaluation(run.agent, num_runs, num_episodes, jax.devices()[:1])
     return evaluate_all(
         run.agent,
         run.policy,

@@ -15,14 +15,28 @@ from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome, cut_where_broken
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.quiet import quiet
-from rpo_jax.errors import SettingsError, SimulatorError, unknown_name
+from rpo_jax.errors import SettingsError, SimulatorError, described, one_line, unknown_name
 
 if TYPE_CHECKING:
     from gymnasium import Env
 
+INTERFACE = "does not return {}: it has the interface of Gym before 0.26, and Gymnasium's is needed"
 ATTEMPTS = 10  # to begin an episode with a finite observation
 # Packages whose modules register environments when imported, by the name of the module.
 PROVIDERS = {"pybullet_envs_gymnasium": "pybullet-envs-gymnasium"}
+
+
+def module_of(name: str) -> str | None:
+    """Returns the module that making an environment imports because its name says so.
+
+    Args:
+        name: suite and id of any environment, such as "gymnasium/module:Env-v0".
+
+    Returns:
+        The module, such as "module"; None if the name has none.
+    """
+    suite, _, env_id = name.partition("/")
+    return env_id.partition(":")[0] if suite == "gymnasium" and ":" in env_id else None
 
 
 def make(env_id: str) -> Environment:
@@ -194,7 +208,7 @@ def _construct(gymnasium: ModuleType, env_id: str, **options: str) -> "Env":
             warnings.simplefilter("ignore")  # about outdated versions
             return gymnasium.make(env_id, **options)
     except Exception as error:  # simulators raise all kinds of errors
-        raise SettingsError(f"gymnasium/{env_id} cannot be made: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"gymnasium/{env_id} cannot be made: {one_line(error, 300)}") from None
 
 
 def _flatten_observations(make: "Callable[[], Env]", name: str) -> "Callable[[], Env]":
@@ -224,7 +238,10 @@ def _make_checked(make: "Callable[[], Env]", index: int) -> "Env":
         def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
             with _attribute_errors(index):
                 for _ in range(ATTEMPTS):
-                    obs = self._copy(super().reset(**options)[0])
+                    first = super().reset(**options)
+                    if not isinstance(first, tuple) or len(first) != 2:
+                        raise TypeError(f"its reset {INTERFACE.format('an observation and a dictionary')}")
+                    obs = self._copy(first[0])
                     if np.isfinite(obs).all():
                         return obs, {}
                     options = {}  # no seed, so that the next reset differs
@@ -232,7 +249,10 @@ def _make_checked(make: "Callable[[], Env]", index: int) -> "Env":
 
         def step(self, action: np.ndarray) -> tuple[Any, ...]:
             with _attribute_errors(index):
-                obs, reward, *ends, _ = super().step(action)
+                result = super().step(action)
+                if not isinstance(result, tuple) or len(result) != 5:
+                    raise TypeError(f"its step {INTERFACE.format('five values')}")
+                obs, reward, *ends, _ = result
                 results = self._copy(obs), float(np.asarray(reward).item()), *map(np.bool_, ends)
                 return *cut_where_broken(*results), {}  # the info is not used
 
@@ -252,4 +272,4 @@ def _attribute_errors(index: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise SimulatorError(f"{type(error).__name__}: {error}", index) from error
+        raise SimulatorError(described(error), index) from error
