@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,6 +213,35 @@ def test_a_checkpoint_of_something_else_is_refused(how: str, folder: Path, capsy
     assert main(["resume", str(folder)]) == 2
     assert words in (complaint := capsys.readouterr().err)
     assert "Traceback" not in complaint
+
+
+# Modules
+
+
+def test_a_module_that_a_folder_names_is_imported_by_the_user_only(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("swing", "swinger.swing"):
+        path = tmp_path / f"{name.replace('.', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(SWING)
+        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+        described = json.loads((folder / "settings.json").read_text()) | {"env": f"gymnasium/{name}:Swing-v0"}
+        (folder / "settings.json").write_text(json.dumps(described))
+        sign(folder)
+        for arguments in (*commands(folder), ("resume", str(folder))):
+            refused(
+                capsys, *arguments, words=f"runs code of the module '{name}'; if you trust it, give --import {name}"
+            )
+        assert name not in sys.modules
+        assert main(["evaluate", str(folder), "--num-episodes", "1", "--import", name]) == 0
+        monkeypatch.delitem(sys.modules, name)
+
+
+SWING = """
+import gymnasium
+gymnasium.register("Swing-v0", "gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=3)
+"""
 
 
 # Sizes
