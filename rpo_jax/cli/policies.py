@@ -8,19 +8,21 @@ from rpo_jax.cli.process import keep_programs, set_up_jax
 
 
 def evaluate(options: Evaluate) -> int:
-    """Evaluates all policies of a run, and prints their returns."""
+    """Evaluates all policies of a run, or of each run of a comparison, and prints their returns."""
     from rich.console import Console
 
     from rpo_jax.runs.evaluate import evaluate_run, evaluation_table
+    from rpo_jax.runs.launch import parts_of_comparison
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.grid import check_seeds
 
     set_up_jax(options.imports, 1)
     check_seeds(options.seed, 1)
-    run = load_run(options.folder, best=options.best)
+    folders = parts_of_comparison(options.folder) or [options.folder]
+    runs = [load_run(folder, best=options.best) for folder in folders]
     keep_programs(options, Console(stderr=True))
-    returns = evaluate_run(run, options.num_episodes, options.sample, options.seed)
-    Console().print(evaluation_table(run, returns, options.sample))
+    returns = [evaluate_run(run, options.num_episodes, options.sample, options.seed) for run in runs]
+    Console().print(evaluation_table([run.spec for run in runs], returns, options.sample))
     return 0
 
 

@@ -1,5 +1,7 @@
 """Evaluation of the policies of a run folder."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from rich.table import Table
@@ -47,14 +49,17 @@ def evaluation_key(seed: int) -> jax.Array:
     return jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)
 
 
-def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:
-    """Creates a table of the returns of every policy."""
-    num_episodes = returns.shape[-1]
-    table = Table(title=f"{run.spec.env}: {num_episodes} episodes with {'a sampled' if sample else 'the mean'} action")
-    for column in ("setting", "seed", "return: mean", "standard deviation", "worst", "best"):
-        table.add_column(column, justify="left" if column == "setting" else "right")
-    for label, rows in zip(setting_labels(run.spec), returns, strict=True):
-        for seed, row in zip(run.spec.seeds, rows, strict=True):
-            cells = (row.mean(), row.std(), row.min(), row.max())
-            table.add_row(label, str(seed), *(f"{number:,.1f}" for number in cells))
+def evaluation_table(specs: Sequence[RunSpec], returns: Sequence[np.ndarray], sample: bool) -> Table:
+    """Creates a table of the returns [H, S, num_episodes] of every policy of each run; several runs are named."""
+    action = "a sampled" if sample else "the mean"
+    table = Table(title=f"{specs[0].env}: {returns[0].shape[-1]} episodes with {action} action")
+    words = ("variant", "setting") if len(specs) > 1 else ("setting",)
+    for column in (*words, "seed", "return: mean", "standard deviation", "worst", "best"):
+        table.add_column(column, justify="left" if column in words else "right")
+    for spec, own in zip(specs, returns, strict=True):
+        labels = setting_labels(spec)
+        for setting, run in np.ndindex(own.shape[:2]):
+            row = own[setting, run]
+            cells = (f"{number:,.1f}" for number in (row.mean(), row.std(), row.min(), row.max()))
+            table.add_row(*(spec.variant, labels[setting])[-len(words) :], str(spec.seeds[run]), *cells)
     return table

@@ -88,7 +88,7 @@ def unfinished(path: Path) -> list[RunSpec]:
     Raises:
         SettingsError: if the folder holds no run, only finished runs, or a damaged one.
     """
-    paths = _parts(path) or [path]
+    paths = parts_of_comparison(path) or [path]
     if not all((part / SETTINGS).exists() for part in paths) and len(paths) > 1 and not any(map(_has_begun, paths)):
         raise SettingsError(f"{path} was stopped while its runs were set up; remove it, and begin again")
     specs = [load_spec(part) for part in paths]
@@ -115,12 +115,12 @@ def resume(
             f"{specs[0].env} runs outside of JAX: new episodes begin, and the rest continues as it was"
         )
     with own(path):
-        if _parts(path):
+        if parts_of_comparison(path):
             return _finish_all(specs, path, session, fresh=False)
         return [finish(specs[0], path, session, fresh=False)[0]]
 
 
-def _parts(path: Path) -> list[Path]:
+def parts_of_comparison(path: Path) -> list[Path]:
     """Returns the folders of the runs of a comparison; none if the folder holds a single run."""
     if (path / SETTINGS).exists():
         return []
@@ -141,7 +141,7 @@ def _variants(path: Path) -> list[str]:
         if unfit := [part["variant"] for part in parts if not re.fullmatch(r"[\w-][\w.-]*", part["variant"])]:
             raise ValueError(f"{unfit[0]!r} is no name of a variant")
         return [part["variant"] for part in parts]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError):
         raise SettingsError(f"{path / COMPARISON} is damaged; remove it to continue with the runs beside it") from None
