@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 MOST_NAMES = 40  # names that an error lists at most
+MOST_WORDS = 500  # characters of a message that others wrote
 
 
 class SettingsError(ValueError):
@@ -24,12 +25,43 @@ class SimulatorError(RuntimeError):
         """Creates the error.
 
         Args:
-            message: what failed.
+            message: what failed; long text is shortened.
             index: position of the environment in its pool; None if unknown.
         """
-        super().__init__(message)
+        super().__init__(one_line(message, MOST_WORDS))
         self.index = index
         self.pool: int | None = None
+
+
+def one_line(text: object, most: int) -> str:
+    """Makes one line of text that others may have written: without control characters, which terminals obey.
+
+    Args:
+        text: the text, or an error.
+        most: largest number of characters; longer text is shortened.
+
+    Returns:
+        The line.
+    """
+    try:
+        words = str(text)[: 10 * most].split()
+    except Exception:  # an error of another package can fail to say what it is
+        words = [type(text).__name__]
+    line = "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in " ".join(words))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def described(error: BaseException, most: int = 300) -> str:
+    """Describes an error of another package by its type and its message, as one line.
+
+    Args:
+        error: the error.
+        most: largest number of characters of the message.
+
+    Returns:
+        The line.
+    """
+    return f"{type(error).__name__}: {one_line(error, most)}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:

@@ -1,10 +1,11 @@
-"""Atomic file writes, JSON, and digests."""
+"""Atomic file writes, links, JSON, and digests."""
 
 import contextlib
 import hashlib
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from rpo_jax.errors import SettingsError
 
 DIGEST = "digest"
+MOST_JSON = 2**28  # bytes of a JSON file that is read
 
 
 def make_folder(folder: Path) -> None:
@@ -69,7 +71,46 @@ def _sync(path: Path) -> None:
 
 def parts_of(folder: Path) -> list[Path]:
     """Returns the hidden files that `atomic_write` has left in a folder, where a process was killed in it."""
-    return list(folder.glob(".*.part"))
+    return [path for path in folder.glob(".*.part") if re.fullmatch(r"\..+\.[0-9a-f]{8}\.part", path.name)]
+
+
+def check_no_link(path: Path) -> None:
+    """Checks that what is written to a file or folder of a run, or removed from it, is not elsewhere.
+
+    Args:
+        path: a file or folder in the folder of a run, which need not exist.
+
+    Raises:
+        SettingsError: if it is a symbolic link.
+    """
+    if path.is_symlink():
+        raise SettingsError(
+            f"{path} is a link, and nothing is written where it leads; put the folder or file itself in its place"
+        )
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: if it is not JSON, or larger than any that rpo_jax writes.
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MOST_JSON:
+            raise ValueError(f"it is larger than {MOST_JSON} bytes")
+        content = file.read(size)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError("it is not JSON") from None
 
 
 def write_json(path: Path, content: object) -> None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError, described, unknown_name
 
 GROUP = "rpo_jax"  # of entry points
 Thing = TypeVar("Thing")
@@ -152,7 +152,7 @@ def _where(error: Exception) -> str:
     """Describes an error with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{described(error)}{place}"
 
 
 @lru_cache

@@ -222,6 +222,14 @@ def test_compare_trains_both_on_the_same_seeds_into_one_picture(tmp_path):
     assert re.search(r"\brpo\b", outcome.out)
     assert re.search(r"\bppo\b", outcome.out)
     assert strict_json(path / "comparison.json") == [rpo, ppo]
+    both, one = played(str(path), "--num-episodes", "3"), played(str(path / "ppo"), "--num-episodes", "3")
+    assert (both.code, both.out.count("3 episodes with the mean action")) == (0, 1)
+    cells = [re.findall(r"[^\s│]+", line) for line in both.out.splitlines() if "│" in line]
+    assert [row[:2] for row in cells] == [["ppo", "0"], ["ppo", "1"], ["rpo", "0"], ["rpo", "1"]]
+    expected = [re.findall(r"[^\s│]+", line) for line in one.out.splitlines() if "│" in line]
+    assert [row[1:] for row in cells[:2]] == expected
+    (path / "rpo" / "summary.json").unlink()
+    assert_refused(played(str(path)), f"{path / 'rpo'} holds no results")
 
 
 def test_compare_refuses_a_taken_folder_before_it_trains(tmp_path, sweep):
@@ -320,6 +328,26 @@ def test_an_environment_that_fails_ends_the_command_and_what_was_done_is_kept(tm
     assert (tmp_path / "run" / "policies.npz").exists()
 
 
+def test_what_an_environment_says_is_shown_as_short_text(tmp_path, monkeypatch):
+    class RudePool(toys.CountingPool):
+        def step(self, action):
+            if self.episode.max() > 600:
+                raise ValueError("\x1b[2J[red]\0" + 10**6 * "the leg came off\n")
+            return super().step(action)
+
+    monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name: toys.host_env(RudePool)))
+    path = tmp_path / "[bold]run"
+    with toys.told("ValueError: "):
+        outcome = call("train", *TINY, "--out", str(path))
+    assert outcome.code == 1
+    assert r"\x1b[2J[red]\x00the leg came off the leg" in outcome.out
+    assert f"results: {path}" in outcome.out
+    for text in (outcome.out, outcome.err, strict_json(path / "summary.json")["failure"]):
+        assert "\x1b" not in text
+        assert max(map(len, text.splitlines()), default=0) < 1200
+        assert len(text) < 8000
+
+
 @pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["evaluate"], ["envs"]])
 def test_help_is_shown(command):
     outcome = call(*command, "--help")
@@ -372,6 +400,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
 
 
 PENDULUM = "gymnax/Pendulum-v1"
+HUNDREDS = " ".join(f"0.{index:03d}" for index in range(1, 401))
 BAD = {
     "train gymnax/Pendulum": ["gymnax/Pendulum'", PENDULUM],
     "train brax/hoper": ["brax/hopper"],
@@ -445,6 +474,11 @@ BAD = {
     "train --total-timesteps 1e30": ["2^31"],
     "train --total-timesteps 9007199254740993.5": ["whole number"],
     "train --preset paper --num-minibatches 2048": ["single sample"],
+    "train --num-evaluations 1 --evaluation-episodes 1000000000000": ["evaluation_episodes=1000000000000", "1000000"],
+    "train --num-evaluations 1000000000000": ["num_evaluations=1000000000000", "1000000 or less"],
+    "evaluate . --num-episodes 1000000000000": ["num_episodes=1000000000000", "1000000 or less"],
+    "play . --max-steps 1000000000": ["max_steps=1000000000", "10000 or less"],
+    f"train --rpo-alpha {HUNDREDS} --learning-rate {HUNDREDS}": ["the number of settings is 160,000"],
 }
 
 
@@ -452,6 +486,33 @@ BAD = {
 @pytest.mark.parametrize("arguments", BAD)
 def test_what_cannot_be_used_is_refused_in_one_line(arguments):
     assert_refused(call(*arguments.split()), *BAD[arguments])
+
+
+@pytest.mark.usefixtures("nothing_happens")
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("jax_disable_jit", True, "JAX_DISABLE_JIT is set"),
+        ("jax_numpy_dtype_promotion", "strict", "JAX_NUMPY_DTYPE_PROMOTION=strict is set"),
+    ],
+)
+def test_settings_of_jax_with_which_nothing_works_are_refused(setting, value, words):
+    before = getattr(jax.config, setting)
+    jax.config.update(setting, value)
+    try:
+        outcomes = [call("train"), call("evaluate", "."), call("export", ".")]
+    finally:
+        jax.config.update(setting, before)
+    for outcome in outcomes:
+        assert_refused(outcome, words, "unset it")
+
+
+def test_a_platform_that_is_not_there_is_refused(tmp_path):
+    command, environment = [sys.executable, "-m", "rpo_jax", "train"], os.environ | {"JAX_PLATFORMS": "tpu"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "JAX_PLATFORMS=tpu asks for it: unset it, or choose another" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 BOX = """\

@@ -13,7 +13,7 @@ import toys
 from test_envpool_suite import act
 
 import rpo_jax
-from rpo_jax import SettingsError, from_gymnasium, make_env
+from rpo_jax import SettingsError, SimulatorError, from_gymnasium, make_env
 from rpo_jax.envs.wrappers import suite_state
 
 IDS = (
@@ -64,6 +64,30 @@ class Corridor(gymnasium.Env):
     def step(self, action):
         self.x, self.time = self.x + 0.5 * float(action[0]), self.time + 1
         return self._obs(), -abs(3 - self.x), bool(abs(self.x) > 5), self.time >= 20, {}
+
+
+class Old(Corridor):
+    """With the interface of Gym before 0.26, in its reset or in its step."""
+
+    def __init__(self, where: str):
+        super().__init__()
+        self.where = where
+
+    def reset(self, *, seed=None, options=None) -> Any:
+        obs, info = super().reset(seed=seed)
+        return obs if self.where == "reset" else (obs, info)
+
+    def step(self, action) -> Any:
+        obs, reward, terminated, truncated, info = super().step(action)
+        ends = (terminated or truncated,) if self.where == "step" else (terminated, truncated)
+        return obs, reward, *ends, info
+
+
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_an_environment_of_the_interface_before_is_named_so(where):
+    env = from_gymnasium(lambda: Old(where), name="mine/old")
+    with pytest.raises(SimulatorError, match=rf"its {where} does not return . values: .* of Gym before 0\.26"):
+        act(env, num_steps=3, num_envs=2)
 
 
 class Frugal(Corridor):

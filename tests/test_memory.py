@@ -13,6 +13,7 @@ import toys
 from rpo_jax import SettingsError, fit, grid, seeds, sweep
 from rpo_jax.execution import devices, memory
 from rpo_jax.execution.devices import join_runs, spread_runs
+from rpo_jax.execution.evaluations import Evaluation
 from rpo_jax.execution.memory import fit_in_memory, needed_bytes, usable_bytes
 from rpo_jax.execution.sweep import as_runs, compile_sweep
 
@@ -51,6 +52,16 @@ def test_a_cut_fit_is_the_uncut_one(agent, runs_at_once, in_one_call):
     cut = fit(agent, SETTINGS, seeds(0, RUNS // 2), runs_at_once=runs_at_once)
     assert (whole.runs_at_once, cut.runs_at_once) == (RUNS, in_one_call)
     assert_same((cut.state, cut.metrics), (whole.state, whole.metrics))
+
+
+def test_evaluations_that_do_not_fit_are_refused_before_anything_is_compiled(agent, monkeypatch):
+    monkeypatch.setattr(memory, "usable_bytes", lambda devices: 2**20)
+    monkeypatch.setattr("rpo_jax.execution.fit.fit_in_memory", None)
+    evaluation = Evaluation(1, 10_000, jax.random.key(0))
+    with pytest.raises(SettingsError, match=r"evaluating 10 policies in 10000 episodes each needs at least .* MiB"):
+        fit(agent, SETTINGS, seeds(0, RUNS // 2), evaluation=evaluation, devices=jax.devices()[:1])
+    with pytest.raises(SettingsError, match="evaluation_episodes=1000001 is out of range"):
+        Evaluation(1, 1_000_001, jax.random.key(0))
 
 
 def test_an_interrupt_of_a_cut_fit_leaves_all_runs_at_the_same_update(agent):

@@ -111,9 +111,9 @@ class Resume:
 
 @dataclasses.dataclass
 class Evaluate:
-    """Play episodes with the policies of a run folder, and print their returns."""
+    """Play episodes with the policies of a run folder or of a comparison, and print their returns."""
 
-    folder: FilledFolder
+    folder: Annotated[tyro.conf.Positional[Path], _help("folder of a finished run or comparison", "DIR")]
     num_episodes: Annotated[int, _help("episodes of each policy")] = 128
     sample: Sample = False
     best: Annotated[bool, _help("for each run, use the policy with the best evaluation, not the last one")] = False

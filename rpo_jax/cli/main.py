@@ -9,8 +9,10 @@ from typing import Any
 from rpo_jax.cli import commands, machine, policies, train
 from rpo_jax.cli.parse import parse
 from rpo_jax.cli.streams import lenient_streams
-from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError, one_line
 from rpo_jax.execution.signals import interrupted_by_all
+
+LONGEST = 4000  # characters of a message
 
 RUN: dict[type, Callable[[Any], int]] = {
     commands.Train: train.train,
@@ -43,16 +45,17 @@ def _run(arguments: list[str]) -> int:
         with _warnings_told(), interrupted_by_all():
             return RUN[type(command)](command)
     except SettingsError as error:
-        print("rpo-jax: error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        print("rpo-jax: error:", one_line(error, LONGEST), file=sys.stderr)
         return 2
     except SimulatorError as error:
-        print("rpo-jax: error: an environment failed:", " ".join(str(error).splitlines()), file=sys.stderr)
+        print("rpo-jax: error: an environment failed:", one_line(error, LONGEST), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
         return 130
     except OSError as error:  # such as a full or write-protected disk
-        print(f"rpo-jax: error: {error.strerror or error}: {error.filename or 'the disk'}", file=sys.stderr)
+        message = f"{error.strerror or error}: {error.filename or 'the disk'}"
+        print("rpo-jax: error:", one_line(message, LONGEST), file=sys.stderr)
         return 2
 
 
@@ -62,7 +65,7 @@ def _warnings_told() -> Iterator[None]:
 
     class Told(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            print("rpo-jax:", record.getMessage(), file=sys.stderr)
+            print("rpo-jax:", one_line(record.getMessage(), LONGEST), file=sys.stderr)
 
     logger, handler = logging.getLogger("rpo_jax"), Told()
     before, logger.propagate = logger.propagate, False

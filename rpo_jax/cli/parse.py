@@ -11,6 +11,16 @@ import tyro
 
 from rpo_jax.cli.commands import COMMANDS, Command, Settings
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, check_range
+
+BOUNDS = {  # of options that are whole numbers
+    "num_evaluations": (0, MAX_EVALUATIONS),
+    "evaluation_episodes": (1, MAX_EPISODES),
+    "num_episodes": (1, MAX_EPISODES),
+    "max_steps": (1, MAX_STEPS),
+    "num_threads": (1, 2**16),
+    "runs_at_once": (1, 2**31),
+}
 
 
 def parse(arguments: list[str]) -> Command:
@@ -21,6 +31,14 @@ def parse(arguments: list[str]) -> Command:
         SystemExit: for --help.
     """
     _check_names(arguments)
+    command = _parse(arguments)
+    for name, (low, high) in BOUNDS.items():
+        if (value := getattr(command, name, None)) is not None:
+            check_range(name, value, low, high)
+    return command
+
+
+def _parse(arguments: list[str]) -> Command:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

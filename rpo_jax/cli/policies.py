@@ -5,11 +5,10 @@ from ctypes.util import find_library
 
 from rpo_jax.cli.commands import Evaluate, Export, Play
 from rpo_jax.cli.process import keep_programs, set_up_jax
-from rpo_jax.errors import SettingsError
 
 
 def evaluate(options: Evaluate) -> int:
-    """Evaluates all policies of a run, and prints their returns.
+    """Evaluates all policies of a run, or of each run of a comparison, and prints their returns.
 
     Args:
         options: options of the command.
@@ -20,20 +19,20 @@ def evaluate(options: Evaluate) -> int:
     Raises:
         SettingsError: if an option is out of range, or the folder cannot be read.
     """
+    from rich.console import Console
+
     from rpo_jax.runs.evaluate import evaluate_run, evaluation_table
+    from rpo_jax.runs.launch import parts_of_comparison
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.grid import check_seeds
 
-    if options.num_episodes < 1:
-        raise SettingsError(f"num_episodes={options.num_episodes} is out of range: it must be 1 or more")
-    from rich.console import Console
-
     set_up_jax(options.imports, 1)
     check_seeds(options.seed, 1)
-    run = load_run(options.folder, best=options.best)
+    folders = parts_of_comparison(options.folder) or [options.folder]
+    runs = [load_run(folder, best=options.best) for folder in folders]
     keep_programs(options, Console(stderr=True))
-    returns = evaluate_run(run, options.num_episodes, options.sample, options.seed)
-    Console().print(evaluation_table(run, returns, options.sample))
+    returns = [evaluate_run(run, options.num_episodes, options.sample, options.seed) for run in runs]
+    Console().print(evaluation_table([run.spec for run in runs], returns, options.sample))
     return 0
 
 
@@ -57,8 +56,6 @@ def play(options: Play) -> int:
     from rpo_jax.settings.spec import run_label
     from rpo_jax.visual.play import Player, has_screen, play, show, suffix_of
 
-    if options.max_steps < 1:
-        raise SettingsError(f"max_steps={options.max_steps} is out of range: it must be 1 or more")
     check_seeds(options.episode_seed, 1)
     for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # rendering libraries read these when they are imported
         os.environ.setdefault(name, "dummy")

@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 from rpo_jax.cli.commands import Evaluate, Resume, RunOptions
-from rpo_jax.errors import SettingsError
+from rpo_jax.errors import SettingsError, one_line
 
 
 def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None:
@@ -16,14 +16,37 @@ def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None
             program that calls `main`.
 
     Raises:
-        SettingsError: if a module cannot be imported.
+        SettingsError: if a module cannot be imported, or JAX does not start or has settings with which nothing works.
     """
     from rpo_jax.execution.devices import use_cpu_cores
     from rpo_jax.registry import import_modules
 
     with contextlib.suppress(SettingsError):
         use_cpu_cores(cpu_devices)
+    import jax
+
     import_modules(imports)
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise SettingsError("JAX_DISABLE_JIT is set, and everything here is a compiled program; unset it")
+    start_jax()
+
+
+def start_jax() -> None:
+    """Starts JAX; raises a SettingsError if it does not start, or has settings with which nothing works."""
+    import jax
+
+    config: Any = jax.config
+    if config.jax_numpy_dtype_promotion != "standard":
+        raise SettingsError(
+            f"JAX_NUMPY_DTYPE_PROMOTION={config.jax_numpy_dtype_promotion} is set, and the packages that rpo_jax uses "
+            "need standard; unset it"
+        )
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        wanted = config.jax_platforms
+        hint = f"; JAX_PLATFORMS={wanted} asks for it: unset it, or choose another" if wanted else ""
+        raise SettingsError(f"JAX does not start: {one_line(error, 300).rstrip('.')}{hint}") from None
 
 
 def prepare(options: RunOptions | Resume, console: Any) -> None:
@@ -44,4 +67,6 @@ def keep_programs(options: RunOptions | Resume | Evaluate, console: Any) -> None
 
     if options.compilation_cache and (cache := cache_folder()):
         jax.config.update("jax_compilation_cache_dir", str(cache))
-        console.print(f"compiled programs are stored in {cache} (disable with --no-compilation-cache)", style="dim")
+        console.print(
+            f"compiled programs are stored in {cache} (disable with --no-compilation-cache)", style="dim", markup=False
+        )

@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from rpo_jax.errors import one_line
+
 
 def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, imports: tuple[str, ...] = ()) -> int:
     """Prints the results of runs, and how to go on.
@@ -43,12 +45,15 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
             )
         if summary["failure"]:
             console.print(
-                f"an environment failed: {summary['failure']}", style="bold red", highlight=False, markup=False
+                one_line(f"an environment failed: {summary['failure']}", 1000),
+                style="bold red",
+                highlight=False,
+                markup=False,
             )
         for fault in summary["faults"]:
             console.print(
-                f"{fault['run']} stopped in update {fault['update']}: its {fault['what']} became NaN or infinite; its "
-                "policy is that of the previous update",
+                one_line(f"{fault['run']} stopped in update {fault['update']}: its {fault['what']}", 1000)
+                + " became NaN or infinite; its policy is that of the previous update",
                 style="bold red",
                 highlight=False,
                 markup=False,
@@ -61,8 +66,8 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
     if interrupted:
         console.print("interrupted: the results are those of the updates completed so far")
         words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
-        console.print(f"to continue: {shlex.join(words)}", highlight=False, soft_wrap=True)
-    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+        console.print(f"to continue: {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
     if any(summary["failure"] for summary in summaries):
         return 1
     return 130 if interrupted else 0

@@ -37,7 +37,7 @@ def train(options: Train) -> int:
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
     summary, _ = run_to_folder(spec, path, _open_session(options), initial)
-    return report([summary], [setting_labels(spec)], path, options.imports)
+    return report([summary], [setting_labels(spec)], path, _modules_of(options))
 
 
 def compare(options: Compare) -> int:
@@ -66,7 +66,7 @@ def compare(options: Compare) -> int:
     check_comparison_free(specs, path)
     summaries = compare_to_folder(specs, path, _open_session(options), initial)
     labels = [setting_labels(spec) for spec in specs]
-    return report(summaries, labels, path, options.imports)
+    return report(summaries, labels, path, _modules_of(options))
 
 
 def resume(options: Resume) -> int:
@@ -120,6 +120,14 @@ def _begin_from(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunS
 
     label, policy = load_initial(options.init_from, specs)
     return [dataclasses.replace(spec, init_from=label) for spec in specs], policy
+
+
+def _modules_of(options: RunOptions) -> tuple[str, ...]:
+    """The modules that `resume` has to import: also the one that the name of the environment names."""
+    from rpo_jax.envs.suites.gymnasium import module_of
+
+    named = module_of(options.env)
+    return options.imports if named is None or named in options.imports else (*options.imports, named)
 
 
 def _default_folder(env: str, name: str) -> Path:

@@ -19,7 +19,7 @@ from rpo_jax.envs.bounds import action_bounds, check_sizes
 from rpo_jax.envs.callbacks import make_callback
 from rpo_jax.envs.pool import Outcome, Pool
 from rpo_jax.envs.protocol import Environment, Timestep
-from rpo_jax.errors import SimulatorError
+from rpo_jax.errors import SimulatorError, described
 from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
@@ -123,7 +123,7 @@ class Host:
                 try:
                     pool.close()
                 except Exception as error:
-                    LOG.warning(f"environments could not be closed: {error}")
+                    LOG.warning(f"environments could not be closed: {described(error)}")
         return (number,)
 
     def check(self) -> None:
@@ -165,7 +165,7 @@ class Host:
         except KeyboardInterrupt as interrupt:  # XLA may call from the main thread, and would raise its own error
             failure = interrupt
         except BaseException as error:
-            failure = error if isinstance(error, SimulatorError) else SimulatorError(f"{type(error).__name__}: {error}")
+            failure = error if isinstance(error, SimulatorError) else SimulatorError(described(error))
             failure.pool = number
             LOG.warning(f"an environment failed: {failure}")
         self._failed.add(number)

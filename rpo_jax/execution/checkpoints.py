@@ -2,16 +2,20 @@
 
 import contextlib
 import logging
+import math
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rpo_jax.errors import SettingsError
+from rpo_jax.errors import SettingsError, described
 from rpo_jax.execution.snapshot import INFO, Snapshot, digest, flatten, unflatten, updates_of
+from rpo_jax.files import check_no_link
+from rpo_jax.schema import check
 from rpo_jax.typing import JsonObject
 
 if TYPE_CHECKING:
@@ -22,7 +26,14 @@ LATEST = 2  # checkpoints that are kept
 LEAST_SECONDS = 60.0  # between two checkpoints
 SHARE = 0.02  # most of the time that saving may take
 PATIENCE = 3600.0  # seconds without a checkpoint, though all attempts failed, after which training ends
+SLACK = 2**26  # bytes of what Orbax adds to the arrays
 FOLDER_SETTINGS = "settings of the folder"  # name of their digest, beside those of `identify`
+KIND: JsonObject = {  # of the metadata
+    **dict.fromkeys(INFO, float),
+    "runs_at_once": int,
+    "settings": (str, {str: str}),
+    "versions": {str: (None, str)},
+}
 
 
 class Stored(NamedTuple):
@@ -123,7 +134,7 @@ class Checkpoints:
                 manager.save(updates, args=args.Composite(**parts), force=True)
         except Exception as error:  # the file system and Orbax raise all kinds of errors
             self._next = time.monotonic() + self._seconds
-            message = f"no checkpoint could be written to {self._folder}: {_one_line(error)}"
+            message = f"no checkpoint could be written to {self._folder}: {described(error)}"
             if time.monotonic() - self._written > PATIENCE:
                 raise SettingsError(f"{message}; the last attempts all failed") from error
             logging.getLogger("rpo_jax").warning(f"{message}; training continues")
@@ -131,31 +142,38 @@ class Checkpoints:
         self._saved, self._written = updates, time.monotonic()
         self._next = self._written + max(self._seconds, (self._written - began) / self._share)
 
-    def latest(self, identity: Mapping[str, str]) -> Stored | None:
+    def latest(self, identity: Mapping[str, str], size: Callable[[], int]) -> Stored | None:
         """Reads the latest checkpoint that is not damaged, and deletes later ones.
 
         Args:
             identity: digests of what is trained, from `identify`.
+            size: computes the bytes of the largest snapshot of the fit; a checkpoint of much more is not read.
 
         Returns:
             The checkpoint; None if there are no checkpoints.
 
         Raises:
-            SettingsError: if all checkpoints are damaged, or the checkpoint is of other settings.
+            SettingsError: if all checkpoints are damaged, the checkpoint is of other settings, or one is a link.
         """
+        check_no_link(self._folder)
         if not self._folder.is_dir():
             return None
+        for path in self._folder.iterdir():  # Orbax removes some
+            check_no_link(path)
         with self._manager() as (manager, args):
             steps = sorted(manager.all_steps(), reverse=True)
+            most_bytes = 2 * size() + SLACK if steps else 0  # twice, for those of the other precision
             for index, step in enumerate(steps):
                 try:
+                    _check_size(self._folder / str(step), most_bytes)
                     parts = {"arrays": args.StandardRestore(), "info": args.JsonRestore()}
                     stored = Stored(**dict(manager.restore(step, args=args.Composite(**parts))))
                     if stored.info["digest"] != digest(*stored):
                         raise ValueError("its content does not match its digest")
+                    check(stored.info, KIND)
                 except Exception as error:  # a damaged file can cause any error
                     logging.getLogger("rpo_jax").warning(
-                        f"the checkpoint of update {step} is damaged and ignored: {_one_line(error)}"
+                        f"the checkpoint of update {step} is damaged and ignored: {described(error)}"
                     )
                 else:
                     self._check(stored, identity)
@@ -191,12 +209,45 @@ class Checkpoints:
     def _manager(self) -> "Iterator[tuple[CheckpointManager, ModuleType]]":
         import orbax.checkpoint as ocp
 
+        check_no_link(self._folder)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=LATEST, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
-        with ocp.CheckpointManager(self._folder, options=options) as manager:
+        with _quiet(), ocp.CheckpointManager(self._folder, options=options) as manager:
             yield manager, ocp.args
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _check_size(folder: Path, most_bytes: int) -> None:
+    """Raises a ValueError if a checkpoint is larger than it can be, on disk or by the shapes that it claims."""
+    import orbax.checkpoint as ocp
+    from etils import epath
+
+    def require(count: int) -> None:
+        if count > most_bytes:
+            raise ValueError(f"it has {count:,} bytes, and one of this run has {most_bytes:,} at most")
+
+    require(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+    claimed = 0
+    for array in ocp.StandardCheckpointHandler().metadata(epath.Path(folder / "arrays")).tree.values():
+        for shape in (array.shape, array.storage and array.storage.chunk_shape):
+            claimed += math.prod(shape) * np.dtype(array.dtype).itemsize if shape else 0
+    require(claimed)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax from reporting errors that are reported here: by its log, or by callbacks after it has given up."""
+    log, hook = logging.getLogger("absl"), sys.unraisablehook
+    level = log.level
+
+    def report(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    log.setLevel(logging.CRITICAL)
+    sys.unraisablehook = report
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        sys.unraisablehook = hook

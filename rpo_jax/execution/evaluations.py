@@ -11,6 +11,7 @@ from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SimulatorError
 from rpo_jax.keys import as_keys
+from rpo_jax.settings.bounds import check_evaluations
 
 
 class Evaluated(NamedTuple):
@@ -38,6 +39,9 @@ class Evaluation:
         count: number of evaluations, evenly spaced over the updates; the last is after the last update.
         num_episodes: number of episodes of each policy, played with its mean action.
         key: random key of the episodes, the same in every evaluation.
+
+    Raises:
+        SettingsError: if a number is out of range.
     """
 
     count: int
@@ -45,7 +49,8 @@ class Evaluation:
     key: jax.Array
 
     def __post_init__(self) -> None:
-        """Checks the key."""
+        """Checks the numbers and the key."""
+        check_evaluations(self.count, self.num_episodes)
         object.__setattr__(self, "key", as_keys(self.key))
 
 

@@ -18,9 +18,10 @@ from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.course import Course
 from rpo_jax.execution.evaluations import Evaluated, Evaluation
 from rpo_jax.execution.identity import identify
-from rpo_jax.execution.memory import fit_in_memory, needed_bytes
+from rpo_jax.execution.memory import check_evaluation, fit_in_memory, needed_bytes
 from rpo_jax.execution.segments import MAX_SEGMENT, Segments, compile_segment
 from rpo_jax.execution.signals import stop_requests
+from rpo_jax.execution.snapshot import snapshot_bytes
 from rpo_jax.execution.sweep import as_runs
 from rpo_jax.keys import as_keys
 from rpo_jax.typing import Device, PyTree
@@ -124,8 +125,9 @@ def fit(
         The result, of all updates or of those before the interruption.
 
     Raises:
-        SettingsError: if a hyperparameter, the keys or `runs_at_once` cannot be used, a single run does not fit in
-            memory, a checkpoint cannot be written or read, or the initial policy does not fit the agent.
+        SettingsError: if a hyperparameter, the keys or `runs_at_once` cannot be used, a single run or the evaluation
+            does not fit in memory, a checkpoint cannot be written or read, or the initial policy does not fit the
+            agent.
     """
     options = (devices, runs_at_once, checkpoints, evaluation, initial)
     with fitted(agent, hyperparams, keys, on_progress, *options) as result:
@@ -166,9 +168,12 @@ def fitted(
     runs = as_runs(hyperparams, keys)
     initial = jax.device_get(initial)  # to whatever devices the runs are on
     agent.env.forget()
+    if evaluation:
+        check_evaluation(agent, runs.count, evaluation.num_episodes, jax.devices() if devices is None else devices)
     began = time.perf_counter()
     identity = identify(agent, hyperparams, keys, evaluation, initial)
-    stored = checkpoints.latest(identity) if checkpoints else None
+    evaluations = (evaluation.count, evaluation.num_episodes) if evaluation else (0, 0)
+    stored = checkpoints and checkpoints.latest(identity, partial(snapshot_bytes, agent, runs.count, *evaluations))
     if stored and runs_at_once is None:
         runs_at_once = stored.runs_at_once
     spread, program = fit_in_memory(

@@ -11,6 +11,7 @@ import jax
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.devices import Spread, spread_runs
+from rpo_jax.execution.snapshot import state_shapes, tree_bytes
 from rpo_jax.typing import Device
 
 USABLE = 0.9  # part of the free memory; the rest is for what XLA does not count
@@ -109,6 +110,31 @@ def fit_in_memory(
                 "num_envs or of num_steps needs about half"
             )
         most = max(1, min(spread.num_runs - 1, spread.num_runs * usable // needed))
+
+
+def check_evaluation(agent: Agent, num_runs: int, num_episodes: int, devices: Sequence[Device]) -> None:
+    """Checks that the policies of all runs can be evaluated at once, by a lower bound of what that takes.
+
+    Args:
+        agent: from `make_agent`.
+        num_runs: number of runs.
+        num_episodes: number of episodes of each policy.
+        devices: devices that the evaluation may use.
+
+    Raises:
+        SettingsError: if it does not fit in memory.
+    """
+    usable, state = usable_bytes(devices), state_shapes(agent)
+    at_once = 1 if agent.env.on_host else num_runs
+    episode = tree_bytes((state.env_state, state.obs)) / agent.config.num_envs + 4 * max(
+        agent.config.hidden_sizes, default=0
+    )
+    needed = at_once * num_episodes * (2 * episode)  # before and after a step
+    if usable is not None and needed > usable * len(devices):
+        raise SettingsError(
+            f"evaluating {at_once} policies in {num_episodes} episodes each needs at least {mebibytes(needed)} of "
+            f"device memory, and {mebibytes(usable * len(devices))} are usable; ask for fewer episodes"
+        )
 
 
 def check_runs_at_once(runs_at_once: int | None) -> None:

@@ -2,16 +2,22 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.metrics import METRICS
+from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.execution.evaluations import Evaluated
-from rpo_jax.typing import JsonObject
+from rpo_jax.typing import JsonObject, PyTree
 
 INFO = ("seconds", "evaluate_seconds", "checkpoint_seconds", "runs_at_once")  # fields of a snapshot that are numbers
 _GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")  # arrays whose shape depends on the update
@@ -37,6 +43,49 @@ class Snapshot(NamedTuple):
     evaluate_seconds: float
     checkpoint_seconds: float
     runs_at_once: int
+
+
+def snapshot_bytes(agent: Agent, num_runs: int, num_evaluations: int, num_episodes: int) -> int:
+    """Computes the bytes of the arrays of the last snapshot of a fit, from the shapes of its states.
+
+    Args:
+        agent: from `make_agent`.
+        num_runs: number of runs.
+        num_evaluations: number of evaluations during training.
+        num_episodes: number of episodes of each policy per evaluation.
+
+    Returns:
+        The number of bytes.
+    """
+    state = state_shapes(agent)
+    best = tree_bytes(state.policy) if num_evaluations else 0
+    numbers = agent.config.num_updates * len(METRICS) + num_evaluations * num_episodes
+    return num_runs * (tree_bytes(state) + best + 4 * numbers)
+
+
+@lru_cache(maxsize=4)
+def state_shapes(agent: Agent) -> TrainingState:
+    """Computes the shapes and dtypes of the state of a run, leaves [...].
+
+    Args:
+        agent: from `make_agent`.
+
+    Returns:
+        The shapes and dtypes.
+    """
+    return jax.eval_shape(partial(init, agent), Hyperparams(), jax.random.key(0))
+
+
+def tree_bytes(tree: PyTree) -> int:
+    """Computes the bytes of all arrays of a tree.
+
+    Args:
+        tree: arrays, or their shapes and dtypes.
+
+    Returns:
+        The number of bytes.
+    """
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def updates_of(snapshot: Snapshot) -> int:
@@ -82,10 +131,27 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
     arrays = {name: leaf for name, leaf in expected.items() if 0 in leaf.shape} | arrays
     arrays |= _unknown_then(arrays, expected)
     kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}
-    if set(arrays) != set(expected) or any((arrays[name].shape, arrays[name].dtype) != kinds[name] for name in kinds):
+    same = set(arrays) == set(expected) and all(
+        (arrays[name].shape, arrays[name].dtype) == kinds[name] for name in kinds
+    )
+    if not same or not _have_grown(arrays, expected):
         dtypes = ((array.dtype for array in arrays.values()), (dtype for _, dtype in kinds.values()))
         raise ValueError(f"its arrays do not match those of the run{precision_hint(*dtypes)}")
     return jax.tree.unflatten(tree, [arrays[name] for name in expected])
+
+
+def _have_grown(arrays: dict[str, np.ndarray], expected: Mapping[str, Any]) -> bool:
+    """Whether the arrays of `_GROWING` differ from the expected ones in the number of updates or evaluations only."""
+    counts: dict[str, set[int]] = {".metrics": set(), ".evaluated": set()}
+    for name, like in expected.items():
+        if name.startswith(_GROWING):
+            axis, shape = like.shape.index(0), arrays[name].shape
+            if (len(shape), arrays[name].dtype) != (len(like.shape), like.dtype):
+                return False
+            if (*shape[:axis], 0, *shape[axis + 1 :]) != like.shape:
+                return False
+            counts[next(group for group in counts if name.startswith(group))].add(shape[axis])
+    return all(len(count) == 1 for count in counts.values())
 
 
 def precision_hint(found: Iterable[np.dtype], expected: Iterable[np.dtype]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from rpo_jax.errors import described
 from rpo_jax.execution.fit import Progress
 
 EVALUATED = "evaluated_return"  # a metric beside those of training: the mean return of an evaluation
@@ -134,9 +135,8 @@ class Logger:
             action()
         except Exception as error:  # disks, networks and packages raise all kinds of errors
             self._sink = None
-            message = " ".join(str(error).split())[:300]
             logging.getLogger("rpo_jax").warning(
-                f"logger {self._name} failed, training continues without it: {type(error).__name__}: {message}"
+                f"logger {self._name} failed, training continues without it: {described(error)}"
             )
 
 

@@ -7,12 +7,13 @@ is the mean over the updates since the previous row.
 import csv
 import io
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 
 from rpo_jax.algorithm.metrics import METRICS
-from rpo_jax.files import atomic_write
+from rpo_jax.files import atomic_write, check_no_link
 from rpo_jax.loggers.points import EVALUATED, Point
 from rpo_jax.settings.spec import RunSpec
 
@@ -41,6 +42,8 @@ class CSV:
             csv.writer(new).writerow(COLUMNS)
             if self._path.exists():
                 with self._path.open(newline="") as old:
+                    if (header := old.readline()) and not header.startswith(",".join(COLUMNS[:4])):
+                        raise ValueError(f"{self._path} holds something else, and would be overwritten")
                     complete = (line for line in old if line.endswith("\n") and line[0].isdigit())
                     new.writelines(line for line in complete if int(line.split(",")[2]) < point.first)
 
@@ -54,6 +57,7 @@ class CSV:
         rows = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
         text = io.StringIO()
         csv.writer(text).writerows(map(_format_row, rows))
+        check_no_link(self._path)
         with self._path.open("a", newline="") as file:
             file.write(text.getvalue())
 
@@ -79,9 +83,10 @@ class Parquet:
         Args:
             point: the first point.
         """
+        check_no_link(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.glob("*.parquet"):
-            if int(path.stem) >= point.first:
+            if re.fullmatch(r"\d{10}", path.stem) and int(path.stem) >= point.first:
                 path.unlink()
 
     def write(self, point: Point) -> None:

@@ -18,6 +18,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import masked_crc32c
 
+from rpo_jax.files import check_no_link
 from rpo_jax.loggers.points import Point, mean_of_known
 from rpo_jax.loggers.tags import tag_metrics
 from rpo_jax.settings.spec import RunSpec, setting_labels
@@ -42,8 +43,8 @@ class TensorBoard:
             spec: what is trained.
             folder: folder of the run.
         """
-        self._spec = spec
-        self._folders = [(folder / FOLDER).joinpath(*filter(None, label.split(", "))) for label in setting_labels(spec)]
+        self._spec, self._root = spec, folder / FOLDER
+        self._folders = [self._root.joinpath(*filter(None, label.split(", "))) for label in setting_labels(spec)]
         self._file = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
 
     def begin(self, point: Point) -> None:
@@ -59,6 +60,8 @@ class TensorBoard:
         version = Event(wall_time=time.time(), file_version="brain.Event:2")
         start = Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START))
         for folder, _ in self._curves(point):
+            for path in (self._root, *(path for path in folder.parents if self._root in path.parents), folder):
+                check_no_link(path)
             folder.mkdir(parents=True, exist_ok=True)
             self._append(folder, version, start)
 

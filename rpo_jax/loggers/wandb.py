@@ -19,8 +19,8 @@ import wandb
 from rich.console import Console
 from rich.progress import track
 
-from rpo_jax.errors import SettingsError
-from rpo_jax.files import plain
+from rpo_jax.errors import SettingsError, one_line
+from rpo_jax.files import check_no_link, plain
 from rpo_jax.loggers.points import Point
 from rpo_jax.loggers.tags import tag_metrics
 from rpo_jax.settings.grid import settings_list
@@ -57,7 +57,7 @@ class WandB:
         except Exception as error:  # about the network, the account or the settings
             with contextlib.suppress(Exception):
                 self.close()
-            message = " ".join(str(error).split())[:300].rstrip(".")
+            message = one_line(error, 300).rstrip(".")
             raise SettingsError(
                 f"W&B does not start: {message}; WANDB_MODE=offline needs neither network nor key"
             ) from None
@@ -108,6 +108,8 @@ class WandB:
 
 def _read_or_create_id(path: Path) -> str:
     """Reads the prefix of the ids of the W&B runs of a folder, which is drawn at random the first time."""
+    for written in (path.parent, path):
+        check_no_link(written)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(secrets.token_hex(4))

@@ -13,7 +13,7 @@ from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.runs.results import LoadedRun, load_run
-from rpo_jax.runs.summary import read_summary
+from rpo_jax.runs.summary import summary_of
 from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, run_label, setting_labels
 from rpo_jax.typing import JsonObject
@@ -40,7 +40,10 @@ def choose(
         raise SettingsError(f"{folder} has no setting {setting}; it has {known}")
     if seed is not None and seed not in seeds:
         raise SettingsError(f"{folder} has no seed {seed}; it has {seeds[0]} ... {seeds[-1]}")
-    returns = np.array(read_summary(folder)["best_return" if best else "final_return"], float)  # null is NaN
+    found = summary_of(folder, run.spec)["best_return" if best else "final_return"]
+    if found is None:
+        raise SettingsError(f"{folder} holds no returns of evaluations to select the best policy by")
+    returns = np.array(found, float)  # null is NaN
     returns = np.where(np.isnan(returns), -np.inf, returns)
     settings = range(len(labels)) if setting is None else [setting]
     places = range(len(seeds)) if seed is None else [seeds.index(seed)]

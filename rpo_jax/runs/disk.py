@@ -2,23 +2,18 @@
 
 import contextlib
 import dataclasses
-import math
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import jax
+from typing import NamedTuple
 
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.config import Hyperparams
 from rpo_jax.algorithm.metrics import METRICS
-from rpo_jax.algorithm.rpo import init
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution import checkpoints
 from rpo_jax.execution.memory import mebibytes
-from rpo_jax.settings.grid import num_settings, seeds
+from rpo_jax.execution.snapshot import snapshot_bytes, state_shapes, tree_bytes
+from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
 
 CELL = 12  # approximate bytes of a number in a table
@@ -47,10 +42,9 @@ def estimate(spec: RunSpec, agent: Agent) -> DiskSpace:
         The disk space.
     """
     runs = num_settings(spec.hyperparams) * len(spec.seeds)
-    state = jax.eval_shape(partial(init, agent), Hyperparams(), seeds(0, 1)[0])
     numbers = runs * spec.config.num_updates * len(METRICS)
-    policies = runs * _size(state.policy) * (2 if spec.num_evaluations else 1)
-    one = runs * _size(state) + 4 * numbers + policies
+    policies = runs * tree_bytes(state_shapes(agent).policy) * (2 if spec.num_evaluations else 1)
+    one = snapshot_bytes(agent, runs, spec.num_evaluations, spec.evaluation_episodes)
     # A new checkpoint is written before the oldest one is removed.
     return DiskSpace(results=CELL * numbers + policies, checkpoints=(checkpoints.LATEST + 1) * one)
 
@@ -102,7 +96,3 @@ def _advice(spec: RunSpec) -> str:
             sizes[name] = sum(estimate(other, other.agent()))
     best = min(sizes, key=lambda name: sizes[name], default=None)
     return f"; with {best} it would take about {mebibytes(sizes[best])}" if best else ""
-
-
-def _size(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

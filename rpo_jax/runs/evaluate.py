@@ -1,5 +1,6 @@
 """Evaluation of the policies of a run folder."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -9,8 +10,9 @@ from rich.table import Table
 from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.execution import waiting
 from rpo_jax.execution.evaluations import Evaluation
+from rpo_jax.execution.memory import check_evaluation
 from rpo_jax.runs.results import LoadedRun
-from rpo_jax.settings.grid import seeds
+from rpo_jax.settings.grid import num_settings, seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
 EVALUATION = 0xE7A1
@@ -30,10 +32,12 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
         Returns of the episodes [H, S, num_episodes].
 
     Raises:
-        SettingsError: if the seed is out of range.
+        SettingsError: if the seed is out of range, or the evaluation does not fit in memory.
         SimulatorError: if an environment on the host fails.
     """
     clips = run.spec.hyperparams.observation_clip
+    num_runs = num_settings(run.spec.hyperparams) * len(run.spec.seeds)
+    check_evaluation(run.agent, num_runs, num_episodes, jax.devices()[:1])
     parts = run.agent, run.policy, evaluation_key(seed), num_episodes
     return waiting.call(run.agent.env, partial(evaluate_all, *parts, sample=sample, observation_clip=clips))
 
@@ -51,23 +55,26 @@ def evaluation_key(seed: int) -> jax.Array:
     return jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)
 
 
-def evaluation_table(run: LoadedRun, returns: np.ndarray, sample: bool) -> Table:
-    """Creates a table of the returns of every policy.
+def evaluation_table(specs: Sequence[RunSpec], returns: Sequence[np.ndarray], sample: bool) -> Table:
+    """Creates a table of the returns of every policy of each run; several runs are named.
 
     Args:
-        run: the run, loaded from its folder.
-        returns: returns of its episodes [H, S, episodes].
+        specs: specifications of the runs.
+        returns: returns of their episodes, each [H, S, episodes].
         sample: whether actions were sampled.
 
     Returns:
         The table.
     """
-    num_episodes = returns.shape[-1]
-    table = Table(title=f"{run.spec.env}: {num_episodes} episodes with {'a sampled' if sample else 'the mean'} action")
-    for column in ("setting", "seed", "return: mean", "standard deviation", "worst", "best"):
-        table.add_column(column, justify="left" if column == "setting" else "right")
-    for label, rows in zip(setting_labels(run.spec), returns, strict=True):
-        for seed, row in zip(run.spec.seeds, rows, strict=True):
-            cells = (row.mean(), row.std(), row.min(), row.max())
-            table.add_row(label, str(seed), *(f"{number:,.1f}" for number in cells))
+    action = "a sampled" if sample else "the mean"
+    table = Table(title=f"{specs[0].env}: {returns[0].shape[-1]} episodes with {action} action")
+    words = ("variant", "setting") if len(specs) > 1 else ("setting",)
+    for column in (*words, "seed", "return: mean", "standard deviation", "worst", "best"):
+        table.add_column(column, justify="left" if column in words else "right")
+    for spec, own in zip(specs, returns, strict=True):
+        labels = setting_labels(spec)
+        for setting, run in np.ndindex(own.shape[:2]):
+            row = own[setting, run]
+            cells = (f"{number:,.1f}" for number in (row.mean(), row.std(), row.min(), row.max()))
+            table.add_row(*(spec.variant, labels[setting])[-len(words) :], str(spec.seeds[run]), *cells)
     return table

@@ -19,17 +19,33 @@ from rpo_jax.execution.checkpoints import FOLDER as CHECKPOINTS
 
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 EVALUATIONS, BEST, COMPARISON = "evaluations.csv", "best.npz", "comparison.json"
-INITIAL = "initial.npz"
+INITIAL, PICTURE = "initial.npz", "curves.png"
+RESULTS = (SETTINGS, METRICS_TABLE, EVALUATIONS, BEST, POLICIES)  # the files whose digests the summary holds
+WRITTEN = (*RESULTS[1:], INITIAL, PICTURE, SUMMARY, CHECKPOINTS)
 
 
 def check_free(folder: Path) -> None:
-    """Raises a SettingsError if the folder already holds a run or a comparison."""
+    """Raises a SettingsError if the folder already holds a run, a comparison or a file that a run would overwrite."""
     try:
-        taken = (folder / SETTINGS).exists() or (folder / COMPARISON).exists()
+        present = [name for name in (SETTINGS, COMPARISON, *WRITTEN) if _exists(folder / name)]
+        taken = not {SETTINGS, COMPARISON}.isdisjoint(present)
     except OSError as error:
         raise SettingsError(f"cannot use the folder {folder}: {error.strerror}; choose another --out") from None
     if taken:
         raise SettingsError(f"{folder} already holds a run; choose another --out, or move it away")
+    if present:
+        raise SettingsError(
+            f"{folder} already holds {' and '.join(present)}, which a run would overwrite; choose another --out, or "
+            "move that away"
+        )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def release(folder: Path) -> None:

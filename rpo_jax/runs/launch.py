@@ -1,8 +1,8 @@
 """Training of one run into its folder, and comparison of several runs in one plot."""
 
 import contextlib
-import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,26 +12,26 @@ from rich.console import Console
 
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.analysis.curves import Curves, draw_curves
-from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError, described
 from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE
 from rpo_jax.execution.fit import Progress, fitted
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.execution.signals import stop_requests
-from rpo_jax.files import atomic_write, make_folder, write_json
+from rpo_jax.files import atomic_write, check_no_link, make_folder, read_json, write_json
 from rpo_jax.loggers import make_logger
 from rpo_jax.runs import disk
 from rpo_jax.runs.evaluate import evaluation_of
-from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, release
+from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, PICTURE, SETTINGS, SUMMARY, check_free, release
 from rpo_jax.runs.ownership import own
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.results import read_metrics, write_results
 from rpo_jax.runs.settings import checkpoints_of, folder_of, load_spec, read_initial, write_settings
 from rpo_jax.runs.summary import is_finished, read_summary, told
+from rpo_jax.schema import check
 from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 from rpo_jax.typing import JsonObject
 
-PICTURE = "curves.png"
 LOG = logging.getLogger("rpo_jax")
 
 
@@ -91,12 +91,15 @@ def unfinished(path: Path) -> list[RunSpec]:
     Raises:
         SettingsError: if the folder holds no run, only finished runs, or a damaged one.
     """
-    paths = _parts(path) or [path]
+    paths = parts_of_comparison(path) or [path]
     if not all((part / SETTINGS).exists() for part in paths) and len(paths) > 1 and not any(map(_has_begun, paths)):
         raise SettingsError(f"{path} was stopped while its runs were set up; remove it, and begin again")
     specs = [load_spec(part) for part in paths]
     if all(map(is_finished, paths)):
         raise SettingsError(f"{path} is finished: nothing is left to do")
+    for part, spec in zip(paths, specs, strict=True):
+        if part != path and part.name != spec.variant:
+            raise SettingsError(f"{part} holds a run of {spec.variant}: the parts of a comparison are named by variant")
     return specs
 
 
@@ -123,12 +126,12 @@ def resume(
             f"{specs[0].env} runs outside of JAX: new episodes begin, and the rest continues as it was"
         )
     with own(path):
-        if _parts(path):
+        if parts_of_comparison(path):
             return _finish_all(specs, path, session, fresh=False)
         return [finish(specs[0], path, session, fresh=False)[0]]
 
 
-def _parts(path: Path) -> list[Path]:
+def parts_of_comparison(path: Path) -> list[Path]:
     """Returns the folders of the runs of a comparison; none if the folder holds a single run."""
     if (path / SETTINGS).exists():
         return []
@@ -144,10 +147,14 @@ def _has_begun(part: Path) -> bool:
 def _variants(path: Path) -> list[str]:
     """Returns the variants that the list of a comparison names; none if there is no such list."""
     try:
-        return [str(summary["variant"]) for summary in json.loads((path / COMPARISON).read_text())]
-    except FileNotFoundError:
+        parts = read_json(path / COMPARISON)
+        check(parts, [{"variant": str}])
+        if unfit := [part["variant"] for part in parts if not re.fullmatch(r"[\w-][\w.-]*", part["variant"])]:
+            raise ValueError(f"{unfit[0]!r} is no name of a variant")
+        return [part["variant"] for part in parts]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         raise SettingsError(f"{path / COMPARISON} is damaged; remove it to continue with the runs beside it") from None
 
 
@@ -233,7 +240,7 @@ class _Careful:
             self._function(*args)
         except Exception as error:
             self._failed = True
-            LOG.warning(f"{self._name} failed, and training continues without it: {type(error).__name__}: {error}")
+            LOG.warning(f"{self._name} failed, and training continues without it: {described(error)}")
 
 
 def compare_to_folder(
@@ -257,6 +264,7 @@ def compare_to_folder(
         check_comparison_free(specs, path)
         write_json(path / COMPARISON, [{"variant": spec.variant} for spec in specs])  # no part can be lost unseen
         for spec in specs:
+            check_no_link(path / spec.variant)
             make_folder(path / spec.variant)
             write_settings(path / spec.variant, spec, initial)
         return _finish_all(specs, path, session, fresh=True)
@@ -271,6 +279,7 @@ def _finish_all(specs: list[RunSpec], path: Path, session: Session, fresh: bool)
                 if is_finished(part):
                     summary, found = read_summary(part), curves_of(spec, read_metrics(part, spec))
                 else:
+                    check_no_link(part)
                     with own(part):
                         summary, found = finish(spec, part, session, fresh and not summaries)
                 summaries.append(summary)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TextIO
 
 from rpo_jax.errors import SettingsError
-from rpo_jax.files import make_folder, parts_of
+from rpo_jax.files import check_no_link, make_folder, parts_of
 
 LOCK = ".lock"
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows does not have
 
 
 @contextlib.contextmanager
@@ -29,7 +30,8 @@ def own(folder: Path) -> Iterator[None]:
     make_folder(folder)
     with _open_locked(folder) as file:
         for leftover in parts_of(folder):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder, say
+                leftover.unlink()
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -45,7 +47,8 @@ def _open_locked(folder: Path) -> TextIO:
     path = folder / LOCK
     while True:
         try:
-            file = path.open("a+")
+            check_no_link(path)  # for the owner is written to it
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | NO_LINK, 0o666), "r+")
         except OSError as error:
             raise SettingsError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
         try:

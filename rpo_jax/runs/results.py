@@ -14,13 +14,16 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.execution.evaluations import Evaluated
 from rpo_jax.execution.fit import Fit
 from rpo_jax.files import DIGEST, atomic_write, digest_of, sha256_of, write_json
-from rpo_jax.runs.folder import BEST, EVALUATIONS, METRICS_TABLE, POLICIES, SETTINGS, SUMMARY
-from rpo_jax.runs.policies import read_policies, write_policies
+from rpo_jax.runs.folder import BEST, EVALUATIONS, METRICS_TABLE, POLICIES, RESULTS, SUMMARY
+from rpo_jax.runs.policies import most_bytes, read_policies, write_policies
 from rpo_jax.runs.settings import read_spec
-from rpo_jax.runs.summary import check_file, read_summary, summarize
+from rpo_jax.runs.summary import check_file, damaged, summarize, summary_of
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
+
+WHERE = ["setting", "seed", "update", "step"]  # the columns before the numbers
+MOST_ROW = 64 * (len(WHERE) + len(METRICS))  # bytes of a row of metrics.csv
 
 
 class LoadedRun(NamedTuple):
@@ -60,8 +63,7 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> JsonObject:
                 _write_evaluations(path, spec, evaluated)
             write_policies(folder / BEST, evaluated.best)
         write_policies(folder / POLICIES, result.state.policy)
-        names = (SETTINGS, METRICS_TABLE, EVALUATIONS, BEST, POLICIES)
-        summary["files"] = {name: sha256_of(folder / name) for name in names if (folder / name).exists()}
+        summary["files"] = {name: sha256_of(folder / name) for name in RESULTS if (folder / name).exists()}
         summary[DIGEST] = digest_of(summary)
         write_json(folder / SUMMARY, summary)
     except OSError as error:
@@ -74,7 +76,7 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> JsonObject:
 def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["setting", "seed", "update", "step", *METRICS])
+        writer.writerow([*WHERE, *METRICS])
         for setting, run in np.ndindex(metrics["entropy"].shape[:2]):
             rows = np.stack([metrics[name][setting, run] for name in METRICS], axis=-1).tolist()
             for update, row in enumerate(rows, start=1):
@@ -85,7 +87,7 @@ def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) ->
 def _write_evaluations(path: Path, spec: RunSpec, evaluated: Evaluated) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["setting", "seed", "update", "step", "return_mean", "return_std", "return_min", "return_max"])
+        writer.writerow([*WHERE, "return_mean", "return_std", "return_min", "return_max"])
         for setting, run in np.ndindex(evaluated.returns.shape[:2]):
             for update, returns in zip(evaluated.updates.tolist(), evaluated.returns[setting, run], strict=True):
                 numbers = (f"{x:.7g}" for x in (returns.mean(), returns.std(), returns.min(), returns.max()))
@@ -108,10 +110,10 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
     spec, agent = read_spec(folder)
     if best and not spec.num_evaluations:
         raise SettingsError(f"{folder} holds no evaluations to select the best policy by: train with --num-evaluations")
-    path, summary = folder / (BEST if best else POLICIES), read_summary(folder)
-    for file in (folder / SETTINGS, path):
-        check_file(file, summary)
-    return LoadedRun(spec, agent, read_policies(path, agent, (num_settings(spec.hyperparams), len(spec.seeds))))
+    path, summary = folder / (BEST if best else POLICIES), summary_of(folder, spec)
+    shape = num_settings(spec.hyperparams), len(spec.seeds)
+    check_file(path, summary, most_bytes(agent, shape))
+    return LoadedRun(spec, agent, read_policies(path, agent, shape))
 
 
 def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
@@ -127,9 +129,16 @@ def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
     Raises:
         SettingsError: if the table is missing or damaged.
     """
-    check_file(folder / METRICS_TABLE, read_summary(folder))
-    with (folder / METRICS_TABLE).open() as file:
-        rows = list(csv.DictReader(file))
-    shape = (num_settings(spec.hyperparams), len(spec.seeds), -1)
-    # A table of an older version may lack some metrics.
-    return {name: np.array([float(row.get(name) or "nan") for row in rows]).reshape(shape) for name in METRICS}
+    path, shape = folder / METRICS_TABLE, (num_settings(spec.hyperparams), len(spec.seeds), -1)
+    rows = 1 + spec.config.num_updates * shape[0] * shape[1]
+    check_file(path, summary_of(folder, spec), rows * MOST_ROW)
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            if not {*WHERE, "entropy"} <= set(reader.fieldnames or ()):
+                raise damaged(path)
+            table = list(reader)
+        # A table of an older version may lack some metrics.
+        return {name: np.array([float(row.get(name) or "nan") for row in table]).reshape(shape) for name in METRICS}
+    except (ValueError, csv.Error):
+        raise damaged(path) from None

@@ -1,11 +1,14 @@
 """settings.json: the specification of a run."""
 
 import dataclasses
-import json
 import logging
+import re
 import secrets
+import shlex
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,17 +17,33 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.envs import SUITES
+from rpo_jax.envs.suites.gymnasium import module_of
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE, Checkpoints
-from rpo_jax.files import DIGEST, digest_of, make_folder, plain, sha256_of, write_json
+from rpo_jax.files import DIGEST, digest_of, make_folder, plain, read_json, sha256_of, write_json
 from rpo_jax.runs.folder import INITIAL, SETTINGS
-from rpo_jax.runs.policies import read_policies, write_policies
+from rpo_jax.runs.policies import most_bytes, read_policies, write_policies
 from rpo_jax.runs.versions import version_of, versions_of
-from rpo_jax.settings.grid import check_seeds, settings_list
+from rpo_jax.schema import check
+from rpo_jax.settings.bounds import check_evaluations
+from rpo_jax.settings.grid import check_seeds, check_settings, settings_list
 from rpo_jax.settings.spec import RunSpec, names_by_registry
 from rpo_jax.typing import JsonObject
 
 FORMAT = 3
+# What settings.json holds; the entries of LATER are missing in folders of rpo_jax 0.1.0.
+KIND: JsonObject = {
+    **dict.fromkeys(("env", "variant", "preset", "head", "time_limit", "network"), str),
+    **dict.fromkeys(("backend", "init_from", "initial", "version"), (None, str)),
+    "config": {str: (float, bool, str, [float])},
+    "hyperparams": [{str: (float, None)}],
+    "seeds": [int],
+    "num_evaluations": int,
+    "evaluation_episodes": int,
+    "imports": (None, [str]),
+    "env_args": dict,
+}
+LATER: JsonObject = {"network": "mlp", "init_from": None, "initial": None, "imports": [], "env_args": {}}
 
 
 def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -> None:
@@ -92,12 +111,10 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     described = _read_settings(folder)
     try:
         spec = _parse_spec(described)
-        _check_registered(folder, spec, described.get("imports", []))
+        _check_registered(folder, spec, described["imports"] or [])
+        return spec, spec.agent()
     except SettingsError as error:
         raise SettingsError(f"{folder / SETTINGS} cannot be used: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise SettingsError(f"{folder / SETTINGS} is damaged: {error}") from None
-    return spec, spec.agent()
 
 
 def _read_settings(folder: Path) -> JsonObject:
@@ -107,11 +124,11 @@ def _read_settings(folder: Path) -> JsonObject:
             parts = sorted(str(part.parent) for part in folder.glob(f"*/{SETTINGS}"))
             hint = f"; did you mean {' or '.join(parts)}?" if parts else ""
             raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it{hint}")
-        described = json.loads(path.read_text())
+        described = read_json(path)
         written = described["format"]
     except SettingsError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise SettingsError(f"{path} is damaged: it is not what rpo-jax train writes") from None
     if type(written) is not int or written > FORMAT:
         raise SettingsError(
@@ -126,45 +143,46 @@ def _read_settings(folder: Path) -> JsonObject:
         raise SettingsError(
             f"{path} is damaged, or was changed after it was written: its digest does not match its content"
         )
-    return described
+    try:
+        check(LATER | described, KIND)
+    except SettingsError as error:
+        raise SettingsError(f"{path} is damaged: {error}") from None
+    return LATER | described | {DIGEST: described[DIGEST]}
 
 
 def _parse_spec(described: JsonObject) -> RunSpec:
-    texts = {name: described[name] for name in ("env", "variant", "preset", "head", "time_limit")}
-    texts["network"] = described.get("network", "mlp")  # missing in folders of rpo_jax 0.1.0, as is init_from
-    if not all(isinstance(text, str) for text in texts.values()):
-        raise SettingsError(f"{', '.join(texts)} are not all text")
-    env_args = described.get("env_args", {})  # missing in older folders
-    if not isinstance(env_args, dict):
-        raise SettingsError(f"its env_args {env_args!r} are not values by name")
-    seeds = described["seeds"]
-    if not all(type(seed) is int for seed in seeds) or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
-        raise SettingsError(f"its seeds {seeds} are not consecutive whole numbers")
+    names = ("env", "variant", "preset", "head", "time_limit", "network", "backend", "init_from", "env_args")
+    seeds, evaluations = described["seeds"], [described[name] for name in ("num_evaluations", "evaluation_episodes")]
+    if not seeds or any(seed != seeds[0] + index for index, seed in enumerate(seeds)):
+        raise SettingsError("its seeds are not consecutive whole numbers")
     check_seeds(seeds[0], len(seeds))
+    check_evaluations(*evaluations)
     config: JsonObject = {name: tuple(x) if isinstance(x, list) else x for name, x in dict(described["config"]).items()}
     if unknown := set(config) - {field.name for field in dataclasses.fields(TrainConfig)}:
         raise SettingsError(
             f"this version does not know {', '.join(sorted(unknown))}; rpo_jax {described['version']} wrote it"
         )
     return RunSpec(
-        **texts,
-        backend=described["backend"],
+        **{name: described[name] for name in names},
         config=TrainConfig(**config),
         hyperparams=_stack_settings(described["hyperparams"]),
         seeds=seeds,
-        num_evaluations=described["num_evaluations"],
-        evaluation_episodes=described["evaluation_episodes"],
-        init_from=described.get("init_from"),
-        env_args=env_args,
+        num_evaluations=evaluations[0],
+        evaluation_episodes=evaluations[1],
     )
 
 
 def _check_registered(folder: Path, spec: RunSpec, imports: list[str]) -> None:
-    """Raises a SettingsError with the missing --import if a user-defined name is not registered."""
+    """Raises a SettingsError with the missing --import if a name needs a module that the user has not imported."""
+    if (module := module_of(spec.env)) is not None and module not in sys.modules:
+        raise SettingsError(
+            f"environment {spec.env} of {folder} runs code of the module {module!r}; if you trust it, give "
+            f" --import {shlex.quote(module)}"
+        )
     named = names_by_registry(spec.env, spec.variant, spec.head, spec.network)
     missing = [f"{registry.kind} {name!r}" for registry, name in named if not registry.knows(name)]
     if missing:
-        given = " ".join(f"--import {name}" for name in imports)
+        given = " ".join(f"--import {name}" for name in imports if re.fullmatch(r"[\w.]+", name))
         raise SettingsError(
             f"{' and '.join(missing)} of {folder} is not registered; give "
             f"{given or '--import MODULE, the module that registers it'}"
@@ -184,11 +202,11 @@ def read_initial(folder: Path, agent: Agent) -> Policy | None:
     Raises:
         SettingsError: if the file is damaged or missing.
     """
-    digest = _read_settings(folder).get("initial")
+    digest = _read_settings(folder)["initial"]
     if digest is None:
         return None
     path = folder / INITIAL
-    if not path.is_file() or sha256_of(path) != digest:
+    if not path.is_file() or path.stat().st_size > most_bytes(agent, ()) or sha256_of(path) != digest:
         raise SettingsError(f"{path} is damaged or missing: it is the policy from which the run starts; train again")
     return read_policies(path, agent, ())
 
@@ -196,14 +214,23 @@ def read_initial(folder: Path, agent: Agent) -> Policy | None:
 def _stack_settings(settings: list[JsonObject]) -> Hyperparams:
     """Stacks settings to leaves [H]; hyperparameters that an older version did not have get their defaults."""
     defaults = plain(dataclasses.asdict(Hyperparams()))
-    if not settings or any(set(row) != set(settings[0]) or not set(row) <= set(defaults) for row in settings):
+    check_settings(len(settings))
+    if any(set(row) != set(settings[0]) or not set(row) <= set(defaults) for row in settings):
         raise SettingsError("its hyperparams are not rows of the numbers that this version knows")
     rows = [defaults | row for row in settings]
     columns: JsonObject = {
-        name: None if rows[0][name] is None else np.asarray([float(row[name]) for row in rows], np.float32)
+        name: None if all(row[name] is None for row in rows) else _column(name, [row[name] for row in rows])
         for name in defaults
     }
     return Hyperparams(**columns)
+
+
+def _column(name: str, values: list[Any]) -> np.ndarray:
+    """Converts the values of a hyperparameter, of which infinities are text."""
+    if None in values:
+        raise SettingsError(f"its hyperparameter {name} is null in some of its settings")
+    with np.errstate(over="ignore"):
+        return np.asarray(list(map(float, values)), np.float32)
 
 
 def checkpoints_of(folder: Path, agent: Agent, seconds: float = LEAST_SECONDS, share: float = SHARE) -> Checkpoints:

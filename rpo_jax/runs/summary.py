@@ -1,7 +1,6 @@
 """summary.json: the results of a run, and the digests of its other files."""
 
 import dataclasses
-import json
 import math
 import platform
 from pathlib import Path
@@ -13,12 +12,28 @@ from rpo_jax.algorithm.types import FAULTS, TrainingState
 from rpo_jax.envs import SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.fit import Failure, Fit
-from rpo_jax.files import DIGEST, digest_of, sha256_of
-from rpo_jax.runs.folder import SUMMARY
+from rpo_jax.files import DIGEST, digest_of, read_json, sha256_of
+from rpo_jax.runs.folder import RESULTS, SETTINGS, SUMMARY
 from rpo_jax.runs.versions import versions_of
-from rpo_jax.settings.grid import settings_list
+from rpo_jax.schema import check, check_shape
+from rpo_jax.settings.grid import num_settings, settings_list
 from rpo_jax.settings.spec import RunSpec, run_label
 from rpo_jax.typing import JsonObject
+
+ROWS = [[(float, None)]]  # numbers [setting][seed]; null is NaN
+KIND: JsonObject = {  # of what is read from a summary
+    **dict.fromkeys(("compile_seconds", "train_seconds", "evaluate_seconds", "env_steps_per_second"), float),
+    **dict.fromkeys(("final_return", "final_entropy"), ROWS),
+    **dict.fromkeys(("bytes_per_run", "runs_at_once", "broken_episodes"), int),
+    "variant": str,
+    "seeds": [int],
+    "settings": [dict],
+    "best_return": (None, ROWS),
+    "interrupted": bool,
+    "failure": (None, str),
+    "faults": [{"run": str, "update": int, "what": str}],
+    "files": {str: str},
+}
 
 
 def summarize(spec: RunSpec, result: Fit) -> JsonObject:
@@ -112,7 +127,7 @@ def final_values(rows: np.ndarray, num_updates: int) -> np.ndarray:
 
 
 def read_summary(folder: Path) -> JsonObject:
-    """Reads the summary of a trained run from its `folder`.
+    """Reads the summary of a run from its `folder`; its numbers [setting][seed] have the shape of settings and seeds.
 
     Raises:
         SettingsError: if the summary is missing or damaged.
@@ -121,20 +136,64 @@ def read_summary(folder: Path) -> JsonObject:
     if not path.is_file():
         raise SettingsError(f"{folder} holds no results: there is no {SUMMARY} in it; the run did not finish")
     try:
-        summary = json.loads(path.read_text())
-        if summary[DIGEST] == digest_of(summary):
-            return summary
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise _damaged(path)
+        summary = read_json(path)
+        right = summary[DIGEST] == digest_of(summary)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise damaged(path) from None
+    if not right:
+        raise damaged(path)
+    try:
+        check_summary(summary)
+    except SettingsError as error:
+        raise damaged(path, f": {error}") from None
+    return summary
 
 
-def check_file(path: Path, summary: JsonObject) -> None:
-    """Raises a SettingsError if the file `path` is missing, or differs from its digest in the `summary`."""
+def check_summary(summary: JsonObject) -> None:
+    """Raises a SettingsError if the `summary` that was read is not what `summarize` makes."""
+    check(summary, KIND)
+    shape = len(summary["settings"]), len(summary["seeds"])
+    for name in ("final_return", "final_entropy", "best_return"):
+        if summary[name] is not None:
+            check_shape(summary[name], shape, name)
+    if not min(*shape, summary["runs_at_once"]) >= 1 or not set(summary["files"]) <= set(RESULTS):
+        raise SettingsError("it has no settings, no seeds, no runs at once, or files that are not a run's")
+
+
+def summary_of(folder: Path, spec: RunSpec) -> JsonObject:
+    """Reads the summary of a trained run.
+
+    Args:
+        folder: folder of the run.
+        spec: its specification.
+
+    Returns:
+        The summary.
+
+    Raises:
+        SettingsError: if the summary is missing, damaged or of other runs.
+    """
+    summary = read_summary(folder)
+    check_file(folder / SETTINGS, summary)
+    own = spec.variant, num_settings(spec.hyperparams), spec.seeds
+    if (summary["variant"], len(summary["settings"]), summary["seeds"]) != own:
+        raise damaged(folder / SUMMARY, ": its variant, settings and seeds are not those of the run")
+    return summary
+
+
+def check_file(path: Path, summary: JsonObject, most_bytes: int | None = None) -> None:
+    """Raises a SettingsError if a file is missing, too large, or not what the summary says.
+
+    Args:
+        path: the file.
+        summary: summary of the run, with the digests of files.
+        most_bytes: size that the file can have at most; any if None.
+    """
     if not path.is_file():
         raise SettingsError(f"{path.parent} holds no {path.name}: the run did not finish, or the file was removed")
-    if sha256_of(path) != summary["files"].get(path.name):
-        raise _damaged(path)
+    too_large = most_bytes is not None and path.stat().st_size > most_bytes
+    if too_large or sha256_of(path) != summary["files"].get(path.name):
+        raise damaged(path)
 
 
 def is_finished(folder: Path) -> bool:
@@ -148,7 +207,8 @@ def is_finished(folder: Path) -> bool:
     return not summary["interrupted"]
 
 
-def _damaged(path: Path) -> SettingsError:
+def damaged(path: Path, reason: str = "") -> SettingsError:
+    """Returns the error for a file of results that cannot be used, to be raised by the caller."""
     return SettingsError(
-        f"{path} is damaged, or was changed after it was written; rpo-jax resume {path.parent} writes it again"
+        f"{path} is damaged, or was changed after it was written{reason}; rpo-jax resume {path.parent} writes it again"
     )

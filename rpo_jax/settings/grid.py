@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.keys import GENERATOR
 
 MAX_SEEDS = 1_000_000
+MAX_SETTINGS = 100_000
 
 
 def seeds(first: int, count: int) -> jax.Array:
@@ -46,6 +48,12 @@ def check_seeds(first: int, count: int) -> None:
         raise SettingsError(f"seeds {first} ... {first + count - 1} are out of range: 0 ... {2**32 - 1}")
 
 
+def check_settings(count: int) -> None:
+    """Raises a SettingsError if the number of settings is out of range."""
+    if not 1 <= count <= MAX_SETTINGS:
+        raise SettingsError(f"the number of settings is {count:,}; it must be 1 ... {MAX_SETTINGS:,}")
+
+
 def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) -> Hyperparams:
     """Combines all given values into one `Hyperparams` with leaves [H]; the last name varies fastest.
 
@@ -57,7 +65,7 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
         H hyperparameter settings, leaves [H].
 
     Raises:
-        SettingsError: if a name is unknown or a value out of range.
+        SettingsError: if a name is unknown, a value out of range, or there are too many combinations.
     """
     base = base or Hyperparams()
     for name in values:
@@ -67,6 +75,7 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
         if np.ndim(getattr(base, name)):
             raise SettingsError(f"the base of a grid is a single setting, but its {name} holds several values")
     lists = [_distinct_numbers(name, value) for name, value in values.items()]
+    check_settings(math.prod(map(len, lists)))
     combinations = list(itertools.product(*lists))  # H tuples
     columns = {name: np.asarray(column) for name, column in zip(values, zip(*combinations, strict=True), strict=True)}
     settings = dataclasses.replace(base, **columns)

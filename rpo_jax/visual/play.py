@@ -21,7 +21,7 @@ from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, gymnasium, playground
 from rpo_jax.envs.suites.single import as_actions
-from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError, described, one_line
 from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
@@ -169,7 +169,7 @@ def _render_with_mujoco(player: Player) -> Movie:
                     rendered = env.render(states[begin : begin + RENDERED], height=SIZE, width=SIZE)
             except Exception as error:  # missing graphics libraries raise all kinds of errors
                 raise SettingsError(
-                    f"MuJoCo cannot render here: {' '.join(str(error).split())}; MUJOCO_GL=egl or osmesa may help"
+                    f"MuJoCo cannot render here: {one_line(error, 300)}; MUJOCO_GL=egl or osmesa may help"
                 ) from None
             for pixels in rendered:
                 yield Image.fromarray(pixels)
@@ -219,9 +219,7 @@ def _render_image(env: "Env") -> Image.Image:
     try:
         return Image.fromarray(cast(np.ndarray, env.render()))
     except Exception as error:  # renderers raise all kinds of errors
-        raise SettingsError(
-            f"{env.spec and env.spec.id} cannot be rendered here: {' '.join(str(error).split())}"
-        ) from None
+        raise SettingsError(f"{env.spec and env.spec.id} cannot be rendered here: {one_line(error, 300)}") from None
 
 
 @contextlib.contextmanager
@@ -232,7 +230,7 @@ def _attribute_errors(player: Player) -> Iterator[None]:
     except SettingsError:
         raise
     except Exception as error:  # simulators raise all kinds of errors
-        raise SimulatorError(f"{player.run.spec.env}: {type(error).__name__}: {error}") from error
+        raise SimulatorError(f"{player.run.spec.env}: {described(error)}") from error
 
 
 def _write_page(player: Player, path: Path) -> float:

@@ -32,6 +32,19 @@ if TYPE_CHECKING:
 PROVIDERS = {"pybullet_envs_gymnasium": "pybullet-envs-gymnasium"}
 
 
+def module_of(name: str) -> str | None:
+    """Returns the module that making an environment imports because its name says so.
+
+    Args:
+        name: suite and id of any environment, such as "gymnasium/module:Env-v0".
+
+    Returns:
+        The module, such as "module"; None if the name has none.
+    """
+    suite, _, env_id = name.partition("/")
+    return env_id.partition(":")[0] if suite == "gymnasium" and ":" in env_id else None
+
+
 def make(env_id: str, **arguments: Any) -> Environment:
     """Makes an environment that is registered with Gymnasium.
 

@@ -3,18 +3,20 @@
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rpo_jax.envs.pool import cut_where_broken
-from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError, described
 
 if TYPE_CHECKING:
     from gymnasium import Env
 
 ATTEMPTS = 10  # to begin an episode with a finite observation
+RETURNED = {"reset": 2, "step": 5}  # number of values that a method returns
 
 
 def import_gymnasium() -> ModuleType:
@@ -47,6 +49,7 @@ def flatten_observations(make: "Callable[[], Env]", name: str) -> "Callable[[], 
         gymnasium, env = import_gymnasium(), make()
         if not isinstance(env, gymnasium.Env):
             raise SettingsError(f"the function that makes {name} returns {type(env).__name__}, and not a gymnasium.Env")
+        check_interface(env)
         space: Any = env.observation_space
         if not _has_vectors(gymnasium.spaces, space):
             raise SettingsError(f"{name} has observations {space}, and RPO needs vectors of real numbers")
@@ -55,6 +58,32 @@ def flatten_observations(make: "Callable[[], Env]", name: str) -> "Callable[[], 
         return gymnasium.wrappers.FlattenObservation(env)
 
     return make_flat
+
+
+def check_interface(env: "Env") -> None:
+    """Makes an environment report that its methods are those of Gym, before its wrappers unpack what they return.
+
+    Args:
+        env: an environment of Gymnasium, in any wrappers.
+    """
+    for name, count in RETURNED.items():
+        setattr(env.unwrapped, name, _checked(getattr(env.unwrapped, name), count))
+
+
+def _checked(method: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """Makes a method report that it does not return so many values."""
+
+    @wraps(method)
+    def call(*args: Any, **options: Any) -> Any:
+        result = method(*args, **options)
+        if not isinstance(result, tuple) or len(result) != count:
+            raise TypeError(
+                f"its {method.__name__} does not return {count} values: it has the interface of Gym before 0.26, and "
+                "needs that of Gymnasium"
+            )
+        return result
+
+    return call
 
 
 def check_actions(space: Any, name: str) -> None:
@@ -167,4 +196,4 @@ def _attribute_errors(index: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise SimulatorError(f"{type(error).__name__}: {error}", index) from error
+        raise SimulatorError(described(error), index) from error
