@@ -15,7 +15,7 @@ from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Ti
 from rpo_jax.envs.validation import validated
 from rpo_jax.envs.vmap_last import vmap_last
 from rpo_jax.errors import unknown_name
-from rpo_jax.keys import as_keys
+from rpo_jax.keys import GENERATOR, as_keys
 from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first"]
@@ -66,7 +66,7 @@ def vectorize(
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     checked = validated(dynamics, name, observation_size)
     one = Dynamics(jit(checked.init), jit(checked.step))
-    jax.eval_shape(one.init, jax.eval_shape(jax.random.key, 0))
+    jax.eval_shape(one.init, jax.eval_shape(partial(jax.random.key, impl=GENERATOR), 0))
     init, advance = (jit(BATCHED[batching](function)) for function in one)
 
     def reset(keys: jax.Array) -> Episodes:
