@@ -42,7 +42,8 @@ def vectorize(
     """Makes an Environment of single dynamics: a batch of them, and automatic reset to episodes begun beforehand.
 
     Args:
-        dynamics: one environment.
+        dynamics: one environment. Observations and rewards of any real type become float32, and flags bool; axes of
+            length 1 may be missing or too many.
         name: suite and id, such as "mine/slide".
         observation_size: length of an observation, O.
         low: lower bounds of the actions [A].
