@@ -350,13 +350,20 @@ def test_seeds_that_are_none_are_refused(path, seeds):
     refusal(edited(path, seeds=seeds))
 
 
-ADDED_LATER = {"network": "mlp", "init_from": None, "imports": None}  # with what folders without them have
+# With what folders without them have.
+ADDED_LATER = {"network": "mlp", "init_from": None, "imports": None, "env_args": {}}
 
 
 def test_an_entry_that_an_older_version_did_not_write_has_its_default(path):
     described = strict_json(path / SETTINGS)
     spec = load_spec(rewritten(path, {name: x for name, x in described.items() if name not in ADDED_LATER}))
-    assert (spec.network, spec.init_from) == ("mlp", None)
+    assert (spec.network, spec.init_from, spec.env_args) == ("mlp", None, {})
+
+
+@pytest.mark.parametrize("wrong", [["g"], "g=5", 7, None])
+def test_arguments_of_an_environment_that_are_none_are_refused(path, wrong):
+    assert "its env_args" in refusal(edited(path, env_args=wrong))
+    assert "unknown parameter of gymnax/Pendulum-v1 'gg'" in refusal(edited(path, env_args={"gg": 5.0}))
 
 
 def test_a_missing_entry_is_named(path):

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import zlib
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,7 @@ import imageio_ffmpeg
 import jax
 import numpy as np
 import pytest
+import toys
 from PIL import Image, ImageSequence
 from rich.console import Console
 
@@ -239,6 +241,16 @@ def test_what_fails_while_it_is_played_is_called_what_it_is(tmp_path, monkeypatc
             play(player, tmp_path / "b.gif")
     assert not (tmp_path / "b.gif").exists()
     np.testing.assert_allclose(player.scaled(np.array([0.0, 100.0])), [0, 1])
+
+
+def test_actions_are_scaled_whatever_their_bounds():
+    largest = np.finfo(np.float32).max
+    env = toys.counting_env()._replace(
+        low=np.array([-2, 0.5, -largest, 0], np.float32), high=np.array([2, 0.5, largest, np.inf], np.float32)
+    )
+    player: Any = SimpleNamespace(run=SimpleNamespace(agent=SimpleNamespace(env=env)))
+    actions = np.array([1, 0.5, largest, 100], np.float32)
+    np.testing.assert_allclose(Player.scaled(player, actions), [0.5, np.tanh(0.5), 1, 1])
 
 
 def test_braxs_page_is_one(tmp_path):

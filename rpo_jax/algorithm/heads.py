@@ -154,7 +154,7 @@ def check_head(head: Head, env: Environment) -> None:
     if head.squashed and head.to_env is not squash_to_bounds:
         raise SettingsError("squashed=True is the density after squash_to_bounds, and the head's to_env is another map")
     with np.errstate(over="ignore", invalid="ignore"):
-        width = env.high - env.low
+        width = np.subtract(env.high, env.low)
     if head.to_env is squash_to_bounds and not env.has_finite_actions:
         raise SettingsError(
             f"a squashed head needs finite action bounds and a finite width of them in float32, and {env.name} has "
@@ -173,8 +173,8 @@ def check_head(head: Head, env: Environment) -> None:
             else "let the environment shift its actions to around 0"
         )
         warn_once(
-            f"{env.name} has {_bounds(env, far)}, far from 0, where the actions of a new policy are: they are all "
-            f"clipped to one bound, and nothing is learned; {remedy}"
+            f"{env.name} has {_bounds(env, far)}, far from 0, around which a new policy acts: its actions are all "
+            f"clipped to one bound, and it may never learn; {remedy}"
         )
 
 

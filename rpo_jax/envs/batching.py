@@ -15,7 +15,7 @@ from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Ti
 from rpo_jax.envs.validation import validated
 from rpo_jax.envs.vmap_last import vmap_last
 from rpo_jax.errors import unknown_name
-from rpo_jax.keys import as_keys
+from rpo_jax.keys import GENERATOR, as_keys
 from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first"]
@@ -35,7 +35,8 @@ def vectorize(
     """Makes an Environment of single dynamics: a batch of them, and automatic reset to episodes begun beforehand.
 
     Args:
-        dynamics: one environment.
+        dynamics: one environment. Observations and rewards of any real type become float32, and flags bool; axes of
+            length 1 may be missing or too many.
         name: suite and id, such as "mine/slide".
         observation_size: length of an observation, O.
         low: lower bounds of the actions [A].
@@ -59,7 +60,7 @@ def vectorize(
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     checked = validated(dynamics, name, observation_size)
     one = Dynamics(jit(checked.init), jit(checked.step))
-    jax.eval_shape(one.init, jax.eval_shape(jax.random.key, 0))
+    jax.eval_shape(one.init, jax.eval_shape(partial(jax.random.key, impl=GENERATOR), 0))
     init, advance = (jit(BATCHED[batching](function)) for function in one)
 
     def reset(keys: jax.Array) -> Episodes:

@@ -132,7 +132,7 @@ class Environment(NamedTuple):
     def has_finite_actions(self) -> bool:
         """Whether all action bounds are finite, and so are the widths between them."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return bool(np.isfinite(self.high - self.low).all())
+            return bool(np.isfinite(np.subtract(self.high, self.low)).all())
 
 
 def where(condition: jax.Array, then: Episodes, otherwise: Episodes) -> Episodes:
