@@ -11,10 +11,11 @@ from rich.console import Console
 
 from rpo_jax import use_cpu_cores
 from rpo_jax.runs import launch
+from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import RunSpec, make_spec
 
 SECONDS = 0.5  # between checkpoints
-SILENT = launch.Session(Console(quiet=True), checkpoint_seconds=SECONDS, checkpoint_share=1.0)
+SILENT = Session(Console(quiet=True), checkpoint_seconds=SECONDS, checkpoint_share=1.0)
 
 
 def main(path: tyro.conf.Positional[Path]) -> None:

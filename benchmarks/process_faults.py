@@ -16,7 +16,7 @@ import numpy as np
 import disturbed
 from rpo_jax import SettingsError
 from rpo_jax.execution import checkpoints
-from rpo_jax.runs import launch
+from rpo_jax.runs import launch, resume
 from rpo_jax.runs.folder import SETTINGS
 from rpo_jax.runs.summary import is_finished
 
@@ -88,7 +88,7 @@ def go_on(path: Path) -> int:
     if not (path / SETTINGS).exists():
         launch.run_to_folder(disturbed.spec(), path, disturbed.SILENT)
         return 0
-    (summary,) = launch.resume(launch.unfinished(path), path, disturbed.SILENT)
+    (summary,) = resume.resume(resume.unfinished(path), path, disturbed.SILENT)
     return summary["resumed_from"]
 
 

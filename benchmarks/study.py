@@ -13,7 +13,7 @@ from recording import RESULTS, Row, add, records
 from rpo_jax import Checkpoints, fit, seeds
 from rpo_jax.files import plain
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.summary import final_values, summarize, told
+from rpo_jax.runs.summary import describe_failure, final_values, summarize
 from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
@@ -37,13 +37,13 @@ def train(spec: RunSpec, checkpoints: Checkpoints | None = None, hint: str = "no
     Args:
         spec: what is trained.
         checkpoints: to go on from, and to keep.
-        hint: told after an interrupt.
+        hint: describe_failure after an interrupt.
     """
     keys = seeds(spec.seeds[0], len(spec.seeds))
     with ProgressBar(Console(stderr=True), spec).show() as bar:
         result = fit(spec.agent(), spec.hyperparams, keys, bar, checkpoints=checkpoints)
     if result.failure:
-        sys.exit(f"an environment failed: {told(spec, result.failure)}")
+        sys.exit(f"an environment failed: {describe_failure(spec, result.failure)}")
     if result.interrupted:
         sys.exit(f"interrupted; {hint}")
     return result

@@ -20,15 +20,16 @@ from test_checkpoints import damage, stopped_after
 
 from rpo_jax import SettingsError, make_spec
 from rpo_jax.files import digest_of, write_json
-from rpo_jax.runs import launch
+from rpo_jax.runs import launch, resume
 from rpo_jax.runs.choose import choose
 from rpo_jax.runs.results import load_run, read_metrics
+from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import load_spec
 from rpo_jax.runs.summary import is_finished, read_summary
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
-SILENT = launch.Session(Console(quiet=True))
+SILENT = Session(Console(quiet=True))
 SPEC = make_spec(
     "gymnax/Pendulum-v1",
     num_seeds=2,
@@ -98,7 +99,7 @@ def files(path: Path) -> list[Path]:
 
 
 def resumed(path: Path) -> None:
-    launch.resume(launch.unfinished(path), path, SILENT)
+    resume.resume(resume.unfinished(path), path, SILENT)
 
 
 @given(data=st.data())

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from rpo_jax import SettingsError
 from rpo_jax.runs import disk, launch
+from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
@@ -21,7 +22,7 @@ def size_of(path) -> int:
 
 
 def test_a_run_takes_about_what_was_said(tmp_path):
-    always = launch.Session(Console(quiet=True), checkpoint_seconds=0.0, checkpoint_share=1e9)  # after every segment
+    always = Session(Console(quiet=True), checkpoint_seconds=0.0, checkpoint_share=1e9)  # after every segment
     spec = make_spec("gymnax/Pendulum-v1", num_seeds=8, num_evaluations=2, **SIZES)
     launch.run_to_folder(spec, tmp_path / "run", always)
     said = disk.estimate(spec, spec.agent())
@@ -41,7 +42,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(tmp_path, monkeypa
     with pytest.raises(
         SettingsError, match=r"0\.0 MiB are free.*; with --num-(seeds 1|steps 32|envs 32) it would take"
     ):
-        launch.run_to_folder(spec, tmp_path / "run", launch.Session(Console(quiet=True)))
+        launch.run_to_folder(spec, tmp_path / "run", Session(Console(quiet=True)))
     assert list(tmp_path.iterdir()) == []
 
 

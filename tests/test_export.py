@@ -21,8 +21,9 @@ from rpo_jax.algorithm.types import Policy
 from rpo_jax.cli.main import main
 from rpo_jax.export import policy as export
 from rpo_jax.runs.choose import choose
-from rpo_jax.runs.launch import Session, run_to_folder
+from rpo_jax.runs.launch import run_to_folder
 from rpo_jax.runs.results import LoadedRun, load_run
+from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 
 PLACE = (1, 2)

@@ -14,6 +14,7 @@ from rpo_jax.cli.main import main
 from rpo_jax.files import parts_of
 from rpo_jax.loggers import make_logger
 from rpo_jax.runs import launch
+from rpo_jax.runs.session import Session
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
@@ -31,7 +32,7 @@ SPEC = make_spec(
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("links") / "run"
-    session = launch.Session(Console(quiet=True), on_progress=stopped_after(2))
+    session = Session(Console(quiet=True), on_progress=stopped_after(2))
     launch.run_to_folder(SPEC, path, session)
     return path
 
@@ -109,7 +110,7 @@ def test_a_file_that_is_a_link_is_replaced_and_not_followed(
     ("name", "link"), [("csv", "log.csv"), ("parquet", "log.parquet"), ("tensorboard", "tensorboard")]
 )
 def test_no_logger_writes_through_a_link(name: str, link: str, foreign: Path, tmp_path: Path) -> None:
-    before, session = content(foreign), launch.Session(Console(quiet=True), loggers=[name])
+    before, session = content(foreign), Session(Console(quiet=True), loggers=[name])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / link).symlink_to(foreign / ("file" if name == "csv" else "."))
     with toys.told(f"logger {name} failed.*(is a link|holds something else)"):
@@ -166,5 +167,5 @@ def test_files_of_something_else_are_not_overwritten(
 def test_a_log_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("precious\n1,2\n")
     with toys.told(r"logger csv failed.*log\.csv holds something else"):
-        launch.run_to_folder(SPEC, tmp_path, launch.Session(Console(quiet=True), loggers=["csv"]))
+        launch.run_to_folder(SPEC, tmp_path, Session(Console(quiet=True), loggers=["csv"]))
     assert (tmp_path / "log.csv").read_text() == "precious\n1,2\n"

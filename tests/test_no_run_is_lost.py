@@ -25,7 +25,8 @@ from rpo_jax.execution import checkpoints as module
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.fit import Progress
 from rpo_jax.loggers import tables
-from rpo_jax.runs.launch import Session, run_to_folder
+from rpo_jax.runs.launch import run_to_folder
+from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")

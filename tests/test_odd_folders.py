@@ -23,11 +23,12 @@ from rpo_jax.execution.snapshot import digest
 from rpo_jax.files import digest_of, sha256_of
 from rpo_jax.runs import launch
 from rpo_jax.runs.results import read_metrics
+from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import load_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
-SILENT = launch.Session(Console(quiet=True), checkpoint_seconds=0.0, checkpoint_share=1.0)
+SILENT = Session(Console(quiet=True), checkpoint_seconds=0.0, checkpoint_share=1.0)
 SIZES: dict[str, Any] = {"num_envs": 4, "num_steps": 8, "num_minibatches": 4, "hidden_sizes": (8,)}
 OTHERS = (None, True, 5, -1, 1e300, 10**400, "text", [], [[]], {}, [None], {"": {}}, "\x1b[31m[red]", float("nan"))
 

@@ -19,8 +19,9 @@ from rpo_jax.cli.main import main
 from rpo_jax.cli.train import _default_folder
 from rpo_jax.execution.fit import Progress
 from rpo_jax.files import atomic_write
-from rpo_jax.runs.launch import Session, run_to_folder
-from rpo_jax.runs.ownership import own
+from rpo_jax.runs.launch import run_to_folder
+from rpo_jax.runs.ownership import lock_folder
+from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
@@ -38,7 +39,7 @@ def test_a_folder_in_use_is_refused_and_its_owner_is_named(
         with pytest.raises(ZeroDivisionError):
             train_to(folder, lambda: 1 // 0)
     arguments = [str(folder), "--no-compilation-cache"] if command == "resume" else [*OPTIONS, "--out", str(folder)]
-    with own(folder):
+    with lock_folder(folder):
         before = sorted(folder.rglob("*"))
         assert main([command, *arguments]) == 2
         assert sorted(folder.rglob("*")) == before
@@ -49,19 +50,19 @@ def test_a_folder_in_use_is_refused_and_its_owner_is_named(
 def test_a_process_that_was_killed_owns_nothing(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from rpo_jax.runs.ownership import own; from rpo_jax.files import atomic_write\n"
+        "from rpo_jax.runs.ownership import lock_folder; from rpo_jax.files import atomic_write\n"
         "folder = Path(sys.argv[1])\n"
-        "with own(folder), atomic_write(folder / 'a.txt'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with lock_folder(folder), atomic_write(folder / 'a.txt'): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)])
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob(".a.txt.*.part"))) == 1
-    with own(tmp_path):
+    with lock_folder(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_an_empty_folder_is_left_by_nobody(tmp_path: Path) -> None:
-    with own(tmp_path / "run"):
+    with lock_folder(tmp_path / "run"):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -137,5 +138,5 @@ def test_a_damaged_list_of_parts_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="is a file, and a folder is needed"), own(tmp_path / "file"):
+    with pytest.raises(SettingsError, match="is a file, and a folder is needed"), lock_folder(tmp_path / "file"):
         pass

@@ -21,8 +21,9 @@ from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.cli.main import main
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
-from rpo_jax.runs.launch import Session, run_to_folder
+from rpo_jax.runs.launch import run_to_folder
 from rpo_jax.runs.results import load_run
+from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 from rpo_jax.visual import movies
 from rpo_jax.visual import play as module

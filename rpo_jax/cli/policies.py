@@ -21,8 +21,8 @@ def evaluate(options: Evaluate) -> int:
     """
     from rich.console import Console
 
+    from rpo_jax.runs.compare import parts_of_comparison
     from rpo_jax.runs.evaluate import evaluate_run, evaluation_table
-    from rpo_jax.runs.launch import parts_of_comparison
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.grid import check_seeds
 

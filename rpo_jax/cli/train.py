@@ -15,7 +15,7 @@ from rpo_jax.errors import SettingsError
 
 if TYPE_CHECKING:
     from rpo_jax.algorithm.types import Policy
-    from rpo_jax.runs.launch import Session
+    from rpo_jax.runs.session import Session
     from rpo_jax.settings.spec import RunSpec
 
 
@@ -33,7 +33,7 @@ def train(options: Train) -> int:
     from rpo_jax.settings.spec import setting_labels
 
     set_up_jax(options.imports)
-    (spec,), initial = _begin_from(options, [_spec(options, options.variant)])
+    (spec,), initial = _load_initial(options, [_spec(options, options.variant)])
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
     summary, _ = run_to_folder(spec, path, _open_session(options), initial)
@@ -53,7 +53,7 @@ def compare(options: Compare) -> int:
         SettingsError: if a variant is named twice, or none is.
     """
     from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
-    from rpo_jax.runs.launch import check_comparison_free, compare_to_folder
+    from rpo_jax.runs.compare import check_comparison_free, compare_to_folder
     from rpo_jax.settings.spec import setting_labels
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
@@ -61,7 +61,7 @@ def compare(options: Compare) -> int:
     set_up_jax(options.imports)
     variants = [get_variant(name) for name in options.variants]
     specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
-    specs, initial = _begin_from(options, specs)
+    specs, initial = _load_initial(options, specs)
     path = options.out or _default_folder(options.env, "compare")
     check_comparison_free(specs, path)
     summaries = compare_to_folder(specs, path, _open_session(options), initial)
@@ -79,7 +79,7 @@ def resume(options: Resume) -> int:
         The exit code.
     """
     from rpo_jax.loggers import check_loggers
-    from rpo_jax.runs.launch import resume, unfinished
+    from rpo_jax.runs.resume import resume, unfinished
     from rpo_jax.settings.spec import setting_labels
 
     check_loggers(options.logger)
@@ -105,14 +105,14 @@ def _open_session(options: RunOptions | Resume) -> "Session":
     """Prepares this process for training, and returns how the options want it done."""
     from rich.console import Console
 
-    from rpo_jax.runs.launch import Session
+    from rpo_jax.runs.session import Session
 
     console = Console(stderr=True)
     prepare(options, console)
     return Session(console, options.runs_at_once, options.logger)
 
 
-def _begin_from(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunSpec], Policy | None]":
+def _load_initial(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunSpec], Policy | None]":
     """Returns the specifications, and the trained policy of `--init-from` from which the runs start."""
     if options.init_from is None:
         return specs, None

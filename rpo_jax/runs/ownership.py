@@ -15,7 +15,7 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows does not have
 
 
 @contextlib.contextmanager
-def own(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Owns a folder while the block runs, and creates it if it does not exist; removes it if it is empty afterwards.
 
     The lock is the operating system's, so that it ends with the process, however that ends. On a file system without

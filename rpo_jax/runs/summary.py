@@ -73,7 +73,7 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "runs_at_once": result.runs_at_once,
         "resumed_from": result.resumed_from,
         "interrupted": result.interrupted,
-        "failure": None if result.failure is None else told(spec, result.failure),
+        "failure": None if result.failure is None else describe_failure(spec, result.failure),
         "faults": _faults(spec, result.state),
         "broken_episodes": int(np.nansum(result.metrics["broken_episodes"])),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
@@ -81,7 +81,7 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
     }
 
 
-def told(spec: RunSpec, failure: Failure) -> str:
+def describe_failure(spec: RunSpec, failure: Failure) -> str:
     """Describes a `failure` in a run `spec`: which of its runs failed, if known, and the error of its environment."""
     return failure.message if failure.run is None else f"{run_label(spec, *failure.run)}: {failure.message}"
 

@@ -1,0 +1,114 @@
+"""Comparison of several runs, in subfolders of one folder and in one plot."""
+
+import re
+from pathlib import Path
+
+from rpo_jax.algorithm.types import Policy
+from rpo_jax.errors import SettingsError
+from rpo_jax.execution.signals import stop_requests
+from rpo_jax.files import check_no_link, make_folder, read_json, write_json
+from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, release
+from rpo_jax.runs.launch import curves_of, draw, train_in_folder
+from rpo_jax.runs.ownership import lock_folder
+from rpo_jax.runs.results import read_metrics
+from rpo_jax.runs.session import Session
+from rpo_jax.runs.settings import write_settings
+from rpo_jax.runs.summary import is_finished, read_summary
+from rpo_jax.schema import check
+from rpo_jax.settings.spec import RunSpec
+from rpo_jax.typing import JsonObject
+
+
+def compare_to_folder(
+    specs: list[RunSpec],
+    path: Path,
+    session: Session,
+    initial: Policy | None = None,
+) -> list[JsonObject]:
+    """Trains several runs into subfolders named by variant, and plots them together; see `run_to_folder`.
+
+    Args:
+        specs: specifications of the runs.
+        path: folder of the comparison.
+        session: how they are trained and shown.
+        initial: policy from which every run starts.
+
+    Returns:
+        The summaries of the runs.
+    """
+    with lock_folder(path):
+        check_comparison_free(specs, path)
+        write_json(path / COMPARISON, [{"variant": spec.variant} for spec in specs])  # no part can be lost unseen
+        for spec in specs:
+            check_no_link(path / spec.variant)
+            make_folder(path / spec.variant)
+            write_settings(path / spec.variant, spec, initial)
+        return train_in_folders(specs, path, session, new=True)
+
+
+def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bool) -> list[JsonObject]:
+    """Trains the runs of a comparison that are not finished, and plots all of them together.
+
+    Args:
+        specs: specifications of the runs.
+        path: folder of the comparison.
+        session: how they are trained and shown.
+        new: whether nothing has been trained yet, as of `train_in_folder`.
+
+    Returns:
+        The summaries of the runs; after an interrupt, of those that have begun.
+    """
+    summaries, curves = [], {}
+    try:
+        with stop_requests() as stopped:
+            for spec in specs:
+                part = path / spec.variant
+                if is_finished(part):
+                    summary, found = read_summary(part), curves_of(spec, read_metrics(part, spec))
+                else:
+                    check_no_link(part)
+                    with lock_folder(part):
+                        summary, found = train_in_folder(spec, part, session, new and not summaries)
+                summaries.append(summary)
+                curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in found.items()}
+                draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
+                rest = [{"variant": other.variant} for other in specs[len(summaries) :]]
+                write_json(path / COMPARISON, summaries + rest)
+                if stopped or summary["interrupted"]:
+                    break
+    except BaseException:
+        if new and not summaries:
+            for spec in specs:
+                release(path / spec.variant)
+            release(path)
+        raise
+    return summaries
+
+
+def check_comparison_free(specs: list[RunSpec], path: Path) -> None:
+    """Raises a SettingsError if a folder that the comparison of `specs` in `path` needs already holds a run."""
+    for taken in (path, *(path / spec.variant for spec in specs)):
+        check_free(taken)
+
+
+def parts_of_comparison(path: Path) -> list[Path]:
+    """Returns the folders of the runs of a comparison; none if the folder holds a single run."""
+    if (path / SETTINGS).exists():
+        return []
+    names = (SETTINGS, CHECKPOINTS, SUMMARY)  # a run is found even if one of these is lost
+    parts = {entry.parent for name in names for entry in path.glob(f"*/{name}")}
+    return sorted(parts | {path / variant for variant in _variants(path)})
+
+
+def _variants(path: Path) -> list[str]:
+    """Returns the variants that the list of a comparison names; none if there is no such list."""
+    try:
+        parts = read_json(path / COMPARISON)
+        check(parts, [{"variant": str}])
+        if unfit := [part["variant"] for part in parts if not re.fullmatch(r"[\w-][\w.-]*", part["variant"])]:
+            raise ValueError(f"{unfit[0]!r} is no name of a variant")
+        return [part["variant"] for part in parts]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError):
+        raise SettingsError(f"{path / COMPARISON} is damaged; remove it to continue with the runs beside it") from None
