@@ -4,6 +4,7 @@ from .algorithm.config import Hyperparams as Hyperparams
 from .algorithm.config import TrainConfig as TrainConfig
 from .algorithm.evaluation import Trajectory as Trajectory
 from .algorithm.evaluation import evaluate as evaluate
+from .algorithm.evaluation import make_policy as make_policy
 from .algorithm.evaluation import record as record
 from .algorithm.heads import Head as Head
 from .algorithm.heads import get_head as get_head
@@ -36,6 +37,9 @@ from .execution.sweep import sweep as sweep
 from .loggers import Logger as Logger
 from .loggers import make_logger as make_logger
 from .runs.results import load_run as load_run
+from .runs.saved import export_policy as export_policy
+from .runs.saved import load_policy as load_policy
+from .runs.saved import save_run as save_run
 from .settings.grid import grid as grid
 from .settings.grid import seeds as seeds
 from .settings.presets import Preset as Preset

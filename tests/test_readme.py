@@ -15,9 +15,10 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_python_code_runs(program: str) -> None:
+def test_python_code_runs(program: str, tmp_path: Path) -> None:
     environment = os.environ | {"XLA_FLAGS": toys.flags(toys.LEARNING)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -10,12 +10,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
-from rpo_jax.algorithm.heads import HEADS, Head, check_head
+from rpo_jax.algorithm.heads import HEADS, Head, check_head, get_head
 from rpo_jax.algorithm.networks import check_network, init_params, make_mlp, param_shapes
 from rpo_jax.algorithm.normalization import Moments, normalize
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Params, Policy, TrainingState
-from rpo_jax.algorithm.variants import RPO, Variant
+from rpo_jax.algorithm.variants import RPO, Variant, get_variant
 from rpo_jax.envs import Environment, record_episodes
 from rpo_jax.errors import SettingsError
 
@@ -136,18 +136,18 @@ class Agent:
 
 def make_agent(
     env: Environment,
-    variant: Variant = RPO,
+    variant: Variant | str = RPO,
     config: TrainConfig | None = None,
-    head: Head = HEADS["normal"],
+    head: Head | str = HEADS["normal"],
     network: nn.Module | None = None,
 ) -> Agent:
     """Creates an agent.
 
     Args:
         env: environment from `make_env`, or your own.
-        variant: the method, such as `RPO` or `PPO`.
+        variant: the method, such as `RPO`, or its name, such as "ppo".
         config: static settings; the default `TrainConfig()` if None.
-        head: the family of action distributions.
+        head: the family of action distributions, or its name, such as "tanh-normal".
         network: any flax module with the methods of `Network`: `act(obs [N, O]) -> (loc [N, A], log_scale [A] or
             [N, A])` and `evaluate(obs [N, O]) -> value [N]`; the `ActorCritic` that the configuration describes if
             None. All its parameters are trained; those of a submodule called `value` use `value_learning_rate`.
@@ -156,9 +156,16 @@ def make_agent(
         The agent. Its environment also records episode returns and lengths.
 
     Raises:
-        SettingsError: if the configuration, the head, the variant or the network does not fit the environment.
+        SettingsError: if the configuration, the head, the variant or the network does not fit the environment, is of
+            another kind, or has an unknown name.
     """
     config = config or TrainConfig()
+    variant = get_variant(variant) if isinstance(variant, str) else variant
+    head = get_head(head) if isinstance(head, str) else head
+    _check_kind("env", env, Environment, "make_env('gymnax/Pendulum-v1')")
+    _check_kind("variant", variant, Variant, "RPO or 'rpo'")
+    _check_kind("config", config, TrainConfig, "TrainConfig(num_envs=64)")
+    _check_kind("head", head, Head, "'normal'")
     check_head(head, env)
     if network is None:
         network = make_mlp(env, config)
@@ -169,6 +176,11 @@ def make_agent(
     agent = Agent(record_episodes(env), network, head, variant, config)
     variant.check(agent)
     return agent
+
+
+def _check_kind(name: str, thing: object, kind: type, example: str) -> None:
+    if not isinstance(thing, kind):
+        raise SettingsError(f"{name} must be of type {kind.__name__}, such as {example}, and not {thing!r:.60}")
 
 
 def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:

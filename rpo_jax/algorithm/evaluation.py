@@ -10,10 +10,12 @@ import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Scalar
+from rpo_jax.algorithm.networks import param_shapes
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.wrappers import suite_state
-from rpo_jax.keys import as_keys
+from rpo_jax.errors import SettingsError
+from rpo_jax.keys import GENERATOR, as_keys
 from rpo_jax.typing import PyTree
 
 MAX_EPISODE_STEPS = 10_000
@@ -65,8 +67,12 @@ def evaluate(
         if an environment on the host failed; `agent.env.check()` then raises its error.
 
     Raises:
-        SettingsError: if `key` is not a random key.
+        SettingsError: if `key` is not a random key, `state` is not that of one run of this agent, or there are no
+            episodes.
     """
+    check_policy(agent, state)
+    if num_episodes < 1:
+        raise SettingsError(f"num_episodes={num_episodes} is out of range: it must be 1 or more")
     key_reset, key_noise, key_env = jax.random.split(as_keys(key), 3)
     limit = agent.env.time_limit or MAX_EPISODE_STEPS
     act = make_actor(agent, state, key_noise, sample, observation_clip)
@@ -189,6 +195,65 @@ def record(
     (env_state, _), trajectory = jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))
     agent.env.close(env_state)
     return trajectory
+
+
+def make_policy(
+    agent: Agent,
+    state: TrainingState | Policy,
+    *,
+    run: tuple[int, ...] = (),
+    observation_clip: Scalar = 10.0,
+) -> Callable[[np.typing.ArrayLike], np.ndarray]:
+    """Makes a function that acts, for programs outside of JAX, such as a loop over an environment of Gymnasium.
+
+    Args:
+        agent: static part of the run, from `make_agent`.
+        state: training state or policy, of one run or, with leaves [H, S, ...], of several.
+        run: indices of the run in the leading axes of `state`, such as (0, 3).
+        observation_clip: bound of normalised observations, as in training.
+
+    Returns:
+        A function of observations in the environment's own units, [O] or [N, O], that returns mean actions within the
+        bounds, [A] or [N, A].
+
+    Raises:
+        SettingsError: if `state` with `run` is not that of one run of this agent; the function raises it for an
+            observation of another shape.
+    """
+    one = Policy(*jax.tree.map(lambda x: jnp.asarray(x)[run], (state.params, state.obs_moments)))
+    check_policy(agent, one)
+    act = jit(make_actor(agent, one, jax.random.key(0, impl=GENERATOR), False, observation_clip))
+
+    def policy(obs: np.typing.ArrayLike) -> np.ndarray:
+        array = np.asarray(obs, np.float32)
+        if array.ndim not in (1, 2) or array.shape[-1] != agent.env.observation_size:
+            raise SettingsError(
+                f"an observation of {agent.env.name} has shape [{agent.env.observation_size}], and not "
+                f"{list(array.shape)}"
+            )
+        action = np.asarray(act(np.atleast_2d(array), 0))
+        return action[0] if array.ndim == 1 else action
+
+    return policy
+
+
+def check_policy(agent: Agent, state: TrainingState | Policy) -> None:
+    """Raises a SettingsError if `state` is not that of one run of `agent`."""
+    expected = jax.tree.map(jnp.shape, param_shapes(agent.network, agent.env.observation_size))
+    found = jax.tree.map(jnp.shape, state.params)
+    if found == expected:
+        return
+    axes = {a[: len(a) - len(b)] for a, b in zip(*map(_shapes, (found, expected)), strict=False)}
+    if len(axes) == 1 and (several := axes.pop()):
+        raise SettingsError(
+            f"the state holds runs {list(several)}, and one is needed: jax.tree.map(lambda x: x[0, 0], state) takes "
+            "the first; or use jax.vmap"
+        )
+    raise SettingsError("the parameters of the state are not those of the agent's network")
+
+
+def _shapes(tree: PyTree) -> list[tuple[int, ...]]:
+    return jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, tuple))
 
 
 def make_actor(

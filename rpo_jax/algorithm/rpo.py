@@ -5,6 +5,7 @@ RPO is PPO with an action mean that is perturbed by uniform noise during learnin
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rpo_jax.algorithm.advantages import generalized_advantage_estimation
 from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
@@ -38,8 +39,8 @@ def train(
         `agent.env.check()` raises the error of a failed one, and `agent.env.close(state.env_state)` frees them.
 
     Raises:
-        SettingsError: if `key` is not a random key, or the initial policy has another network, or other sizes of
-            observations or actions.
+        SettingsError: if `key` is not a random key, `hyperparams` are several settings, or the initial policy has
+            another network, or other sizes of observations or actions.
     """
 
     def body(state, _):
@@ -64,9 +65,10 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy
         The training state of one run.
 
     Raises:
-        SettingsError: if `key` is not a random key, or the initial policy has another network, or other sizes of
-            observations or actions.
+        SettingsError: if `key` is not a random key, `hyperparams` are several settings, or the initial policy has
+            another network, or other sizes of observations or actions.
     """
+    _check_one_setting(hyperparams)
     key, key_params = jax.random.split(as_keys(key))
 
     def episodes() -> tuple[PyTree, jax.Array]:
@@ -92,6 +94,14 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy
         fault=jnp.zeros((), jnp.int32),
         key=key,
     )
+
+
+def _check_one_setting(hyperparams: Hyperparams) -> None:
+    shapes = {name: np.shape(value) for name, value in vars(hyperparams).items() if value is not None}
+    if several := [f"{name} {list(shape)}" for name, shape in shapes.items() if shape]:
+        raise SettingsError(
+            f"train and init take one setting, and these are several: {', '.join(several)}; sweep and fit train all"
+        )
 
 
 def _check_alike(initial: Policy, policy: Policy) -> None:

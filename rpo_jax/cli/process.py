@@ -32,7 +32,11 @@ def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None
 
 
 def start_jax() -> None:
-    """Starts JAX; raises a SettingsError if it does not start, or has settings with which nothing works."""
+    """Starts JAX.
+
+    Raises:
+        SettingsError: if it does not start, or has settings with which nothing works.
+    """
     import jax
 
     config: Any = jax.config

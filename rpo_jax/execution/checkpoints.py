@@ -80,7 +80,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         settings: str = "",
         versions: Mapping[str, str | None] = MappingProxyType({}),
         seconds: float = LEAST_SECONDS,
@@ -97,7 +97,7 @@ class Checkpoints:
                 `share` of it.
             share: largest share of the time that saving may take.
         """
-        self._folder = (folder / FOLDER).absolute()
+        self._folder = (Path(folder) / FOLDER).absolute()
         self._settings = settings
         self._versions = versions
         self._seconds, self._share = seconds, share

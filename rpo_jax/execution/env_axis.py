@@ -46,7 +46,7 @@ def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
 
 
 def numpy_of(x: Any) -> Any:
-    """Returns `jnp` for arrays of JAX, random keys among them, and `np` for others."""
+    """Returns `jnp` if `x` is an array of JAX, such as of random keys, and `np` otherwise."""
     return jnp if isinstance(x, jax.Array) else np
 
 

@@ -92,7 +92,14 @@ def check_comparison_free(specs: list[RunSpec], path: Path) -> None:
 
 
 def parts_of_comparison(path: Path) -> list[Path]:
-    """Returns the folders of the runs of a comparison; none if the folder holds a single run."""
+    """Returns the folders of the runs of the comparison in `path`; none if that holds a single run.
+
+    Args:
+        path: folder of a run or a comparison.
+
+    Raises:
+        SettingsError: if the list of the runs is damaged.
+    """
     if (path / SETTINGS).exists():
         return []
     names = (SETTINGS, CHECKPOINTS, SUMMARY)  # a run is found even if one of these is lost

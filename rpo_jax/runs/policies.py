@@ -61,7 +61,12 @@ def read_policies(path: Path, agent: Agent, shape: tuple[int, ...]) -> Policy:
 
 
 def most_bytes(agent: Agent, shape: tuple[int, ...]) -> int:
-    """Returns the size above which a file cannot be the archive of such policies, of either precision."""
+    """Returns the size above which a file cannot be an archive of policies, of either precision.
+
+    Args:
+        agent: agent of the policies.
+        shape: leading axes of the policies, such as (H, S).
+    """
     kinds = _kinds(agent, shape).values()
     return 2**20 + sum(1024 + 2 * math.prod(kind.shape) * kind.dtype.itemsize for kind in kinds)
 

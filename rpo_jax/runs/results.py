@@ -94,7 +94,7 @@ def _write_evaluations(path: Path, spec: RunSpec, evaluated: Evaluated) -> None:
                 writer.writerow([setting, spec.seeds[run], update, update * spec.config.round_timesteps, *numbers])
 
 
-def load_run(folder: Path, best: bool = False) -> LoadedRun:
+def load_run(folder: Path | str, best: bool = False) -> LoadedRun:
     """Reads a run from its folder.
 
     Args:
@@ -107,6 +107,7 @@ def load_run(folder: Path, best: bool = False) -> LoadedRun:
     Raises:
         SettingsError: if the folder holds no run, or one that is unfinished, damaged or of another version.
     """
+    folder = Path(folder)
     spec, agent = read_spec(folder)
     if best and not spec.num_evaluations:
         raise SettingsError(f"{folder} holds no evaluations to select the best policy by: train with --num-evaluations")

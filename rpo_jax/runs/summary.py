@@ -208,7 +208,12 @@ def is_finished(folder: Path) -> bool:
 
 
 def damaged(path: Path, reason: str = "") -> SettingsError:
-    """Returns the error for a file of results that cannot be used, to be raised by the caller."""
+    """Returns the error for a file of results that cannot be used, to be raised by the caller.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it, after a colon.
+    """
     return SettingsError(
         f"{path} is damaged, or was changed after it was written{reason}; rpo-jax resume {path.parent} writes it again"
     )

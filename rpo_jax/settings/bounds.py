@@ -26,6 +26,11 @@ def check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def check_evaluations(num_evaluations: int, evaluation_episodes: int) -> None:
-    """Checks the number of evaluations during training, and of the episodes of each; raises as `check_range` does."""
+    """Checks the number of evaluations during training, and of the episodes of each; raises as `check_range` does.
+
+    Args:
+        num_evaluations: number of evaluations.
+        evaluation_episodes: number of episodes of each policy in an evaluation.
+    """
     check_range("num_evaluations", num_evaluations, 0, MAX_EVALUATIONS)
     check_range("evaluation_episodes", evaluation_episodes, 1, MAX_EPISODES)

@@ -49,7 +49,7 @@ def check_seeds(first: int, count: int) -> None:
 
 
 def check_settings(count: int) -> None:
-    """Raises a SettingsError if the number of settings is out of range."""
+    """Raises a SettingsError if the number of settings, `count`, is out of range."""
     if not 1 <= count <= MAX_SETTINGS:
         raise SettingsError(f"the number of settings is {count:,}; it must be 1 ... {MAX_SETTINGS:,}")
 

@@ -87,11 +87,14 @@ def _checked(method: Callable[..., Any], count: int) -> Callable[..., Any]:
 
 
 def check_actions(space: Any, name: str) -> None:
-    """Raises a SettingsError unless actions are vectors.
+    """Checks that actions are vectors.
 
     Args:
         space: action space of an environment.
         name: name of the environment.
+
+    Raises:
+        SettingsError: if they are not.
     """
     if not isinstance(space, import_gymnasium().spaces.Box) or len(space.shape) != 1:
         raise SettingsError(
@@ -100,11 +103,14 @@ def check_actions(space: Any, name: str) -> None:
 
 
 def check_distinct(envs: "Sequence[Env]", name: str) -> None:
-    """Raises a SettingsError if two of the environments are one and the same, which could not be stepped separately.
+    """Checks that environments are different objects, since one could not be stepped as several.
 
     Args:
         envs: environments, wrapped or not.
         name: name of the environment.
+
+    Raises:
+        SettingsError: if two of them are one and the same.
     """
     if len({id(env.unwrapped) for env in envs}) < len(envs):
         raise SettingsError(

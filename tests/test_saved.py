@@ -1,0 +1,125 @@
+"""What Python trains can be kept, and acts outside of JAX."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+import rpo_jax
+from rpo_jax import SettingsError
+from rpo_jax.cli.main import main
+
+pytestmark = pytest.mark.usefixtures("shared_agents")
+SIZES = {"num_envs": 8, "num_steps": 16, "num_minibatches": 4, "total_timesteps": 512, "hidden_sizes": (8,)}
+
+
+def wrong(value: object) -> Any:
+    """A value of another type than is declared."""
+    return value
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Any, rpo_jax.Fit]:
+    spec = rpo_jax.make_spec(
+        "gymnax/Pendulum-v1", num_seeds=2, rpo_alpha=[0.1, 0.5], observation_clip=[0.5, 10.0], **SIZES
+    )
+    return spec, rpo_jax.fit(spec.agent(), spec.hyperparams, rpo_jax.seeds(0, 2))
+
+
+@pytest.fixture(scope="module")
+def folder(trained: tuple[Any, rpo_jax.Fit], tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("saved") / "run")
+    rpo_jax.save_run(path, *trained)
+    return path
+
+
+def test_a_saved_run_is_read_as_it_was_and_by_the_commands(trained: Any, folder: str) -> None:
+    spec, result = trained
+    run = rpo_jax.load_run(folder)
+    assert dataclasses.replace(run.spec, hyperparams=spec.hyperparams) == spec
+    jax.tree.map(np.testing.assert_array_equal, run.policy, result.state.policy)
+    assert (Path(folder) / "curves.png").exists()
+    assert main(["evaluate", folder, "--num-episodes", "2"]) == 0
+    assert main(["resume", folder]) == 2  # it is finished
+    with pytest.raises(SettingsError, match="already holds a run"):
+        rpo_jax.save_run(folder, spec, result)
+
+
+def test_a_result_of_something_else_is_refused(trained: Any, tmp_path: Path) -> None:
+    spec, result = trained
+    with pytest.raises(SettingsError, match="4 settings x 2 seeds, 4 updates, and the specification of 4 x 3, 4"):
+        rpo_jax.save_run(tmp_path / "run", dataclasses.replace(spec, seeds=[0, 1, 2]), result)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_acts_on_an_environment_of_gymnasium(trained: Any, folder: str) -> None:
+    spec, result = trained
+    policy = rpo_jax.load_policy(folder, setting=1, seed=0)
+    env = gymnasium.make("Pendulum-v1")
+    obs, _ = env.reset(seed=0)
+    for _ in range(3):
+        action = policy(obs)
+        one = jax.tree.map(lambda x: x[1, 0], result.state.policy)
+        loc, _ = spec.agent().distribution(one, jnp.asarray(obs), 10.0)
+        np.testing.assert_allclose(action, np.clip(loc, -2, 2), rtol=1e-5, atol=1e-6)
+        obs, *_ = env.step(action)
+    many = np.stack([obs, 2 * obs])
+    np.testing.assert_allclose(policy(many)[1], policy(2 * obs), rtol=1e-5, atol=1e-6)
+    clipped, own = (rpo_jax.load_policy(folder, setting=setting, seed=0) for setting in (0, 1))
+    assert (clipped(100 * obs) == clipped(50 * obs)).all()
+    assert (own(3 * obs) != own(2 * obs)).any()
+    same = rpo_jax.make_policy(spec.agent(), result.state, run=(1, 0))
+    np.testing.assert_array_equal(same(obs), policy(obs))
+    with pytest.raises(SettingsError, match=r"has shape \[3\], and not \[2\]"):
+        policy(obs[:2])
+
+
+def test_a_policy_is_exported_from_python(folder: str, tmp_path: Path) -> None:
+    differences = rpo_jax.export_policy(folder, str(tmp_path / "out"), seed=1)
+    assert differences.keys() == {"policy.stablehlo", "policy.onnx"}
+    assert all((tmp_path / "out" / name).exists() for name in differences)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda agent, state: rpo_jax.make_agent(wrong("gymnax/Pendulum-v1")),
+            "env must be of type Environment, such",
+        ),
+        (
+            lambda agent, state: rpo_jax.make_agent(agent.env, config=wrong({"num_envs": 8})),
+            "config must be of type Tr",
+        ),
+        (lambda agent, state: rpo_jax.make_agent(agent.env, "rop"), "unknown variant 'rop'; did you mean"),
+        (lambda agent, state: rpo_jax.make_agent(agent.env, head="tanhnormal"), "unknown head 'tanhnormal'"),
+        (lambda agent, state: rpo_jax.evaluate(agent, state, jax.random.key(0), 4), r"holds runs \[4, 2\], and one is"),
+        (lambda agent, state: rpo_jax.make_policy(agent, state, run=(0,)), r"holds runs \[2\], and one is needed"),
+        (lambda agent, state: rpo_jax.make_policy(toys.new_agent(), state, run=(0, 0)), "are not those of the agent's"),
+        (
+            lambda agent, state: rpo_jax.evaluate(agent, jax.tree.map(lambda x: x[0, 0], state), jax.random.key(0), 0),
+            "num_episodes=0 is out of range",
+        ),
+        (
+            lambda agent, state: rpo_jax.train(agent, rpo_jax.grid(rpo_alpha=[0.0, 1.0]), jax.random.key(0)),
+            r"take one setting, and these are several: learning_rate \[2\].*sweep and fit",
+        ),
+        (lambda agent, state: rpo_jax.load_run("nowhere"), "nowhere holds no run"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(trained: Any, call: Any, message: str) -> None:
+    spec, result = trained
+    with pytest.raises(SettingsError, match=message):
+        call(spec.agent(), result.state.policy)
+
+
+def test_names_and_text_are_taken_where_they_are_plain(trained: Any, tmp_path: Path) -> None:
+    agent = rpo_jax.make_agent(trained[0].agent().env, "ppo", head="tanh-normal")
+    assert (agent.variant, agent.head) == (rpo_jax.PPO, rpo_jax.get_head("tanh-normal"))
+    assert rpo_jax.Checkpoints(str(tmp_path)).due() is False
