@@ -3,15 +3,13 @@
 import contextlib
 import os
 import sys
-from importlib.metadata import version
 
 
 def main() -> int:
     """Returns the exit code of the command, after setting up this process, which is the command's own."""
-    # Up to 0.10.1 jaxlib prints kilobytes for each program that it finds in its cache, as errors (jax issue 38445);
-    # other errors of XLA are raised too. JAX reads this when it is imported.
-    if version("jaxlib") in ("0.10.0", "0.10.1"):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # XLA prints alarms of slow compilation, and up to 0.10.1 kilobytes for each program that it finds in its cache, as
+    # errors (jax issue 38445); what ends a program is raised too. JAX reads this when it is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from rpo_jax.cli.main import main as run
     from rpo_jax.cli.streams import open_closed_descriptors
     from rpo_jax.execution.waiting import is_hanging

@@ -26,6 +26,10 @@ RunsAtOnce = Annotated[
 Loggers = Annotated[
     tuple[str, ...], _help("loggers that follow training: tensorboard, wandb, csv, parquet", "NAME ...")
 ]
+StopAtReturn = Annotated[
+    float | None,
+    _help("stop once the mean return over seeds has reached this for every setting; resume goes on", "FLOAT"),
+]
 CompilationCache = Annotated[bool, _help("store compiled programs in the user's cache folder")]
 Setting = Annotated[int | None, _help("index of the policy's hyperparameter setting; the best if not given", "INT")]
 Seed = Annotated[int | None, _help("seed of the policy; the best if not given", "INT")]
@@ -76,6 +80,7 @@ class RunOptions:
     out: Annotated[Path | None, _help("folder of the run; a new one under runs/ if not given", "DIR")] = None
     runs_at_once: RunsAtOnce = None
     logger: Loggers = ()
+    stop_at_return: StopAtReturn = None
     compilation_cache: CompilationCache = True
     imports: Imports = ()
     settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
@@ -105,6 +110,7 @@ class Resume:
     folder: Annotated[tyro.conf.Positional[Path], _help("folder of a run or a comparison", "DIR")]
     runs_at_once: RunsAtOnce = None
     logger: Loggers = ()
+    stop_at_return: StopAtReturn = None
     compilation_cache: CompilationCache = True
     imports: Imports = ()
 

@@ -62,9 +62,16 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
             console.print(
                 f"{summary['broken_episodes']:,} episodes ended because the simulator returned NaN or infinity"
             )
-    interrupted = len(summaries) < len(labels) or any(summary["interrupted"] for summary in summaries)
+    early = [summary for summary in summaries if summary.get("stopped_early")]
+    unfinished = [summary for summary in summaries if summary["interrupted"]]
+    interrupted = len(summaries) < len(labels) or len(unfinished) > len(early)
+    for summary in early:
+        console.print(
+            f"{summary['variant']}: the return to reach was reached after {summary['total_timesteps']:,} steps"
+        )
     if interrupted:
         console.print("interrupted: the results are those of the updates completed so far")
+    if interrupted or early:
         words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
         console.print(f"to continue: {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)

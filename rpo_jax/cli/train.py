@@ -96,7 +96,7 @@ def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
     given = given_settings(shared.pop("settings"))
     shared["env_args"] = given_arguments(shared.pop("env_arg"))
-    for name in ("out", "runs_at_once", "logger", "compilation_cache", "imports", "init_from"):
+    for name in ("out", "runs_at_once", "logger", "compilation_cache", "imports", "init_from", "stop_at_return"):
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
 
@@ -109,7 +109,7 @@ def _open_session(options: RunOptions | Resume) -> "Session":
 
     console = Console(stderr=True)
     prepare(options, console)
-    return Session(console, options.runs_at_once, options.logger)
+    return Session(console, options.runs_at_once, options.logger, stop_at_return=options.stop_at_return)
 
 
 def _load_initial(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[RunSpec], Policy | None]":

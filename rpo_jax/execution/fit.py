@@ -67,12 +67,13 @@ class Fit(NamedTuple):
         train_seconds: training time without evaluations and checkpoints, in seconds.
         bytes_per_run: peak device memory of a call, divided by its number of runs.
         runs_at_once: number of runs in one call.
-        interrupted: whether a signal or a failure stopped it before it was complete.
+        interrupted: whether a signal, a failure or `on_progress` stopped it before it was complete.
         failure: failure of an environment on the host; None if none failed.
         evaluated: results of the evaluations; None if there were none.
         evaluate_seconds: time of the evaluations including compilation, in seconds.
         checkpoint_seconds: time of the checkpoints, in seconds.
         resumed_from: number of updates of the checkpoint from which training resumed; 0 if there was none.
+        stopped_early: whether it was `on_progress` that stopped it.
     """
 
     state: TrainingState
@@ -87,6 +88,7 @@ class Fit(NamedTuple):
     evaluate_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
     resumed_from: int = 0
+    stopped_early: bool = False
 
 
 def fit(
@@ -102,15 +104,16 @@ def fit(
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments of updates between which it reports progress.
 
-    The signals SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it after the current segment, and the result so far is
-    returned. If an environment on the host fails, the result before the current segment is returned. A second signal
-    has its usual effect. Any other exception, such as one of `on_progress`, is raised after a checkpoint was written.
+    The signals SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it after the current segment, as `on_progress` does if it
+    returns False, and the result so far is returned. If an environment on the host fails, the result before the current
+    segment is returned. A second signal has its usual effect. Any other exception, such as one of `on_progress`, is
+    raised after a checkpoint was written.
 
     Args:
         agent: from `make_agent`.
         hyperparams: settings with leaves [H], from `grid`; or a single setting, so that H = 1.
         keys: random keys of the seeds [S], from `seeds`.
-        on_progress: called after each segment, such as a logger from `make_logger`.
+        on_progress: called after each segment, such as a logger from `make_logger`; returns False to stop.
         devices: devices over which runs are sharded; all of the default platform if None.
         runs_at_once: largest number of runs in one call; as many as fit in memory if None. Every segment trains all
             calls one after another.
@@ -215,6 +218,7 @@ def fitted(
                 evaluate_seconds=course.clock.evaluate_seconds,
                 checkpoint_seconds=course.clock.checkpoint_seconds,
                 resumed_from=resumed_from,
+                stopped_early=interrupted and failure is None and not stopped,
             )
         finally:
             course.segments.close()
@@ -228,7 +232,7 @@ def _train(
     save: Callable[[], None],
     stopped: Sequence[int],
 ) -> SimulatorError | None:
-    """Trains until the end, a signal or the failure of an environment, which is returned."""
+    """Trains until the end, a signal, a word of `on_progress` or the failure of an environment, which is returned."""
     count = 1
     try:
         agent.env.check()
@@ -237,7 +241,8 @@ def _train(
             began = time.perf_counter()
             rows = course.advance(min(count, course.updates_left))
             took = time.perf_counter() - began
-            on_progress(Progress(course.updates, course.clock.seconds, rows, course.evaluate()))
+            if on_progress(Progress(course.updates, course.clock.seconds, rows, course.evaluate())) is False:
+                break
             if checkpoints and checkpoints.due():
                 save()
             count = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))

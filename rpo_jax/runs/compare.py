@@ -74,7 +74,7 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
                 draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
                 rest = [{"variant": other.variant} for other in specs[len(summaries) :]]
                 write_json(path / COMPARISON, summaries + rest)
-                if stopped or summary["interrupted"]:
+                if stopped or (summary["interrupted"] and not summary["stopped_early"]):
                     break
     except BaseException:
         if new and not summaries:

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rpo_jax.execution.fit import Progress as FitProgress
@@ -18,7 +19,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressBar:
-    """A progress bar with steps done, steps per second over all runs, and mean return and entropy over runs.
+    """A progress bar with steps of each run, mean return and entropy over runs, and steps per second of all runs.
 
     If the console is not a terminal, it prints a line every ten seconds instead.
     """
@@ -39,16 +40,16 @@ class ProgressBar:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
             transient=True,
         )
-        steps = spec.config.num_updates * spec.config.round_timesteps * self._runs
-        self._task = self._bar.add_task(f"{spec.variant}: compiling", total=steps, numbers="")
+        self._total = spec.config.num_updates * spec.config.round_timesteps
+        self._began: int | None = None
+        self._task = self._bar.add_task(f"{spec.variant}: compiling", total=self._total, numbers="")
 
     @contextmanager
     def show(self) -> Iterator["ProgressBar"]:
@@ -65,19 +66,36 @@ class ProgressBar:
         returns = progress.metrics["episode_return"]
         if not np.isnan(returns).all():
             self._return = np.nanmean(returns)
-        steps = progress.updates * self._spec.config.round_timesteps * self._runs
-        speed = steps / progress.seconds
+        if self._began is None:
+            self._began = progress.updates - returns.shape[-1]
+            if self._began:
+                self._console.print(f"going on from update {self._began:,} of {self._spec.config.num_updates:,}")
+        steps = progress.updates * self._spec.config.round_timesteps
+        speed = steps * self._runs / progress.seconds
         entropies = progress.metrics["entropy"][..., -1]
         known = entropies[~np.isnan(entropies)]  # without runs that diverged
         entropy = known.mean() if known.size else np.nan
         seen = "-" if np.isnan(self._return) else f"{self._return:,.1f}"  # no episode has ended yet
         if progress.returns is not None:
             self._evaluated = f"  evaluated {progress.returns.mean():,.1f}"
-        numbers = f"{speed:,.0f} steps/s  return {seen}{self._evaluated}  entropy {entropy:.2f}"
-        self._bar.update(self._task, completed=steps, description=self._spec.variant, numbers=numbers)
+        numbers = f"return {seen}{self._evaluated}  entropy {entropy:.2f}  {_short(speed)} steps/s"
+        shown = f"{_short(steps)}/{_short(self._total)}  {numbers}"
+        self._bar.update(self._task, completed=steps, description=self._spec.variant, numbers=shown)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._console.print(f"{self._spec.variant}: {steps:,} steps  {numbers}", highlight=False)
+            left = timedelta(seconds=round(progress.seconds * (self._total / steps - 1)))
+            share = f"{steps:,} of {self._total:,} steps ({steps / self._total:.0%})"
+            self._console.print(
+                f"{self._spec.variant}: {share}  {numbers}  {left} left", highlight=False, soft_wrap=True
+            )
+
+
+def _short(number: float) -> str:
+    """A number with three digits, such as 1.02M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}" if number < 999.5 * size else f"{number / size:.0f}{unit}"
+    return f"{number:.0f}"
 
 
 def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 
 from rpo_jax.errors import SettingsError, described
@@ -25,7 +26,9 @@ class Session(NamedTuple):
         console: console on which progress is shown.
         runs_at_once: maximum number of runs trained in one call; as many as fit into memory if None.
         loggers: names of the loggers that follow training.
-        on_progress: called after each segment, after the progress bar and the loggers.
+        on_progress: called after each segment, after the progress bar and the loggers; returns False to stop.
+        stop_at_return: training stops once the mean return over seeds has reached this for every setting; never if
+            None.
         checkpoint_seconds: least number of seconds between two checkpoints.
         checkpoint_share: largest share of the time that saving may take.
     """
@@ -36,6 +39,7 @@ class Session(NamedTuple):
     on_progress: Callable[[Progress], object] = lambda progress: None
     checkpoint_seconds: float = LEAST_SECONDS
     checkpoint_share: float = SHARE
+    stop_at_return: float | None = None
 
 
 @contextlib.contextmanager
@@ -69,11 +73,29 @@ def reporting(spec: RunSpec, path: Path, session: Session, strict: bool) -> Iter
                 console.print(f"{error}; training continues without it", highlight=False, markup=False)
         readers.append(_Careful("the progress bar", stack.enter_context(ProgressBar(console, spec).show())))
 
-        def report(progress: Progress) -> None:
-            for reader in (*readers, session.on_progress):
+        reached = _Reached(session.stop_at_return)
+
+        def report(progress: Progress) -> bool:
+            for reader in readers:
                 reader(progress)
+            return session.on_progress(progress) is not False and not reached(progress)
 
         yield report
+
+
+class _Reached:
+    """Whether the mean return over seeds has reached a number for every setting, by the last episodes of each run."""
+
+    def __init__(self, wanted: float | None):
+        self._wanted, self._returns = wanted, np.zeros(())
+
+    def __call__(self, progress: Progress) -> bool:
+        if self._wanted is None:
+            return False
+        for row in np.moveaxis(progress.metrics["episode_return"], -1, 0):  # [H, S], NaN where no episode ended
+            known = self._returns if self._returns.shape else np.full(row.shape, np.nan)
+            self._returns = np.where(np.isnan(row), known, row)
+        return bool((self._returns.mean(1) >= self._wanted).all())
 
 
 class _Careful:

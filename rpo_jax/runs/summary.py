@@ -73,6 +73,7 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "runs_at_once": result.runs_at_once,
         "resumed_from": result.resumed_from,
         "interrupted": result.interrupted,
+        "stopped_early": result.stopped_early,
         "failure": None if result.failure is None else describe_failure(spec, result.failure),
         "faults": _faults(spec, result.state),
         "broken_episodes": int(np.nansum(result.metrics["broken_episodes"])),

@@ -1,0 +1,97 @@
+"""What is shown while a run trains, and ways to stop it."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import rpo_jax
+from rpo_jax import fit, grid, seeds
+from rpo_jax.cli.main import main
+from rpo_jax.execution.fit import Progress
+from rpo_jax.runs import progress as module
+from rpo_jax.runs.progress import ProgressBar
+from rpo_jax.runs.session import Session, reporting
+
+pytestmark = pytest.mark.usefixtures("shared_agents")
+SPEC_SIZES = {"num_envs": 8, "num_steps": 16, "num_minibatches": 4, "hidden_sizes": (8,)}
+LINE = "--num-envs 8 --num-steps 16 --num-minibatches 4 --hidden-sizes 8 --num-seeds 2 --no-compilation-cache"
+
+
+def spec_of(updates: int) -> Any:
+    return rpo_jax.make_spec("gymnax/Pendulum-v1", num_seeds=2, total_timesteps=updates * 128, **SPEC_SIZES)
+
+
+def progress_of(updates: int, returns: Any, seconds: float = 2.0) -> Progress:
+    """After one more update of one setting and two seeds."""
+    rows = np.asarray(returns, float).reshape(-1, 2, 1)
+    return Progress(updates, seconds, {"episode_return": rows, "entropy": np.full(rows.shape, 1.4189)})
+
+
+def shown(width: int, terminal: bool, *reports: Progress) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    with ProgressBar(console, spec_of(10_000)).show() as bar:
+        for report in reports:
+            bar(report)
+        if terminal:
+            bar._bar.refresh()
+    return re.sub(r"\x1b\[[\d;?]*\w", "", console.file.getvalue())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_terminal_of_80_columns_shows_total_share_and_time_left() -> None:
+    last = shown(80, True, progress_of(2500, [-1200, -1000], 30.0)).strip().splitlines()[-1]
+    assert all(text in last for text in ("rpo", "25%", "320k/1.28M", "return -1,100.0", "entropy 1.42", "steps/s"))
+    assert re.search(r"\d\d:\d\d|-:--", last)
+    assert "…" not in last
+
+
+def test_a_log_file_has_lines_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
+    lines = shown(80, False, progress_of(2500, [-1200, -1000], 30.0)).splitlines()
+    expected = "rpo: 320,000 of 1,280,000 steps (25%)  return -1,100.0  entropy 1.42  21.3k steps/s  0:01:30 left"
+    assert lines == ["going on from update 2,499 of 10,000", expected]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (999, "999"), (1020, "1.02k"), (999_900, "1000k"), (24.3e6, "24.3M"), (2e9, "2G")],
+)
+def test_numbers_are_short(number: float, text: str) -> None:
+    assert module._short(number) == text
+
+
+def test_a_callback_stops_training_by_a_word(tmp_path: Path) -> None:
+    agent, calls = spec_of(100).agent(), []
+    result = fit(agent, grid(), seeds(0, 1), lambda progress: calls.append(progress.updates) or len(calls) < 2)
+    assert result.interrupted
+    assert result.stopped_early
+    assert result.metrics["entropy"].shape[-1] == calls[-1] < agent.config.num_updates
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("wanted", "rows", "stops"), [(-5.0, [[-4, -7], [-4, -5]], 2), (-5.0, [[-4, -7]], None)])
+def test_a_return_to_reach_is_that_of_every_setting(
+    wanted: float, rows: list[list[float]], stops: int | None, tmp_path: Path
+) -> None:
+    session = Session(Console(quiet=True), stop_at_return=wanted)
+    with reporting(spec_of(10), tmp_path, session, strict=True) as report:
+        answers = [report(progress_of(index + 1, row)) for index, row in enumerate(rows)]
+        assert answers == [index + 1 != stops for index in range(len(rows))]
+        assert not report(progress_of(9, [[np.nan, -4.0]]))  # the last known return of the first seed counts
+
+
+def test_a_run_that_reached_its_return_goes_on_if_asked(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = str(tmp_path / "run")
+    arguments = [*LINE.split(), "--total-timesteps", str(400 * 128), "--out", folder]
+    assert main(["train", *arguments, "--stop-at-return", "-3000"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["interrupted"]
+    assert summary["stopped_early"]
+    assert f"rpo: the return to reach was reached after {summary['total_timesteps']:,} steps" in capsys.readouterr().out
+    assert main(["resume", folder]) == 0
+    assert not json.loads((tmp_path / "run" / "summary.json").read_text())["interrupted"]
