@@ -86,7 +86,7 @@ def break_a_release(runs: Runs) -> None:
         ("gpu_flags", gain, "Other options change it by"),
         ("roofline", speed_up, "the limit itself is"),
         ("shuffle", slow_down, "faster on every task"),
-        ("suites_paper", win, "there only"),
+        ("suites_paper", win, "nowhere else"),
         ("suites_transfer", shift, "No difference shows on Pendulum"),
         ("known_faults", break_a_release, "versions are excluded"),
     ],

@@ -150,7 +150,13 @@ BAD_STATIC = {
     "num_minibatches": NO_WHOLE_NUMBERS,
     **{
         name: ["True", "", 0, 1, 1.0, None, [True]]
-        for name in ("clip_value_loss", "normalize_observations", "normalize_rewards", "perturb_rollout")
+        for name in (
+            "bessel_correction",
+            "clip_value_loss",
+            "normalize_observations",
+            "normalize_rewards",
+            "perturb_rollout",
+        )
     },
     "reset_every_round": ["True", 0, 1, None],
     **{
@@ -421,3 +427,16 @@ def test_what_is_suggested_is_accepted_where_minibatches_are_normalised():
 def test_a_run_of_more_rounds_than_its_counter_holds_is_refused():
     with pytest.raises(SettingsError, match="2\\^31"):
         TrainConfig(10**30)
+
+
+def test_the_fields_are_documented_in_python():
+    for record in (TrainConfig, Hyperparams):
+        for field in dataclasses.fields(record):
+            assert f"\n        {field.name}: {field.metadata['doc']}\n" in (record.__doc__ or "")
+
+
+def test_huge_sizes_are_refused_at_once():
+    with pytest.raises(SettingsError, match=r"does not divide .*; the nearest that do are 5 and 8"):
+        TrainConfig(num_envs=10**18, num_minibatches=7, total_timesteps=10**20)
+    with pytest.raises(SettingsError, match=r"does not divide num_steps \* num_envs = \d+$"):
+        TrainConfig(num_envs=10**18 + 9, num_steps=1, num_minibatches=10**7, total_timesteps=10**20)  # a prime

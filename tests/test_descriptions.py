@@ -76,7 +76,7 @@ def fields_of(record: ast.ClassDef) -> dict[str, str]:
         return {}
     fields = [field for field in record.body if isinstance(field, ast.AnnAssign)]
     texts = {ast.unparse(field.target): (annotation(field.annotation), ast.unparse(field)) for field in fields}
-    return {name: kind for name, (kind, text) in texts.items() if kind not in OPTIONS and "_setting(" not in text}
+    return {name: kind for name, (kind, text) in texts.items() if kind not in OPTIONS and " = setting(" not in text}
 
 
 def gaps_of(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:

@@ -362,7 +362,7 @@ def test_an_entry_that_an_older_version_did_not_write_has_its_default(path):
 
 @pytest.mark.parametrize("wrong", [["g"], "g=5", 7, None])
 def test_arguments_of_an_environment_that_are_none_are_refused(path, wrong):
-    assert "its env_args" in refusal(edited(path, env_args=wrong))
+    assert "its content['env_args'] is not an object" in refusal(edited(path, env_args=wrong))
     assert "unknown parameter of gymnax/Pendulum-v1 'gg'" in refusal(edited(path, env_args={"gg": 5.0}))
 
 

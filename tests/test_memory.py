@@ -117,9 +117,9 @@ def test_a_cut_that_changes_how_many_runs_a_core_takes_changes_results_by_roundi
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5), cut.policy, whole.policy)
 
 
-@pytest.mark.parametrize("keys", [jax.random.key(0), jnp.zeros((3, 2), jnp.uint32)])
+@pytest.mark.parametrize("keys", [jax.random.key(0), jnp.zeros((3, 3), jnp.uint32)])
 def test_what_is_not_a_list_of_keys_is_an_error(agent, keys):
-    with pytest.raises(SettingsError, match=r"must be random keys \[S\]; make them with seeds"):
+    with pytest.raises(SettingsError, match=r"keys must be random keys \[N\], such as seeds\(0, N\), and not"):
         sweep(agent, SETTINGS, keys)
 
 

@@ -19,7 +19,7 @@ ADDED = [
     (
         "algorithm/config.py",
         "    def __post_init__(self) -> None:\n        check_hyperparams(self)",
-        '    my_number: Scalar = _setting(0.25, "a number of mine", low=0)\n\n',
+        '    my_number: Scalar = setting(0.25, "a number of mine", low=0)\n\n',
     ),
     (
         "algorithm/variants.py",

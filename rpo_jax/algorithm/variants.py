@@ -102,23 +102,28 @@ DRAC = dataclasses.replace(
     RAD, name="drac", augment_loss=False, term=drac, hyperparams=(*RAD.hyperparams, "drac_coefficient")
 )
 
-_OWN = (
-    RPO,
-    PPO,
-    # RPO with alpha in other units.
-    dataclasses.replace(RPO, name="rpo-range", width=alpha_of_range, check=_needs_bounds),
-    dataclasses.replace(RPO, name="rpo-sigma", width=alpha_of_scale),
-    # Baselines of the paper with data augmentation (Table 1).
-    RAD,
-    DRAC,
-    dataclasses.replace(DRAC, name="drac-kl", term=drac_kl, check=_needs_kl),
-    # PPO with a standard deviation as large as RPO's at the end of training.
-    Variant("ppo-constant-std", constrain=hold_log_std, hyperparams=("log_std",)),
-    Variant("ppo-min-std", constrain=keep_above_min_log_std, hyperparams=("min_log_std",)),
+VARIANTS: Registry[Variant] = Registry(
+    "variant",
+    {
+        variant.name: variant
+        for variant in (
+            RPO,
+            PPO,
+            # RPO with alpha in other units.
+            dataclasses.replace(RPO, name="rpo-range", width=alpha_of_range, check=_needs_bounds),
+            dataclasses.replace(RPO, name="rpo-sigma", width=alpha_of_scale),
+            # Baselines of the paper with data augmentation (Table 1).
+            RAD,
+            DRAC,
+            dataclasses.replace(DRAC, name="drac-kl", term=drac_kl, check=_needs_kl),
+            # PPO with a standard deviation as large as RPO's at the end of training.
+            Variant("ppo-constant-std", constrain=hold_log_std, hyperparams=("log_std",)),
+            Variant("ppo-min-std", constrain=keep_above_min_log_std, hyperparams=("min_log_std",)),
+        )
+    },
 )
-VARIANTS: Registry[Variant] = Registry("variant", {variant.name: variant for variant in _OWN})
 # All other hyperparameters are PPO's, which every method has.
-_NOT_OF_PPO = {name for variant in _OWN for name in variant.hyperparams}
+_NOT_OF_PPO = {name for variant in VARIANTS.values() for name in variant.hyperparams}
 
 
 def get_variant(name: str) -> Variant:

@@ -9,7 +9,7 @@ import tyro
 from rpo_jax.cli.options import make_settings_options
 from rpo_jax.settings.presets import PRESETS
 
-DEFAULT_ENV = "gymnax/Pendulum-v1"
+DEFAULT_ENV, DEFAULT_PRESET = "gymnax/Pendulum-v1", "fast"
 
 
 def _help(text: str, metavar: str | None = None) -> Any:
@@ -50,7 +50,7 @@ class RunOptions:
     env: Annotated[tyro.conf.Positional[str], _help("environment, as suite/id; `rpo-jax envs` lists them", "ENV")] = (
         DEFAULT_ENV
     )
-    preset: Annotated[str, _help(f"settings to begin with: {', '.join(PRESETS)}", "NAME")] = "fast"
+    preset: Annotated[str, _help(f"settings to begin with: {', '.join(PRESETS)}", "NAME")] = DEFAULT_PRESET
     head: Annotated[
         str | None,
         _help("action head, such as normal or tanh-normal ('?' lists them all); the preset's if not given", "NAME"),
@@ -81,6 +81,7 @@ class RunOptions:
     runs_at_once: RunsAtOnce = None
     logger: Loggers = ()
     stop_at_return: StopAtReturn = None
+    dry_run: Annotated[bool, _help("print all settings, sizes, memory and disk space, and train nothing")] = False
     compilation_cache: CompilationCache = True
     imports: Imports = ()
     settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)

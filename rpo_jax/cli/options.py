@@ -4,12 +4,14 @@ import ast
 import dataclasses
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin
 
 import tyro
 
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.errors import SettingsError
+from rpo_jax.settings.presets import get_preset
 
 NOT_GIVEN = "the preset's"
 
@@ -27,10 +29,35 @@ def make_settings_options() -> type:
     fields = []
     for name, (kind, doc) in _KINDS.items():
         several = get_origin(kind) is tuple
-        argument = tyro.conf.arg(help=doc, metavar=_metavar(kind), help_behavior_hint="")
+        argument = tyro.conf.arg(help=doc, metavar=_metavar(kind), help_behavior_hint=partial(_hint, name))
         text = Annotated[tuple[str, ...] if several else str, argument]
         fields.append((name, text, dataclasses.field(default=(NOT_GIVEN,) if several else NOT_GIVEN)))
     return dataclasses.make_dataclass("Settings", fields)
+
+
+def show_preset(name: str, env: str) -> None:
+    """Makes the help show the values of a preset, in this process.
+
+    Args:
+        name: name of the preset.
+        env: name of the environment.
+
+    Raises:
+        SettingsError: if no preset has that name.
+    """
+    preset = get_preset(name, env)
+    _shown.update({"": name, **vars(preset.config), **vars(preset.hyperparams)})
+
+
+_shown: dict[str, Any] = {}  # what `show_preset` shows, with the name of the preset at ""
+
+
+def _hint(name: str, _: str) -> str:
+    if not _shown:
+        return ""
+    value = _shown[name]
+    text = "not given" if value in (None, ()) else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return f"({_shown['']}: {text})"
 
 
 def given_settings(options: Any) -> dict[str, Any]:

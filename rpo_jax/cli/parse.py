@@ -9,8 +9,10 @@ import re
 
 import tyro
 
-from rpo_jax.cli.commands import COMMANDS, Command, Settings
+from rpo_jax.cli.commands import COMMANDS, DEFAULT_ENV, DEFAULT_PRESET, Command, Settings
+from rpo_jax.cli.options import show_preset
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.settings.aliases import ALIASES
 from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, check_range
 
 BOUNDS = {  # of options that are whole numbers
@@ -31,11 +33,21 @@ def parse(arguments: list[str]) -> Command:
         SystemExit: for --help.
     """
     _check_names(arguments)
+    if {"-h", "--help"} & set(arguments):
+        _show_values(arguments)
     command = _parse(arguments)
     for name, (low, high) in BOUNDS.items():
         if (value := getattr(command, name, None)) is not None:
             check_range(name, value, low, high)
     return command
+
+
+def _show_values(arguments: list[str]) -> None:
+    """Makes the help show the values that the preset has for the environment, where both can be used."""
+    words = itertools.takewhile(lambda word: not word.startswith("-"), arguments[1:])
+    given = dict(itertools.pairwise(arguments))
+    with contextlib.suppress(SettingsError):
+        show_preset(given.get("--preset", DEFAULT_PRESET), next(words, DEFAULT_ENV))
 
 
 def _parse(arguments: list[str]) -> Command:
@@ -79,7 +91,10 @@ def _check_names(arguments: list[str]) -> None:
     for argument in arguments[1:]:
         name = argument.partition("=")[0].removeprefix("--").replace("_", "-")
         if argument.startswith("--") and name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or ["help"]
+            if name in ("env", "env-id", "environment"):
+                raise SettingsError(f"--{name} is not an option: the environment comes first, as in rpo-jax train ENV")
+            other = ALIASES.get(name.replace("-", "_"), "").replace("_", "-")
+            near = [other] if other in known else difflib.get_close_matches(name, known, n=3) or ["help"]
             raise SettingsError(f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}?")
 
 
@@ -87,5 +102,5 @@ def _option_names(command: type) -> set[str]:
     names = {"import" if field.name == "imports" else field.name for field in dataclasses.fields(command)}
     if "settings" in names:
         names |= {field.name for field in dataclasses.fields(Settings)}
-    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open", "long"}}
+    flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open", "long", "dry_run"}}
     return {name.replace("_", "-") for name in names | flags | {"help"}}

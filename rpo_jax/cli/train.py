@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rpo_jax.cli.commands import Compare, Resume, RunOptions, Train
 from rpo_jax.cli.options import given_arguments, given_settings
+from rpo_jax.cli.preview import preview
 from rpo_jax.cli.process import prepare, set_up_jax
 from rpo_jax.cli.report import report
 from rpo_jax.errors import SettingsError
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from rpo_jax.algorithm.types import Policy
     from rpo_jax.runs.session import Session
     from rpo_jax.settings.spec import RunSpec
+
+# Options that say how a run is done, and not what is trained.
+NOT_OF_THE_RUN = (
+    *("out", "runs_at_once", "logger", "compilation_cache", "imports"),
+    *("init_from", "stop_at_return", "dry_run"),
+)
 
 
 def train(options: Train) -> int:
@@ -34,6 +41,8 @@ def train(options: Train) -> int:
 
     set_up_jax(options.imports)
     (spec,), initial = _load_initial(options, [_spec(options, options.variant)])
+    if options.dry_run:
+        return preview([spec], _open_session(options))
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
     summary, _ = run_to_folder(spec, path, _open_session(options), initial)
@@ -62,6 +71,8 @@ def compare(options: Compare) -> int:
     variants = [get_variant(name) for name in options.variants]
     specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
     specs, initial = _load_initial(options, specs)
+    if options.dry_run:
+        return preview(specs, _open_session(options))
     path = options.out or _default_folder(options.env, "compare")
     check_comparison_free(specs, path)
     summaries = compare_to_folder(specs, path, _open_session(options), initial)
@@ -96,7 +107,7 @@ def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
     given = given_settings(shared.pop("settings"))
     shared["env_args"] = given_arguments(shared.pop("env_arg"))
-    for name in ("out", "runs_at_once", "logger", "compilation_cache", "imports", "init_from", "stop_at_return"):
+    for name in NOT_OF_THE_RUN:
         del shared[name]
     return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
 

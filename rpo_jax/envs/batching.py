@@ -12,10 +12,10 @@ import numpy as np
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.bounds import action_bounds, check_sizes
 from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Timestep, where
-from rpo_jax.envs.validation import validated
+from rpo_jax.envs.validation import traced, validated
 from rpo_jax.envs.vmap_last import vmap_last
 from rpo_jax.errors import unknown_name
-from rpo_jax.keys import GENERATOR, as_keys
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first"]
@@ -53,14 +53,51 @@ def vectorize(
             `init` returns something else than a state and an observation of that size. What `step` returns is checked
             when it is first traced, in training.
     """
+    check_sizes(observation_size, time_limit, name)
+    dynamics = validated(dynamics, name, observation_size)
+    return batch_dynamics(
+        dynamics._replace(init=traced(dynamics.init)),
+        name=name,
+        observation_size=observation_size,
+        low=low,
+        high=high,
+        time_limit=time_limit,
+        batching=batching,
+    )
+
+
+def batch_dynamics(
+    dynamics: Dynamics,
+    *,
+    name: str,
+    observation_size: int,
+    low: np.ndarray,
+    high: np.ndarray,
+    time_limit: int | None = None,
+    batching: Batching = "last",
+) -> Environment:
+    """Does what `vectorize` does, for the dynamics of a suite, whose results are known to be right.
+
+    Args:
+        dynamics: one environment, of float32 observations and rewards, and flags of bool.
+        name: suite and id.
+        observation_size: length of an observation, O.
+        low: lower bounds of the actions [A].
+        high: upper bounds of the actions [A].
+        time_limit: as of `vectorize`.
+        batching: as of `vectorize`.
+
+    Returns:
+        The environment.
+
+    Raises:
+        SettingsError: if there is no such batching, or a bound cannot be used.
+    """
     if batching not in BATCHED:
         raise unknown_name("batching", batching, BATCHED)
     low, high = action_bounds(low, high, name)
-    check_sizes(observation_size, time_limit, name)
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    checked = validated(dynamics, name, observation_size)
-    one = Dynamics(jit(checked.init), jit(checked.step))
-    jax.eval_shape(one.init, jax.eval_shape(partial(jax.random.key, impl=GENERATOR), 0))
+    one = Dynamics(jit(dynamics.init), jit(dynamics.step))
     init, advance = (jit(BATCHED[batching](function)) for function in one)
 
     def reset(keys: jax.Array) -> Episodes:

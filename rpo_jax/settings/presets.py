@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
-from rpo_jax.errors import unknown_name
+from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.settings.aliases import ALIASES
 
 
 class Preset(NamedTuple):
@@ -181,6 +182,8 @@ def override(preset: Preset, values: Mapping[str, Any]) -> Preset:
     number_names = {field.name for field in dataclasses.fields(Hyperparams)}
     for name in values:
         if name not in config_names | number_names:
+            if name in ALIASES:
+                raise SettingsError(f"unknown setting {name!r}; it is called {ALIASES[name]} here")
             raise unknown_name("setting", name, config_names | number_names)
     return preset._replace(
         config=dataclasses.replace(preset.config, **{k: v for k, v in values.items() if k in config_names}),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.batching import Batching, vectorize
+from rpo_jax.envs.batching import Batching, batch_dynamics
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
@@ -109,7 +109,7 @@ def make(
 
     # Every Brax environment takes actions in [-1, 1], and scales them to the range of its actuators itself.
     bound = np.ones(env.action_size, np.float32)
-    return vectorize(
+    return batch_dynamics(
         Dynamics(init, step),
         batching=batching,
         name=f"brax/{name}",

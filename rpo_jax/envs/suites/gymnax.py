@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.envs.batching import Batching, vectorize
+from rpo_jax.envs.batching import Batching, batch_dynamics
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -56,7 +56,7 @@ def make(env_id: str, *, batching: Batching = BATCHING, **parameters: float) -> 
         obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
         return state, Successor(obs, jnp.asarray(reward, jnp.float32), terminated, env.is_truncated(state, params))
 
-    return vectorize(
+    return batch_dynamics(
         Dynamics(init, step),
         batching=batching,
         name=f"gymnax/{env_id}",

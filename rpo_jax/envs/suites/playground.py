@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.compiling.jit import jit
-from rpo_jax.envs.batching import Batching, vectorize
+from rpo_jax.envs.batching import Batching, batch_dynamics
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
@@ -72,7 +72,7 @@ def make(name: str, *, batching: Batching = BATCHING) -> Environment:
         return (state, time), Successor(state.obs, state.reward, state.done > 0, time >= limit)
 
     bound = np.ones(env.action_size, np.float32)
-    return vectorize(
+    return batch_dynamics(
         Dynamics(init, step),
         batching=batching,
         name=f"playground/{name}",

@@ -1,0 +1,79 @@
+"""Settings can be seen before anything is trained, and names of other libraries are understood."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rpo_jax import SettingsError, make_spec
+from rpo_jax.cli import options
+from rpo_jax.cli.commands import Train
+from rpo_jax.cli.main import main
+from rpo_jax.cli.parse import _option_names, parse
+from rpo_jax.settings.aliases import ALIASES
+
+pytestmark = pytest.mark.usefixtures("shared_agents")
+SIZES = ["--num-envs", "8", "--num-steps", "16", "--num-minibatches", "4", "--hidden-sizes", "8", "--num-seeds", "2"]
+
+
+@pytest.mark.parametrize("command", [["train", "--rpo-alpha", "0.1", "0.5"], ["compare"]])
+def test_a_dry_run_says_what_would_be_trained(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--dry-run", *SIZES, "--total-timesteps", "1024", "--no-compilation-cache"]
+    assert main([command[0], *arguments, *command[1:]]) == 0
+    out = capsys.readouterr().out
+    alphas = ["0.1 0.5"] if command[0] == "train" else ["0.5", "0"]
+    assert re.findall(r"rpo_alpha +│ ([\d. ]*\d)", out) == alphas
+    assert len(re.findall(r"gamma +│ 0.98 ", out)) == len(alphas)
+    runs = 4 if command[0] == "train" else 2
+    assert f"runs: {runs} (settings x seeds), {runs} at once" in out
+    assert "updates of each run: 8 of 128 steps, in minibatches of 32" in out
+    assert re.search(r"memory: \d+\.\d MiB on each device\ndisk: about \d+\.\d MiB for results", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "brax/hopper", "--help"], {"num-steps": "fast: 16", "rpo-alpha": "fast: 0.1"}),
+        (["train", "--preset", "paper", "--help"], {"num-steps": "paper: 2048", "hidden-sizes": "paper: 64 64"}),
+        (["compare", "-h"], {"num-steps": "fast: 8", "value-learning-rate": "fast: not given"}),
+        (["train", "--preset", "none", "--help"], {}),
+    ],
+)
+def test_the_help_shows_the_values_of_the_preset(
+    arguments: list[str], expected: dict[str, str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "_shown", {})
+    with pytest.raises(SystemExit):
+        parse(arguments)
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, value in expected.items():
+        assert re.search(rf"--{name} [^(]*(\([^()]*\)[^(]*)*\({value}\)", text), name
+    assert expected or not options._shown
+
+
+def test_names_of_other_libraries_are_those_of_settings_here() -> None:
+    known = _option_names(Train)
+    assert {name.replace("_", "-") for name in ALIASES.values()} <= known
+    assert not {name.replace("_", "-") for name in ALIASES} & known
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--lr", "unknown setting --lr; did you mean --learning-rate?"),
+        ("--ent_coef=0.1", "did you mean --entropy-coefficient?"),
+        ("--env-id", "--env-id is not an option: the environment comes first, as in rpo-jax train ENV"),
+    ],
+)
+def test_an_option_of_another_library_is_explained(option: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        parse(["train", option, "1"])
+
+
+def test_a_setting_of_another_library_is_explained_in_python() -> None:
+    with pytest.raises(SettingsError, match="unknown setting 'lr'; it is called learning_rate here"):
+        make_spec("gymnax/Pendulum-v1", lr=1e-3)
