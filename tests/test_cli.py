@@ -126,7 +126,8 @@ def test_train_fills_the_folder(sweep):
 
 def test_metrics_hold_every_setting_seed_and_update(sweep):
     table = pd.read_csv(sweep.path / "metrics.csv")
-    assert list(table.columns) == ["setting", "seed", "update", "step", *METRICS]
+    assert list(table.columns) == ["setting", "seed", "update", "step", "rpo_alpha", *METRICS]
+    assert table["rpo_alpha"].tolist() == [0.1] * (S * U) + [0.5] * (S * U)
     assert len(table) == H * S * U
     assert table.groupby(["setting", "seed"]).size().tolist() == [U] * (H * S)
     assert table["step"].tolist() == [512 * u for u in range(1, U + 1)] * (H * S)

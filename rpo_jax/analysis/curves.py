@@ -1,13 +1,29 @@
 """Figures of training curves."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 FEW_POINTS = 20  # curves with fewer points get markers
+MOST_IN_AXES = 6  # curves whose legend does not cover them
+WIDTH = 150  # characters of a row of the legend below the axes
+# Of methods, from the colours of Okabe and Ito, which colour-blind readers can tell apart.
+COLORS = {
+    "rpo": "#0072B2",
+    "ppo": "#D55E00",
+    "rad": "#009E73",
+    "drac": "#CC79A7",
+    "drac-kl": "#E69F00",
+    "rpo-range": "#56B4E9",
+    "rpo-sigma": "#332288",
+    "ppo-constant-std": "#882255",
+    "ppo-min-std": "#999933",
+}
 
 
 class Curves(NamedTuple):
@@ -27,28 +43,43 @@ class Curves(NamedTuple):
 def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     """Plots return and policy entropy over steps: a thin line for each seed, a thick one for their mean.
 
+    A method has the same colour in every figure; several settings of methods have colours of one scale, in their order.
+
     Args:
-        curves: training curves by the label of the legend.
+        curves: training curves by the label of the legend: the name of a method, or that of a setting.
         title: title of the figure.
 
     Returns:
         The figure, not yet saved.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    below = len(curves) > MOST_IN_AXES
+    columns = max(1, WIDTH // (max(map(len, curves)) + 8))
+    figure = Figure(figsize=(11, 4.2 + below * 0.22 * -(-len(curves) // columns)), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for index, (label, curve) in enumerate(curves.items()):
-        color = f"C{index % 10}"
+    for (label, curve), color in zip(curves.items(), _colors(list(curves)), strict=True):
         _draw(left, curve.steps, curve.episode_return, color, label)
         _draw(right, curve.steps, curve.entropy, color, label)
     left.set_ylabel("return of the episodes that ended")
     right.set_ylabel("policy entropy (nats)")
     for axes in (left, right):
         axes.set_xlabel("environment steps of each run")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
-    if len(curves) > 1 and left.get_legend_handles_labels()[0]:
+    lines, labels = left.get_legend_handles_labels()
+    if len(labels) > 1 and below:
+        figure.legend(lines, labels, fontsize="small", loc="outside lower center", ncols=columns)
+    elif len(labels) > 1:
         left.legend(fontsize="small")
-    figure.suptitle(title)
+    figure.suptitle(f"{title}\nthin: each seed, thick: their mean", fontsize="medium")
     return figure
+
+
+def _colors(labels: list[str]) -> list[Any]:
+    if all(label in COLORS for label in labels):
+        return [COLORS[label] for label in labels]
+    if len(labels) == 1:
+        return ["C0"]
+    return list(colormaps["viridis"](np.linspace(0, 0.9, len(labels))))
 
 
 def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: str) -> None:

@@ -90,7 +90,11 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
             path = folder_of(path, settings, spec, initial)
             summary = write_results(path, spec, result)
             curves = curves_of(spec, result.metrics)
-            draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
+            draw(
+                {label or spec.variant: curve for label, curve in curves.items()},
+                f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds",
+                path,
+            )
     except BaseException:
         if new and not trained:
             release(path)

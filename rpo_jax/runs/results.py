@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.config import Hyperparams, field_names
 from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
@@ -19,11 +20,11 @@ from rpo_jax.runs.policies import most_bytes, read_policies, write_policies
 from rpo_jax.runs.settings import read_spec
 from rpo_jax.runs.summary import check_file, damaged, summarize, summary_of
 from rpo_jax.settings.grid import num_settings
-from rpo_jax.settings.spec import RunSpec
+from rpo_jax.settings.spec import RunSpec, swept_values
 from rpo_jax.typing import JsonObject
 
-WHERE = ["setting", "seed", "update", "step"]  # the columns before the numbers
-MOST_ROW = 64 * (len(WHERE) + len(METRICS))  # bytes of a row of metrics.csv
+WHERE = ["setting", "seed", "update", "step"]  # the first columns; those of swept hyperparameters follow
+MOST_ROW = 64 * (len(WHERE) + len(METRICS) + len(field_names(Hyperparams)))  # bytes of a row of metrics.csv
 
 
 class LoadedRun(NamedTuple):
@@ -75,22 +76,23 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> JsonObject:
 
 def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*WHERE, *METRICS])
+        writer, swept = csv.writer(file), swept_values(spec)
+        writer.writerow([*WHERE, *swept[0], *METRICS])
         for setting, run in np.ndindex(metrics["entropy"].shape[:2]):
             rows = np.stack([metrics[name][setting, run] for name in METRICS], axis=-1).tolist()
             for update, row in enumerate(rows, start=1):
-                numbers = ("" if math.isnan(x) else f"{x:.7g}" for x in row)
+                numbers = ("" if math.isnan(x) else f"{x:.7g}" for x in (*swept[setting].values(), *row))
                 writer.writerow([setting, spec.seeds[run], update, update * spec.config.round_timesteps, *numbers])
 
 
 def _write_evaluations(path: Path, spec: RunSpec, evaluated: Evaluated) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*WHERE, "return_mean", "return_std", "return_min", "return_max"])
+        writer, swept = csv.writer(file), swept_values(spec)
+        writer.writerow([*WHERE, *swept[0], "return_mean", "return_std", "return_min", "return_max"])
         for setting, run in np.ndindex(evaluated.returns.shape[:2]):
             for update, returns in zip(evaluated.updates.tolist(), evaluated.returns[setting, run], strict=True):
-                numbers = (f"{x:.7g}" for x in (returns.mean(), returns.std(), returns.min(), returns.max()))
+                measured = returns.mean(), returns.std(), returns.min(), returns.max()
+                numbers = (f"{x:.7g}" for x in (*swept[setting].values(), *measured))
                 writer.writerow([setting, spec.seeds[run], update, update * spec.config.round_timesteps, *numbers])
 
 

@@ -39,7 +39,8 @@ def save_run(folder: Path | str, spec: RunSpec, result: Fit) -> None:
         check_free(folder)
         write_settings(folder, spec)
         write_results(folder, spec, result)
-        draw(curves_of(spec, result.metrics), f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", folder)
+        curves = {label or spec.variant: curve for label, curve in curves_of(spec, result.metrics).items()}
+        draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", folder)
 
 
 def load_policy(

@@ -176,9 +176,14 @@ def make_spec(
 
 def setting_labels(spec: RunSpec) -> list[str]:
     """Returns a label for each setting of a sweep `spec`, such as "rpo_alpha=0.1"; empty if there is only one."""
+    return [", ".join(f"{name}={value:.9g}" for name, value in row.items()) for row in swept_values(spec)]
+
+
+def swept_values(spec: RunSpec) -> list[dict[str, float]]:
+    """Returns, for each setting of `spec`, the hyperparameters that differ between settings, by name."""
     settings = settings_list(spec.hyperparams)
     swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
-    return [", ".join(f"{name}={row[name]:.9g}" for name in swept) for row in settings]
+    return [{name: float(row[name] or 0) for name in swept} for row in settings]  # None is swept nowhere
 
 
 def run_label(spec: RunSpec, setting: int, seed: int) -> str:
