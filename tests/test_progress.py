@@ -95,3 +95,21 @@ def test_a_run_that_reached_its_return_goes_on_if_asked(tmp_path: Path, capsys: 
     assert f"rpo: the return to reach was reached after {summary['total_timesteps']:,} steps" in capsys.readouterr().out
     assert main(["resume", folder]) == 0
     assert not json.loads((tmp_path / "run" / "summary.json").read_text())["interrupted"]
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_the_table_of_a_sweep_fits_80_columns(evaluated: bool) -> None:
+    labels = [f"rpo_alpha={alpha}, learning_rate=0.0003" for alpha in (0.1, 0.25)]
+    summary = {
+        "variant": "rpo-sigma",
+        "final_return": [[-1234.5, -1000.0], [None, -3.0]],
+        "final_entropy": [[1.5, 2.5], [1.0, 1.0]],
+        "final_evaluation": [[-100.0, -200.0], [-1.0, -3.0]] if evaluated else None,
+    }
+    console = Console(file=io.StringIO(), width=80)
+    console.print(module.results_table([summary], [labels]))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    for word in ("rpo-sigma", "rpo_alpha=0.25", "learning_rate=0.0003", "-1,117.2", "-1,234.5", "2.00", "nan"):
+        assert word in text
+    assert ("-150.0" in text) == evaluated
+    assert "…" not in text

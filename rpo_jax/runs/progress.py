@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -108,13 +109,24 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
     Returns:
         The table.
     """
-    table = Table(title="the last 5% of updates")
-    for column in ("variant", "setting", "seeds", "return: mean", "worst seed", "best seed", "entropy: mean"):
-        table.add_column(column, justify="left" if column in ("variant", "setting") else "right")
+    evaluated = any(summary.get("final_evaluation") for summary in summaries)
+    seeds = " or ".join(dict.fromkeys(str(len(summary["final_return"][0])) for summary in summaries))
+    title = f"mean of the last 5% of updates, over {seeds} seeds"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
+    words = ("variant", "setting")
+    for column in (*words, "return", "worst", "best", "entropy", *(["eval"] if evaluated else [])):
+        table.add_column(column, justify="left" if column in words else "right", overflow="fold")
     for summary, names in zip(summaries, labels, strict=True):
-        for name, returns, entropies in zip(names, summary["final_return"], summary["final_entropy"], strict=True):
-            returns = np.array(returns, float)  # a seed that diverged has NaN, which is null in a summary that was read
-            numbers = (returns.mean(), returns.min(), returns.max())
-            cells = [f"{number:,.1f}" for number in numbers] + [f"{np.array(entropies, float).mean():.2f}"]
-            table.add_row(summary["variant"], name, str(len(returns)), *cells)
+        for index, name in enumerate(names):
+            returns, entropies = (_numbers(summary, kind, index) for kind in ("final_return", "final_entropy"))
+            numbers = returns.mean(), returns.min(), returns.max()
+            cells = [f"{number:,.1f}" for number in numbers] + [f"{entropies.mean():.2f}"]
+            if summary.get("final_evaluation"):
+                cells.append(f"{_numbers(summary, 'final_evaluation', index).mean():,.1f}")
+            table.add_row(summary["variant"], name.replace(", ", "\n"), *cells)
     return table
+
+
+def _numbers(summary: JsonObject, kind: str, setting: int) -> np.ndarray:
+    """Of each seed; null, as of a seed that diverged, is NaN."""
+    return np.array(summary[kind][setting], float)

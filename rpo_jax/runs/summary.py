@@ -62,6 +62,7 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "config": dataclasses.asdict(spec.config),
         "final_return": final_return.tolist(),
         "best_return": result.evaluated.best_return.tolist() if result.evaluated else None,
+        "final_evaluation": _last_evaluation(result),
         "final_entropy": final_values(result.metrics["entropy"], updates).tolist(),
         "total_timesteps": timesteps,
         "compile_seconds": round(result.compile_seconds, 3),
@@ -80,6 +81,12 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), **versions_of(SUITES)},
     }
+
+
+def _last_evaluation(result: Fit) -> list[list[float]] | None:
+    """The mean return of each run in the last evaluation; None if there was none."""
+    returns = result.evaluated.returns if result.evaluated else np.zeros((0, 0, 0, 0))
+    return returns[:, :, -1].mean(-1).tolist() if returns.shape[2] else None
 
 
 def describe_failure(spec: RunSpec, failure: Failure) -> str:
