@@ -180,7 +180,7 @@ def setting_labels(spec: RunSpec) -> list[str]:
 
 
 def swept_values(spec: RunSpec) -> list[dict[str, float]]:
-    """Returns, for each setting of `spec`, the hyperparameters that differ between settings, by name."""
+    """Returns the values of the hyperparameters in which the settings of `spec` differ, by name, for each setting."""
     settings = settings_list(spec.hyperparams)
     swept = [name for name in settings[0] if any(row[name] != settings[0][name] for row in settings)]
     return [{name: float(row[name] or 0) for name in swept} for row in settings]  # None is swept nowhere
