@@ -21,7 +21,7 @@ from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, gymnasium, playground
 from rpo_jax.envs.suites.single import as_actions
-from rpo_jax.errors import SettingsError, SimulatorError, described, one_line
+from rpo_jax.errors import SettingsError, SimulatorError, described, one_line, warn_once
 from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
@@ -179,17 +179,17 @@ def _render_with_mujoco(player: Player) -> Movie:
 
 
 def _render_with_gymnasium(player: Player) -> Movie:
-    """Plays and renders an environment of Gymnasium; for EnvPool, the one of the same id."""
+    """Plays and renders an environment of Gymnasium; for EnvPool, the one of the same id, or its observations."""
     suite, _, env_id = player.run.spec.env.partition("/")
     try:
         with quiet():
             env = gymnasium.make_renderable(env_id, **player.run.spec.env_args)
-    except SettingsError as error:
+    except SettingsError:
         if suite == "gymnasium":
             raise
-        raise SettingsError(
-            f"{suite}/{env_id} cannot be drawn: EnvPool draws nothing, and Gymnasium has no {env_id} ({error})"
-        ) from None
+        # EnvPool's own pictures end the process where there is no OpenGL.
+        warn_once(f"{suite}/{env_id} is drawn as bars of its observations, since Gymnasium has no {env_id}")
+        return _draw_observations(player)
     dt = getattr(env.unwrapped, "dt", None)
     fps = env.metadata.get("render_fps") or FRAMES_PER_SECOND
     return Movie(_play_gymnasium(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
