@@ -113,7 +113,7 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
     seeds = " or ".join(dict.fromkeys(str(len(summary["final_return"][0])) for summary in summaries))
     title = f"mean of the last 5% of updates, over {seeds} seeds"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
-    words = ("variant", "setting")
+    words = ("variant", "setting") if any(map(any, labels)) else ("variant",)
     for column in (*words, "return", "worst", "best", "entropy", *(["eval"] if evaluated else [])):
         table.add_column(column, justify="left" if column in words else "right", overflow="fold")
     for summary, names in zip(summaries, labels, strict=True):
@@ -123,7 +123,7 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
             cells = [f"{number:,.1f}" for number in numbers] + [f"{entropies.mean():.2f}"]
             if summary.get("final_evaluation"):
                 cells.append(f"{_numbers(summary, 'final_evaluation', index).mean():,.1f}")
-            table.add_row(summary["variant"], name.replace(", ", "\n"), *cells)
+            table.add_row(*(summary["variant"], name.replace(", ", "\n"))[: len(words)], *cells)
     return table
 
 
