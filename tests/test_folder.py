@@ -160,7 +160,7 @@ def test_the_summary_counts_steps_and_speed_over_all_runs(path):
 def test_metrics_have_a_row_per_setting_seed_and_update(path):
     lines = (path / "metrics.csv").read_text().splitlines()
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
-    assert list(rows[0]) == ["setting", "seed", "update", "step", *METRICS]
+    assert list(rows[0]) == ["setting", "seed", "update", "step", "rpo_alpha", *METRICS]
     where = [tuple(int(row[name]) for name in ("setting", "seed", "update", "step")) for row in rows]
     assert where == [(h, s, u, 64 * u) for h in range(H) for s in (7, 8, 9) for u in range(1, U + 1)]
     assert [float(row["entropy"]) for row in rows] == list(range(H * S * U))

@@ -91,10 +91,11 @@ def batch_dynamics(
         The environment.
 
     Raises:
-        SettingsError: if there is no such batching, or a bound cannot be used.
+        SettingsError: if there is no such batching, or a bound, the observation size or the time limit cannot be used.
     """
     if batching not in BATCHED:
         raise unknown_name("batching", batching, BATCHED)
+    check_sizes(observation_size, time_limit, name)
     low, high = action_bounds(low, high, name)
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     one = Dynamics(jit(dynamics.init), jit(dynamics.step))
