@@ -20,9 +20,11 @@ from rpo_jax.envs import SUITES
 from rpo_jax.envs.suites import brax
 
 NUM_STEPS = 100
-TIME_OUT = 3600.0  # seconds; fused sums of 0.11.2 are slow
+CPU_SECONDS = 7200  # of a row; fused sums of 0.11.2 are slow
+TIME_OUT = 6 * 3600.0  # seconds, also where others use the cores
 PROGRAM = f"""
-import json, sys
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, ({CPU_SECONDS}, {CPU_SECONDS}))
 from rpo_jax import make_env
 from rpo_jax.diagnosis.stepping import compare
 name, backend, num_envs = sys.argv[1:]

@@ -111,7 +111,7 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
     """
     evaluated = any(summary.get("final_evaluation") for summary in summaries)
     seeds = " or ".join(dict.fromkeys(str(len(summary["final_return"][0])) for summary in summaries))
-    title = f"mean of the last 5% of updates, over {seeds} seeds"
+    title = f"last 5% of updates, {seeds} seeds"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
     words = ("variant", "setting") if any(map(any, labels)) else ("variant",)
     for column in (*words, "return", "worst", "best", "entropy", *(["eval"] if evaluated else [])):
