@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 FEW_POINTS = 20  # curves with fewer points get markers
 MOST_IN_AXES = 6  # curves whose legend does not cover them
 WIDTH = 150  # characters of a row of the legend below the axes
-# Of methods, from the colours of Okabe and Ito, which colour-blind readers can tell apart.
+# Of methods: six colours of Okabe and Ito and three of Tol, which colour-blind readers can tell apart.
 COLORS = {
     "rpo": "#0072B2",
     "ppo": "#D55E00",

@@ -90,11 +90,7 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
             path = folder_of(path, settings, spec, initial)
             summary = write_results(path, spec, result)
             curves = curves_of(spec, result.metrics)
-            draw(
-                {label or spec.variant: curve for label, curve in curves.items()},
-                f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds",
-                path,
-            )
+            draw_run(spec, curves, path)
     except BaseException:
         if new and not trained:
             release(path)
@@ -107,6 +103,12 @@ def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves
     steps = spec.config.round_timesteps * np.arange(1, metrics["entropy"].shape[-1] + 1)
     rows = zip(metrics["episode_return"], metrics["entropy"], strict=True)
     return {label: Curves(steps, *row) for label, row in zip(setting_labels(spec), rows, strict=True)}
+
+
+def draw_run(spec: RunSpec, curves: dict[str, Curves], path: Path) -> None:
+    """Plots the `curves` of the run `spec` into a folder `path`; a single setting is called by the method."""
+    named = {label or spec.variant: curve for label, curve in curves.items()}
+    draw(named, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
 
 
 def draw(curves: dict[str, Curves], title: str, path: Path) -> None:

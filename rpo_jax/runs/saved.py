@@ -11,7 +11,7 @@ from rpo_jax.execution.fit import Fit
 from rpo_jax.export import policy as programs
 from rpo_jax.runs.choose import choose, clip_of
 from rpo_jax.runs.folder import check_free
-from rpo_jax.runs.launch import curves_of, draw
+from rpo_jax.runs.launch import curves_of, draw_run
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.results import load_run, write_results
 from rpo_jax.runs.settings import write_settings
@@ -39,8 +39,7 @@ def save_run(folder: Path | str, spec: RunSpec, result: Fit) -> None:
         check_free(folder)
         write_settings(folder, spec)
         write_results(folder, spec, result)
-        curves = {label or spec.variant: curve for label, curve in curves_of(spec, result.metrics).items()}
-        draw(curves, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", folder)
+        draw_run(spec, curves_of(spec, result.metrics), folder)
 
 
 def load_policy(
