@@ -91,6 +91,15 @@ def test_a_second_signal_ends_it_at_once():
         train(stop=stop)
 
 
+def test_a_terminal_that_is_closed_counts_once():
+    def stop(progress: Progress) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+
+    with toys.told("stop"):
+        assert train(stop=stop).interrupted
+
+
 def test_what_the_process_ignores_is_ignored_on():
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -63,19 +63,18 @@ def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(tmp_path: Path) -> 
     folder = tmp_path / "run"
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        ["bash", "-c", command(folder, 10**7)],
+        ["setsid", "--ctty", "bash", "-c", command(folder, 10**7)],
         env=QUICKLY,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        start_new_session=True,
     )
     os.close(theirs)
     shown = b""
     while b"steps/s" not in shown:
         shown += os.read(ours, 10_000)
-    os.close(ours)
-    process.send_signal(signal.SIGHUP)  # as the kernel does where it is the controlling terminal
+    os.close(ours)  # the kernel sends SIGHUP
+    process.send_signal(signal.SIGHUP)  # and so does the shell
     assert process.wait(timeout=100) == 130
     assert not is_finished(folder)
     assert any((folder / "checkpoints").iterdir())

@@ -1,4 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP: the first signal asks training to stop, a second one has its usual effect."""
+"""SIGINT, SIGTERM and SIGHUP: the first signal asks training to stop, a second one has its usual effect.
+
+A terminal that closes sends SIGHUP twice, by the shell and by the kernel: it counts once.
+"""
 
 import contextlib
 import logging
@@ -9,6 +12,7 @@ from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # of Ctrl-C, of a scheduler, and of a terminal that is closed
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+CLOSING = {number for number in SIGNALS if number.name == "SIGHUP"}
 _outer: list[list[int]] = []  # the list of the outermost block
 
 
@@ -43,8 +47,9 @@ def interrupted_by_all() -> Iterator[None]:
 def stop_requests() -> Iterator[list[int]]:
     """Catches the first signal that arrives while the block runs.
 
-    Signals that the process ignores, as under `nohup`, stay ignored, and outside the main thread none is caught. A
-    block inside another one shares its list, so that a signal ends all parts of a command.
+    After it SIGHUP is ignored, and the other signals have their usual effect. Signals that the process ignores, as under
+    `nohup`, stay ignored, and outside the main thread none is caught. A block inside another one shares its list, so
+    that a signal ends all parts of a command.
 
     Yields:
         The list of the signals received so far; empty if none.
@@ -57,6 +62,8 @@ def stop_requests() -> Iterator[list[int]]:
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
         restore()
+        for number in CLOSING & before.keys():
+            signal.signal(number, signal.SIG_IGN)
         logging.getLogger("rpo_jax").warning(
             "stopping after the updates in progress; repeat the signal to stop immediately"
         )
