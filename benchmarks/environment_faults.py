@@ -1,7 +1,10 @@
-"""Faults inside training: a simulator that gives NaN, a learning rate that diverges, an environment that throws."""
+"""Faults inside training: a simulator that gives NaN, fails, hangs or crashes, a learning rate that diverges."""
 
+import os
 import random
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax import RPO, Dynamics, Successor, TrainConfig, fit, grid, make_agent, seeds, vectorize
-from rpo_jax.envs.host import host_environment
-from rpo_jax.envs.pool import Outcome
-from rpo_jax.execution import checkpoints
+import breaking
+import disturbed
+from process_faults import Outcome, Process, Whole, go_on, places
+from rpo_jax import RPO, Dynamics, Successor, TrainConfig, fit, grid, make_agent, make_env, seeds, vectorize
+from rpo_jax.execution import checkpoints, waiting
+from rpo_jax.runs.summary import is_finished
 
 CONFIG = TrainConfig(num_envs=8, num_steps=16, total_timesteps=8 * 16 * 20, num_minibatches=4, hidden_sizes=(8, 8))
-BOUNDS = {"observation_size": 1, "low": -np.ones(1, np.float32), "high": np.ones(1, np.float32)}
 
 
-def not_a_number(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
+def not_a_number(count: int, scratch: Path) -> Iterator[Outcome]:
     """A simulator that gives NaN or infinity at random steps, in observation or reward; and how many are counted."""
 
     def init(key: jax.Array):
@@ -33,7 +37,7 @@ def not_a_number(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
             obs, reward = (given, action[0]) if in_obs else (action[0], given)
             return state + 1, Successor(obs[None], reward, jnp.bool_(False), jnp.bool_(False))
 
-        env = vectorize(Dynamics(init, step), name="breaking", **BOUNDS)
+        env = vectorize(Dynamics(init, step), name="breaking", **breaking.BOUNDS)
         result = fit(make_agent(env, RPO, CONFIG), grid(), seeds(0, 2))
         steps = CONFIG.num_steps * CONFIG.num_updates
         counted = result.metrics["broken_episodes"].sum(-1)
@@ -42,9 +46,9 @@ def not_a_number(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
         yield {"survived": bool(sound and right and np.isfinite(result.metrics["policy_loss"]).all()), "lost": 0}
 
 
-def diverging(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
+def diverging(count: int, scratch: Path) -> Iterator[Outcome]:
     """A learning rate of 1e6 among sane ones, which must not notice."""
-    agent = make_agent(vectorize(_sliding(), name="slide", **BOUNDS), RPO, CONFIG)
+    agent = make_agent(vectorize(_sliding(), name="slide", **breaking.BOUNDS), RPO, CONFIG)
     for _ in range(count):
         rates = [10 ** random.uniform(-4, -2) for _ in range(4)]
         where, first_seed = random.randrange(4), random.randrange(1000)
@@ -71,35 +75,13 @@ def _sliding() -> Dynamics:
     return Dynamics(init, step)
 
 
-class Throwing:
-    """A pool one of whose environments throws at some step, once."""
-
-    left = 0
-
-    def __init__(self, given: Any):
-        self._count = len(given)
-
-    def reset(self) -> np.ndarray:
-        """Zeros."""
-        return np.zeros((self._count, 1), np.float32)
-
-    def step(self, action: np.ndarray) -> Outcome:
-        """Its action, until it throws."""
-        Throwing.left -= 1
-        if Throwing.left == 0:
-            raise RuntimeError("the leg came off")
-        none = np.zeros(self._count, bool)
-        return Outcome(action, -(action[:, 0] ** 2), none, none, action)
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-
-def throwing(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
+def throwing(count: int, scratch: Path) -> Iterator[Outcome]:
     """An environment on the host that throws at a random step; what was done before is kept and gone on with."""
     for index in range(count):
-        agent = make_agent(host_environment(Throwing, name="throwing", **BOUNDS), RPO, CONFIG)
-        Throwing.left = when = random.randint(CONFIG.num_steps + 1, CONFIG.num_steps * CONFIG.num_updates)
+        agent = make_agent(make_env(breaking.NAME), RPO, CONFIG)
+        when = random.randint(CONFIG.num_steps + 1, CONFIG.num_steps * CONFIG.num_updates)
+        breaking.Breaking.steps = 0
+        os.environ |= breaking.at("fail", when, scratch / f"broken{index}")
         kept = checkpoints.Checkpoints(scratch / str(index), "these", {})
         first = fit(agent, grid(), seeds(0, 2), devices=jax.devices()[:1], checkpoints=kept)
         done = first.metrics["entropy"].shape[-1]
@@ -109,3 +91,50 @@ def throwing(count: int, scratch: Path) -> Iterator[dict[str, Any]]:
         told = first.failure is not None and "the leg came off" in first.failure.message
         whole = entropy.shape[-1] == CONFIG.num_updates and bool(np.isfinite(entropy).all())
         yield {"survived": bool(told and same and whole), "lost": (when - 1) // CONFIG.num_steps - done}
+
+
+def hanging(count: int, scratch: Path) -> Iterator[Outcome]:
+    """Runs whose simulator hangs at a random step, and which are then interrupted until they end."""
+    whole = Whole(scratch, disturbed.BREAKING)
+    for path, _ in zip(places(scratch), range(count), strict=False):
+        process = _broken("hang", path)
+        interrupt = process.send(signal.SIGINT)
+
+        def press_twice(interrupt: Callable[[], None] = interrupt) -> None:
+            interrupt()
+            time.sleep(waiting.SECONDS + 1)
+            interrupt()
+
+        process.wait(press_twice, process.says("hangs"))
+        named = f"still waiting for {disturbed.BREAKING}" in process.complaint
+        yield _gone_on(process, path, whole, named)
+
+
+def crashing(count: int, scratch: Path) -> Iterator[Outcome]:
+    """Runs whose simulator ends the process at a random step."""
+    whole = Whole(scratch, disturbed.BREAKING)
+    for path, _ in zip(places(scratch), range(count), strict=False):
+        process = _broken("crash", path)
+        process.wait()
+        yield _gone_on(process, path, whole, not is_finished(path))
+
+
+def closing(how: str, count: int, scratch: Path) -> Iterator[Outcome]:
+    """Runs whose simulator fails, or is interrupted, while it is closed at the end."""
+    whole = Whole(scratch, disturbed.BREAKING)
+    for path, _ in zip(places(scratch), range(count), strict=False):
+        marker = path.with_suffix(".broken")
+        Process(path, disturbed.BREAKING, breaking.at(how, "close", marker)).wait()
+        yield {"survived": marker.exists() and whole.equals(path), "lost": 0}
+
+
+def _broken(how: str, path: Path) -> Process:
+    config = disturbed.spec(disturbed.BREAKING).config
+    when = random.randint(1, config.num_updates * config.num_steps)
+    return Process(path, disturbed.BREAKING, breaking.at(how, when, path.with_suffix(".broken")))
+
+
+def _gone_on(process: Process, path: Path, whole: Whole, told: bool) -> Outcome:
+    """What becomes of a run that is resumed: its environments begin new episodes, so only its metrics so far stay."""
+    begun = go_on(path, disturbed.BREAKING)
+    return {"survived": told and whole.begins(path, begun), "lost": max(process.updates - begun, 0)}

@@ -1,7 +1,7 @@
 """What survives? Each fault is injected many times at random moments, and what is resumed is compared with a whole run.
 
-The run that is disturbed is that of `disturbed.py`. The full disk is a tmpfs, which needs root. Survived means: bit for
-bit the results of an undisturbed run, or, for damaged files, an error that says so.
+The run that is disturbed is that of `disturbed.py`. The full disk is a tmpfs, which needs root; for the rest, Linux.
+Survived means: bit for bit the results of an undisturbed run, or, for damaged files, an error that says so.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import tyro
@@ -19,16 +19,18 @@ from rich.console import Console
 
 from arguments import chosen
 from disturbed import prepare
-from environment_faults import diverging, not_a_number, throwing
-from process_faults import cut, damaged, flip, full_disk, signalled
+from environment_faults import closing, crashing, diverging, hanging, not_a_number, throwing
+from folder_faults import cut, damaged, flip, linked, wrong
+from process_faults import Outcome, full_disk, moved, raced, resumed_beside, signalled
 from recording import add
+from terminal_faults import closed, unread
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """What is injected how often."""
 
-    inject: Callable[[int, Path], Iterator[dict[str, Any]]]
+    inject: Callable[[int, Path], Iterator[Outcome]]
     count: int
 
 
@@ -36,12 +38,24 @@ FAULTS = {
     "SIGINT": Fault(partial(signalled, signal.SIGINT), 20),
     "SIGTERM": Fault(partial(signalled, signal.SIGTERM), 20),
     "kill -9": Fault(partial(signalled, signal.SIGKILL), 40),
-    "full disk": Fault(full_disk, 20),
+    "terminal closed": Fault(closed, 20),
+    "reader of the output ends": Fault(unread, 20),
+    "full disk": Fault(partial(full_disk, None), 20),
+    "disk full for up to two seconds": Fault(partial(full_disk, (0.1, 2.0)), 20),
+    "folder moved away or removed": Fault(moved, 20),
+    "two processes train into one folder": Fault(raced, 20),
+    "resumed while it trains": Fault(resumed_beside, 20),
     "file cut": Fault(partial(damaged, cut), 30),
     "bit flipped": Fault(partial(damaged, flip), 30),
+    "link to elsewhere": Fault(linked, 30),
+    "wrong content with a right digest": Fault(wrong, 40),
     "NaN or infinity from a simulator": Fault(not_a_number, 15),
     "learning rate of 1e6": Fault(diverging, 15),
     "environment on the host throws": Fault(throwing, 15),
+    "simulator hangs": Fault(hanging, 15),
+    "simulator crashes the process": Fault(crashing, 15),
+    "simulator fails while it is closed": Fault(partial(closing, "fail"), 10),
+    "interrupted while a simulator is closed": Fault(partial(closing, "interrupt"), 10),
 }
 
 
@@ -66,7 +80,7 @@ def main(names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
         add("faults", row, "fault")
 
 
-def injected(name: str) -> list[dict[str, Any]]:
+def injected(name: str) -> list[Outcome]:
     """Injects a fault as often as it says; what became of each."""
     random.seed(name)
     outcomes, fault = [], FAULTS[name]

@@ -16,11 +16,6 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 Runs = list[dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _import_from_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
 def test_the_page_is_what_the_results_make() -> None:
     import report
 

@@ -32,7 +32,8 @@ from rpo_jax.execution.fit import Fit
 from rpo_jax.runs import launch
 from rpo_jax.runs.evaluate import EVALUATION
 from rpo_jax.runs.progress import ProgressBar
-from rpo_jax.runs.results import load_run
+from rpo_jax.runs.results import load_run, read_evaluations
+from rpo_jax.runs.settings import load_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
@@ -618,6 +619,10 @@ def test_evaluations_leave_a_table_and_the_best_policies(tmp_path):
     assert len(table) == 2 * len(pd.read_csv(path / "metrics.csv").groupby(["setting", "seed"]))
     assert (table.return_min <= table.return_mean).all()
     assert (table.return_mean <= table.return_max).all()
+    updates, means = read_evaluations(path, load_spec(path)) or ([], np.zeros(0))
+    one = table[(table.setting == 0) & (table.seed == 1)]
+    np.testing.assert_array_equal(updates, one["update"])
+    np.testing.assert_array_equal(means[0, 1], one["return_mean"])
     best, last = (load_run(path, best=choice).policy for choice in (True, False))
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x.shape, y.shape), best, last)
     assert played(str(path), "--num-episodes", "1", "--best").code == 0

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from scipy.stats import binom
 
 from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.analysis.curves import COLORS, Curves, draw_curves
+from rpo_jax.analysis.intervals import mean_interval
 
 
 def curves_of(labels: list[str]) -> dict[str, Curves]:
@@ -48,3 +50,36 @@ def test_lines_and_axes_are_explained() -> None:
     figure.draw_without_rendering()
     assert "thin: each seed, thick: their mean" in figure.get_suptitle()
     assert "10k" in [text.get_text() for text in figure.axes[0].get_xticklabels()]
+
+
+def test_the_interval_of_a_mean_is_that_of_the_binomial_distribution() -> None:
+    """Of seeds that give 0 or 1, the mean of a sample is binomially distributed."""
+    for ones in (2, 5, 9):
+        seeds = np.repeat([1.0, 0.0], [ones, 10 - ones])
+        low, high = mean_interval(np.stack([seeds, 3 * seeds + 1], axis=1), level=0.9, resamples=20_000)
+        expected = np.array(binom.ppf([0.05, 0.95], 10, ones / 10)) / 10
+        np.testing.assert_allclose([low, high], np.stack([expected, 3 * expected + 1], axis=1), rtol=1e-6)
+
+
+def test_the_interval_holds_the_mean_as_often_as_is_said() -> None:
+    values = np.random.default_rng(1).normal(size=(5, 4000))
+    low, high = mean_interval(values)
+    assert np.mean((low < 0) & (high > 0)) == pytest.approx(0.83, abs=0.02)
+
+
+def test_intervals_and_evaluations_are_drawn_and_explained() -> None:
+    steps, rows = 1000 * np.arange(1, 31), np.arange(90.0).reshape(3, 30)
+    rows[1, :2] = np.nan  # no episode has ended
+    curve = Curves(steps, rows, rows, steps[9::10], rows[:, 9::10] + 5)
+    figure = draw_curves({"rpo": curve}, "title")
+    left = figure.axes[0]
+    assert "shaded: its 95% interval, dashed: evaluations" in figure.get_suptitle()
+    (band,) = left.collections
+    low, high = (band.get_datalim(left.transData).y0, band.get_datalim(left.transData).y1)
+    assert low == rows[:, 0][[0, 2]].min()
+    assert high == np.nanmax(rows)
+    (dashed,) = [line for line in left.lines if line.get_linestyle() == "--"]
+    np.testing.assert_array_equal(dashed.get_ydata(), curve.evaluation_return.mean(0))
+    few = draw_curves({"rpo": Curves(steps, rows[:2], rows[:2])}, "title")
+    assert not few.axes[0].collections
+    assert "shaded" not in few.get_suptitle()

@@ -22,7 +22,7 @@ from rpo_jax import SettingsError, make_spec
 from rpo_jax.files import digest_of, write_json
 from rpo_jax.runs import launch, resume
 from rpo_jax.runs.choose import choose
-from rpo_jax.runs.results import load_run, read_metrics
+from rpo_jax.runs.results import load_run, read_evaluations, read_metrics
 from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import load_spec
 from rpo_jax.runs.summary import is_finished, read_summary
@@ -51,6 +51,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "best": lambda path: load_run(path, best=True).policy,
     "chosen": lambda path: choose(path, load_run(path)),
     "metrics": lambda path: read_metrics(path, load_spec(path)),
+    "evaluations": lambda path: read_evaluations(path, load_spec(path)),
 }
 
 

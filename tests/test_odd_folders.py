@@ -1,13 +1,12 @@
 """Folders whose digests are right and whose content is not: every command refuses them in one line."""
 
-import copy
 import json
 import os
 import random
 import shutil
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,16 @@ from rpo_jax import SettingsError, make_spec
 from rpo_jax.cli.main import main
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.snapshot import digest
-from rpo_jax.files import digest_of, sha256_of
 from rpo_jax.runs import launch
 from rpo_jax.runs.results import read_metrics
 from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import load_spec
+from tampering import OTHERS, changed, commands, places_in, put, remove, sign
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
 SILENT = Session(Console(quiet=True), checkpoint_seconds=0.0, checkpoint_share=1.0)
 SIZES: dict[str, Any] = {"num_envs": 4, "num_steps": 8, "num_minibatches": 4, "hidden_sizes": (8,)}
-OTHERS = (None, True, 5, -1, 1e300, 10**400, "text", [], [[]], {}, [None], {"": {}}, "\x1b[31m[red]", float("nan"))
 
 
 @pytest.fixture(scope="module")
@@ -67,51 +65,6 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, words: str = ""
     assert not any("Traceback" in line for line in lines)
 
 
-def commands(folder: Path) -> Iterator[tuple[str, ...]]:
-    yield "evaluate", str(folder), "--num-episodes", "2"
-    yield "play", str(folder), "--max-steps", "2", "--no-open", "--best"
-    yield "export", str(folder), "--out", str(folder / "exported")
-    yield "train", "--init-from", str(folder), "--out", str(folder.parent / "new")
-
-
-def sign(folder: Path) -> None:
-    """Makes the digests of a folder right."""
-    for name in ("settings.json", "summary.json"):
-        described = json.loads((folder / name).read_text())
-        if name == "summary.json" and isinstance(described, dict) and isinstance(described.get("files"), dict):
-            found = {file: folder / file for file in described["files"] if file and (folder / file).is_file()}
-            described["files"] |= {file: sha256_of(path) for file, path in found.items()}
-        if isinstance(described, dict):
-            described["digest"] = digest_of(described)
-        (folder / name).write_text(json.dumps(described))
-
-
-def places(content: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where anything stands in JSON."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    for key, value in items:
-        yield (*place, key)
-        yield from places(value, (*place, key))
-
-
-def changed(content: Any, place: tuple[Any, ...], change: Callable[[Any, Any], Any]) -> Any:
-    """A copy in which something stands elsewhere."""
-    content = copy.deepcopy(content)
-    parent = content
-    for key in place[:-1]:
-        parent = parent[key]
-    change(parent, place[-1])
-    return content
-
-
-def remove(parent: Any, key: Any) -> None:
-    del parent[key]
-
-
-def put(other: Any) -> Callable[[Any, Any], None]:
-    return lambda parent, key: parent.__setitem__(key, other)
-
-
 @pytest.mark.parametrize("name", ["settings.json", "summary.json"])
 def test_whatever_json_holds_no_command_ends_in_a_traceback(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -122,7 +75,7 @@ def test_whatever_json_holds_no_command_ends_in_a_traceback(
     kept = {file: (folder / file).read_bytes() for file in ("settings.json", "summary.json")}
     content, draw = json.loads(kept[name]), random.Random(0)
     odd = [[], {}, None, 5, "text", [content]]
-    for place in draw.sample([*places(content)], 40):
+    for place in draw.sample([*places_in(content)], 40):
         odd += [changed(content, place, change) for change in (remove, put(draw.choice(OTHERS)))]
     for other in odd:
         for file, before in kept.items():

@@ -1,6 +1,6 @@
 """Figures of training curves."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +8,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+
+from rpo_jax.analysis.intervals import FEWEST, mean_interval
 
 FEW_POINTS = 20  # curves with fewer points get markers
 MOST_IN_AXES = 6  # curves whose legend does not cover them
@@ -33,17 +35,22 @@ class Curves(NamedTuple):
         steps: environment steps of each run after each update [U].
         episode_return: mean return of the episodes that ended in each update [S, U]; NaN where none ended.
         entropy: entropy of the policy, in nats [S, U].
+        evaluation_steps: environment steps of each run at each of E evaluations [E]; E = 0 if there were none.
+        evaluation_return: mean return of the episodes of each evaluation [S, E].
     """
 
     steps: np.ndarray
     episode_return: np.ndarray
     entropy: np.ndarray
+    evaluation_steps: np.ndarray = np.zeros(0)
+    evaluation_return: np.ndarray = np.zeros((0, 0))
 
 
 def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     """Plots return and policy entropy over steps: a thin line for each seed, a thick one for their mean.
 
-    A method has the same colour in every figure; several settings of methods have colours of one scale, in their order.
+    Of three seeds or more, the interval of the mean (95%, bootstrap) is shaded; means of evaluations are dashed. A
+    method has the same colour in every figure; several settings of methods have colours of one scale, in their order.
 
     Args:
         curves: training curves by the label of the legend: the name of a method, or that of a setting.
@@ -59,6 +66,9 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     for (label, curve), color in zip(curves.items(), _colors(list(curves)), strict=True):
         _draw(left, curve.steps, curve.episode_return, color, label)
         _draw(right, curve.steps, curve.entropy, color, label)
+        if curve.evaluation_steps.size:
+            mean = curve.evaluation_return.mean(0)
+            left.plot(curve.evaluation_steps, mean, color=color, linestyle="--", marker="o", markeredgecolor="white")
     left.set_ylabel("return of the episodes that ended")
     right.set_ylabel("policy entropy (nats)")
     for axes in (left, right):
@@ -70,8 +80,17 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
         figure.legend(lines, labels, fontsize="small", loc="outside lower center", ncols=columns)
     elif len(labels) > 1:
         left.legend(fontsize="small")
-    figure.suptitle(f"{title}\nthin: each seed, thick: their mean", fontsize="medium")
+    figure.suptitle(f"{title}\n{_explain(curves.values())}", fontsize="medium")
     return figure
+
+
+def _explain(curves: Collection[Curves]) -> str:
+    words = ["thin: each seed", "thick: their mean"]
+    if any(len(curve.entropy) >= FEWEST for curve in curves):
+        words.append("shaded: its 95% interval")
+    if any(curve.evaluation_steps.size for curve in curves):
+        words.append("dashed: evaluations of the mean action")
+    return ", ".join(words)
 
 
 def _colors(labels: list[str]) -> list[Any]:
@@ -89,5 +108,8 @@ def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: st
         axes.plot(steps[ok], row[ok], color=color, linewidth=0.8, alpha=0.4, marker=marker, markersize=4)
     filled = [np.interp(steps, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True) if ok.any()]
     if filled:
-        begin = min(np.argmax(ok) for ok in known if ok.any())
-        axes.plot(steps[begin:], np.mean(filled, axis=0)[begin:], color=color, linewidth=2.2, label=label)
+        shown, rows = slice(min(np.argmax(ok) for ok in known if ok.any()), None), np.stack(filled)
+        axes.plot(steps[shown], rows.mean(0)[shown], color=color, linewidth=2.2, label=label)
+        if len(rows) >= FEWEST:
+            low, high = mean_interval(rows[:, shown])
+            axes.fill_between(steps[shown], low, high, color=color, alpha=0.2, linewidth=0)

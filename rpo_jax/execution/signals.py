@@ -47,9 +47,9 @@ def interrupted_by_all() -> Iterator[None]:
 def stop_requests() -> Iterator[list[int]]:
     """Catches the first signal that arrives while the block runs.
 
-    After it SIGHUP is ignored, and the other signals have their usual effect. Signals that the process ignores, as under
-    `nohup`, stay ignored, and outside the main thread none is caught. A block inside another one shares its list, so
-    that a signal ends all parts of a command.
+    After it SIGHUP is ignored, and the other signals have their usual effect. Signals that the process ignores, as
+    under `nohup`, stay ignored, and outside the main thread none is caught. A block inside another one shares its list,
+    so that a signal ends all parts of a command.
 
     Yields:
         The list of the signals received so far; empty if none.

@@ -10,7 +10,7 @@ from rpo_jax.files import check_no_link, make_folder, read_json, write_json
 from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, release
 from rpo_jax.runs.launch import curves_of, draw, train_in_folder
 from rpo_jax.runs.ownership import lock_folder
-from rpo_jax.runs.results import read_metrics
+from rpo_jax.runs.results import read_evaluations, read_metrics
 from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import write_settings
 from rpo_jax.runs.summary import is_finished, read_summary
@@ -64,7 +64,8 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
             for spec in specs:
                 part = path / spec.variant
                 if is_finished(part):
-                    summary, found = read_summary(part), curves_of(spec, read_metrics(part, spec))
+                    summary = read_summary(part)
+                    found = curves_of(spec, read_metrics(part, spec), read_evaluations(part, spec))
                 else:
                     check_no_link(part)
                     with lock_folder(part):

@@ -89,7 +89,9 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
                 )
             path = folder_of(path, settings, spec, initial)
             summary = write_results(path, spec, result)
-            curves = curves_of(spec, result.metrics)
+            evaluated = result.evaluated
+            means = (evaluated.updates, evaluated.returns.mean(-1)) if evaluated else None
+            curves = curves_of(spec, result.metrics, means)
             draw_run(spec, curves, path)
     except BaseException:
         if new and not trained:
@@ -98,11 +100,24 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
     return summary, curves
 
 
-def curves_of(spec: RunSpec, metrics: dict[str, np.ndarray]) -> dict[str, Curves]:
-    """Returns the curves of `metrics` {name: [H, S, updates]} of the run `spec`, by label of the setting."""
-    steps = spec.config.round_timesteps * np.arange(1, metrics["entropy"].shape[-1] + 1)
-    rows = zip(metrics["episode_return"], metrics["entropy"], strict=True)
-    return {label: Curves(steps, *row) for label, row in zip(setting_labels(spec), rows, strict=True)}
+def curves_of(
+    spec: RunSpec, metrics: dict[str, np.ndarray], evaluations: tuple[np.ndarray, np.ndarray] | None = None
+) -> dict[str, Curves]:
+    """Returns the curves of a run, by label of the setting.
+
+    Args:
+        spec: specification of the run.
+        metrics: its metrics {name: [H, S, updates]}.
+        evaluations: number of updates before each of E evaluations [E], and their mean returns [H, S, E]; None if
+            there were none.
+    """
+    size = spec.config.round_timesteps
+    steps = size * np.arange(1, metrics["entropy"].shape[-1] + 1)
+    updates, means = evaluations or (np.zeros(0), np.zeros((*metrics["entropy"].shape[:2], 0)))
+    return {
+        label: Curves(steps, metrics["episode_return"][index], metrics["entropy"][index], size * updates, means[index])
+        for index, label in enumerate(setting_labels(spec))
+    }
 
 
 def draw_run(spec: RunSpec, curves: dict[str, Curves], path: Path) -> None:

@@ -145,3 +145,30 @@ def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
         return {name: np.array([float(row.get(name) or "nan") for row in table]).reshape(shape) for name in METRICS}
     except (ValueError, csv.Error):
         raise damaged(path) from None
+
+
+def read_evaluations(folder: Path, spec: RunSpec) -> tuple[np.ndarray, np.ndarray] | None:
+    """Reads the evaluations of a trained run, with the precision of the table.
+
+    Args:
+        folder: folder of the run.
+        spec: specification of the run.
+
+    Returns:
+        The number of updates before each of E evaluations [E], and the mean returns [H, S, E]; None if there were
+        none.
+
+    Raises:
+        SettingsError: if the table is missing or damaged.
+    """
+    path, shape = folder / EVALUATIONS, (num_settings(spec.hyperparams), len(spec.seeds))
+    if not spec.num_evaluations:
+        return None
+    check_file(path, summary_of(folder, spec), (1 + spec.num_evaluations * shape[0] * shape[1]) * MOST_ROW)
+    try:
+        with path.open(newline="") as file:
+            table = [(int(row["update"]), float(row["return_mean"])) for row in csv.DictReader(file)]
+        updates, means = np.array(table).T.reshape(2, *shape, -1)
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise damaged(path) from None
+    return updates[0, 0].astype(np.int64), means
