@@ -46,7 +46,7 @@ BREAKS: dict[str, Callable[[], None]] = {"hang": hang, "crash": crash, "interrup
 class Breaking:
     """A pool whose observations are its actions; episodes have 20 steps. It breaks at a step, or when it is closed."""
 
-    steps = 0  # of all pools
+    steps = closings = 0  # of all pools
 
     def __init__(self, given: Any):
         self._count, self._time = len(given), 0
@@ -66,7 +66,8 @@ class Breaking:
 
     def close(self) -> None:
         """Breaks, if that is when."""
-        if os.environ.get(WHEN) == "close":
+        Breaking.closings += 1
+        if os.environ.get(WHEN) == f"close {Breaking.closings}":
             _break_once()
 
 
@@ -82,7 +83,7 @@ def at(how: str, when: int | str, marker: Path) -> dict[str, str]:
 
     Args:
         how: one of `BREAKS`.
-        when: number of the step, or "close".
+        when: number of the step, or "close 1" for the first time that it is closed, say.
         marker: a file that is made then; it does not break where that exists.
     """
     return {HOW: how, WHEN: str(when), ONCE: str(marker)}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -81,9 +82,9 @@ def throwing(count: int, scratch: Path) -> Iterator[Outcome]:
         agent = make_agent(make_env(breaking.NAME), RPO, CONFIG)
         when = random.randint(CONFIG.num_steps + 1, CONFIG.num_steps * CONFIG.num_updates)
         breaking.Breaking.steps = 0
-        os.environ |= breaking.at("fail", when, scratch / f"broken{index}")
         kept = checkpoints.Checkpoints(scratch / str(index), "these", {})
-        first = fit(agent, grid(), seeds(0, 2), devices=jax.devices()[:1], checkpoints=kept)
+        with patch.dict(os.environ, breaking.at("fail", when, scratch / f"broken{index}")):
+            first = fit(agent, grid(), seeds(0, 2), devices=jax.devices()[:1], checkpoints=kept)
         done = first.metrics["entropy"].shape[-1]
         rest = fit(agent, grid(), seeds(0, 2), devices=jax.devices()[:1], checkpoints=kept)
         entropy = rest.metrics["entropy"]
@@ -97,7 +98,7 @@ def hanging(count: int, scratch: Path) -> Iterator[Outcome]:
     """Runs whose simulator hangs at a random step, and which are then interrupted until they end."""
     whole = Whole(scratch, disturbed.BREAKING)
     for path, _ in zip(places(scratch), range(count), strict=False):
-        process = _broken("hang", path)
+        process, _ = _broken("hang", path)
         interrupt = process.send(signal.SIGINT)
 
         def press_twice(interrupt: Callable[[], None] = interrupt) -> None:
@@ -114,24 +115,29 @@ def crashing(count: int, scratch: Path) -> Iterator[Outcome]:
     """Runs whose simulator ends the process at a random step."""
     whole = Whole(scratch, disturbed.BREAKING)
     for path, _ in zip(places(scratch), range(count), strict=False):
-        process = _broken("crash", path)
+        process, _ = _broken("crash", path)
         process.wait()
         yield _gone_on(process, path, whole, not is_finished(path))
 
 
 def closing(how: str, count: int, scratch: Path) -> Iterator[Outcome]:
-    """Runs whose simulator fails, or is interrupted, while it is closed at the end."""
+    """Runs whose simulator fails, or is interrupted, while it is closed: after an evaluation or at the end."""
     whole = Whole(scratch, disturbed.BREAKING)
+    closings = disturbed.SETTINGS["num_evaluations"] + 1
     for path, _ in zip(places(scratch), range(count), strict=False):
-        marker = path.with_suffix(".broken")
-        Process(path, disturbed.BREAKING, breaking.at(how, "close", marker)).wait()
-        yield {"survived": marker.exists() and whole.equals(path), "lost": 0}
+        process, marker = _broken(how, path, f"close {random.randint(1, closings)}")
+        process.wait()
+        if is_finished(path):
+            yield {"survived": marker.exists() and whole.equals(path), "lost": 0}
+        else:
+            yield _gone_on(process, path, whole, marker.exists())
 
 
-def _broken(how: str, path: Path) -> Process:
-    config = disturbed.spec(disturbed.BREAKING).config
-    when = random.randint(1, config.num_updates * config.num_steps)
-    return Process(path, disturbed.BREAKING, breaking.at(how, when, path.with_suffix(".broken")))
+def _broken(how: str, path: Path, when: str = "") -> tuple[Process, Path]:
+    """A process that breaks, at a random step if it is not said when; and the file that it makes then."""
+    config, marker = disturbed.spec(disturbed.BREAKING).config, path.with_suffix(".broken")
+    when = when or str(random.randint(1, config.num_updates * config.num_steps))
+    return Process(path, disturbed.BREAKING, breaking.at(how, when, marker)), marker
 
 
 def _gone_on(process: Process, path: Path, whole: Whole, told: bool) -> Outcome:

@@ -219,7 +219,8 @@ def resumed_beside(count: int, scratch: Path) -> Iterator[Outcome]:
 
         began = process.lasts(whole.moment())
         if process.wait(resume_too, lambda path=path, began=began: began() and (path / SETTINGS).exists()):
-            yield {"survived": "is in use by" in str(refusals) and whole.equals(path), "lost": 0}
+            refused = "is in use by" in str(refusals) or "is finished" in str(refusals)
+            yield {"survived": refused and whole.equals(path), "lost": 0}
             count -= 1
         if not count:
             return

@@ -19,6 +19,7 @@ from rich.console import Console
 from rpo_jax import SettingsError, SimulatorError
 from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.cli.main import main
+from rpo_jax.envs.suites import envpool
 from rpo_jax.errors import warn_once
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
@@ -279,13 +280,27 @@ def test_a_task_without_a_picture_is_drawn_as_bars(player, tmp_path):
     assert max(columns) > 0.4 * SIZE  # the largest of the episode
 
 
-def test_a_task_of_envpool_that_gymnasium_lacks_is_drawn_as_bars_and_that_is_told(player, tmp_path):
+def on_envpool(player: Player, task: str) -> Player:
     spec = player.run.spec
-    other = player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": "envpool/HopperHop-v1"})))
+    return player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": f"envpool/{task}"})))
+
+
+def test_a_task_of_envpool_that_cannot_be_rendered_is_drawn_as_bars_and_that_is_told(player, tmp_path, monkeypatch):
+    monkeypatch.setattr(envpool, "can_render", lambda env_id: False)
     warn_once.cache_clear()
-    with toys.told("envpool/HopperHop-v1 is drawn as bars of its observations, since Gymnasium has no HopperHop-v1"):
-        play(other._replace(max_steps=2), tmp_path / "a.gif")
+    with toys.told("envpool/HopperHop-v1 is drawn as bars of its observations: Gymnasium has no HopperHop-v1, and"):
+        play(on_envpool(player._replace(max_steps=2), "HopperHop-v1"), tmp_path / "a.gif")
     assert Image.open(tmp_path / "a.gif").n_frames == 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_task_of_envpool_is_rendered_by_envpool(tmp_path):
+    if not envpool.can_render("PendulumSwingup-v1"):
+        pytest.skip("there is no OpenGL")
+    total = play(trained("envpool/PendulumSwingup-v1", tmp_path)._replace(max_steps=3), tmp_path / "a.gif")
+    movie: Any = Image.open(tmp_path / "a.gif")
+    frames = [frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(movie)]
+    assert len(set(frames)) == 4  # it moves
+    assert 0 <= total <= 3
 
 
 def test_a_file_that_cannot_be_is_refused_before_anything_is_played(player, tmp_path, monkeypatch):

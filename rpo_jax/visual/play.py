@@ -19,7 +19,8 @@ from rpo_jax.algorithm.evaluation import Trajectory, make_actor, record
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
-from rpo_jax.envs.suites import brax, gymnasium, playground
+from rpo_jax.envs.suites import brax, envpool, gymnasium, playground
+from rpo_jax.envs.suites.envpool_renderer import OPENGL
 from rpo_jax.envs.suites.single import as_actions
 from rpo_jax.errors import SettingsError, SimulatorError, described, one_line, warn_once
 from rpo_jax.files import atomic_write, make_folder
@@ -32,6 +33,8 @@ from rpo_jax.visual.movies import Frame, Movie, check_suffix, write_movie
 
 if TYPE_CHECKING:
     from gymnasium import Env
+
+    Renderable = Env | envpool.Rendered
 
 FRAMES_PER_SECOND = 30  # if the environment does not define them
 RENDERED = 50  # states that MuJoCo renders at a time
@@ -179,24 +182,31 @@ def _render_with_mujoco(player: Player) -> Movie:
 
 
 def _render_with_gymnasium(player: Player) -> Movie:
-    """Plays and renders an environment of Gymnasium; for EnvPool, the one of the same id, or its observations."""
-    suite, _, env_id = player.run.spec.env.partition("/")
-    try:
-        with quiet():
-            env = gymnasium.make_renderable(env_id, **player.run.spec.env_args)
-    except SettingsError:
-        if suite == "gymnasium":
-            raise
-        # EnvPool's own pictures end the process where there is no OpenGL.
-        warn_once(f"{suite}/{env_id} is drawn as bars of its observations, since Gymnasium has no {env_id}")
-        return _draw_observations(player)
+    """Plays and renders an environment of Gymnasium."""
+    with quiet():
+        env = gymnasium.make_renderable(player.run.spec.env.partition("/")[2], **player.run.spec.env_args)
     dt = getattr(env.unwrapped, "dt", None)
     fps = env.metadata.get("render_fps") or FRAMES_PER_SECOND
-    return Movie(_play_gymnasium(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
+    return Movie(_play_renderable(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
 
 
-def _play_gymnasium(env: "Env", player: Player) -> Iterator[Frame]:
-    """Plays an episode in an environment of Gymnasium."""
+def _render_with_envpool(player: Player) -> Movie:
+    """Renders Gymnasium's environment of the same id; where there is none EnvPool's own, or its observations."""
+    name = player.run.spec.env
+    env_id = name.partition("/")[2]
+    with contextlib.suppress(SettingsError):
+        return _render_with_gymnasium(player)
+    if envpool.can_render(env_id):
+        return Movie(_play_renderable(envpool.Rendered(env_id), player), 1 / FRAMES_PER_SECOND)
+    warn_once(
+        f"{name} is drawn as bars of its observations: Gymnasium has no {env_id}, and EnvPool needs OpenGL to render "
+        f"({' and '.join(OPENGL)}), which does not work here"
+    )
+    return _draw_observations(player)
+
+
+def _play_renderable(env: "Renderable", player: Player) -> Iterator[Frame]:
+    """Plays an episode in a single environment that renders images."""
     policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
     actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
     act = jit(lambda obs, step: actor(obs[None], step)[0])
@@ -204,22 +214,22 @@ def _play_gymnasium(env: "Env", player: Player) -> Iterator[Frame]:
     with contextlib.closing(env), _attribute_errors(player):
         with quiet():
             obs, _ = env.reset(seed=player.seed)
-            _render_image(env)
+            _render_image(env, player)
         for step in range(player.max_steps):
             action = as_actions(np.asarray(act(jnp.asarray(obs, jnp.float32), step)), env.action_space)
-            yield Frame(_render_image(env), player.scaled(action), total)
+            yield Frame(_render_image(env, player), player.scaled(action), total)
             obs, reward, terminated, truncated, _ = env.step(action)
             total += float(reward)
             if terminated or truncated:
                 break
-        yield Frame(_render_image(env), np.zeros(player.run.agent.env.action_size), total)
+        yield Frame(_render_image(env, player), np.zeros(player.run.agent.env.action_size), total)
 
 
-def _render_image(env: "Env") -> Image.Image:
+def _render_image(env: "Renderable", player: Player) -> Image.Image:
     try:
         return Image.fromarray(cast(np.ndarray, env.render()))
     except Exception as error:  # renderers raise all kinds of errors
-        raise SettingsError(f"{env.spec and env.spec.id} cannot be rendered here: {one_line(error, 300)}") from None
+        raise SettingsError(f"{player.run.spec.env} cannot be rendered here: {one_line(error, 300)}") from None
 
 
 @contextlib.contextmanager
@@ -262,5 +272,5 @@ RENDERERS: dict[str, Callable[[Player], Movie]] = {
     **dict.fromkeys(DRAWINGS, _draw_observations),
     "playground/": _render_with_mujoco,
     "gymnasium/": _render_with_gymnasium,
-    "envpool/": _render_with_gymnasium,
+    "envpool/": _render_with_envpool,
 }

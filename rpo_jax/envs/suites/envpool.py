@@ -3,6 +3,9 @@
 import contextlib
 import importlib
 import math
+import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
@@ -15,6 +18,7 @@ from rpo_jax.compiling.cores import num_cores
 from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome, cut_where_broken
 from rpo_jax.envs.protocol import Environment
+from rpo_jax.envs.suites import envpool_renderer
 from rpo_jax.errors import SettingsError, unknown_name
 
 _NOT_ACTIONS = {"env_id", "players.env_id"}
@@ -89,7 +93,7 @@ class EnvPool:
 
     def reset(self) -> np.ndarray:
         """Begins an episode in every environment and returns the first observations [n, O]."""
-        return self._flatten(self._pool.reset()[0])
+        return _flatten(self._pool.reset()[0], self._sizes)
 
     def step(self, action: np.ndarray) -> Outcome:
         """Steps every environment, and resets those whose episode ends.
@@ -101,13 +105,13 @@ class EnvPool:
             The result of the step.
         """
         obs, *results, _ = self._pool.step(action)
-        final_obs, reward, terminated, truncated = cut_where_broken(self._flatten(obs), *results)
+        final_obs, reward, terminated, truncated = cut_where_broken(_flatten(obs, self._sizes), *results)
         obs = final_obs
         ended = np.flatnonzero(terminated | truncated).astype(np.int32)
         if len(ended):
             obs = final_obs.copy()
             first, info = self._pool.reset(ended)
-            obs[info["env_id"]] = self._flatten(first)
+            obs[info["env_id"]] = _flatten(first, self._sizes)
         return Outcome(obs, reward, terminated, truncated, final_obs)
 
     def close(self) -> None:
@@ -115,12 +119,98 @@ class EnvPool:
         self._pool.close()
         del self._pool
 
-    def _flatten(self, obs: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
-        if not isinstance(obs, dict):
-            return np.asarray(obs, np.float32).reshape(len(obs), -1)
-        return np.concatenate(
-            [obs[name].reshape(len(obs[name]), -1) for name in self._sizes], axis=-1, dtype=np.float32
+
+def _flatten(obs: np.ndarray | dict[str, np.ndarray], sizes: dict[str, int]) -> np.ndarray:
+    if not isinstance(obs, dict):
+        return np.asarray(obs, np.float32).reshape(len(obs), -1)
+    return np.concatenate([obs[name].reshape(len(obs[name]), -1) for name in sizes], axis=-1, dtype=np.float32)
+
+
+class Rendered:
+    """A single EnvPool environment with the members of a Gymnasium environment that renders images.
+
+    It lives in a process of its own, since EnvPool ends its process where there is no OpenGL.
+    """
+
+    def __init__(self, env_id: str):
+        """Prepares the environment; `reset` opens it.
+
+        Args:
+            env_id: as of `make`.
+        """
+        self._env_id, self._sizes = env_id, _observation_sizes(env_id, _make_spec(env_id))
+
+    def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins the first episode of a seed.
+
+        Args:
+            seed: the seed.
+
+        Returns:
+            The observation [O], and an empty dictionary.
+
+        Raises:
+            OSError: if it cannot be rendered here.
+        """
+        program = [sys.executable, "-P", envpool_renderer.__file__, self._env_id, str(seed)]
+        self._process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        self.action_space = self._receive()
+        return self._read()[0], {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Does a step.
+
+        Args:
+            action: action within the bounds [A].
+
+        Returns:
+            Observation [O], reward, whether it terminated, whether it was truncated, and an empty dictionary.
+
+        Raises:
+            OSError: if its process ended.
+        """
+        assert self._process.stdin is not None
+        pickle.dump(action, self._process.stdin)
+        self._process.stdin.flush()
+        return *self._read(), {}
+
+    def render(self) -> np.ndarray:
+        """Returns an image of the present state [height, width, 3] uint8."""
+        return self._image
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _read(self) -> tuple[np.ndarray, float, bool, bool]:
+        obs, reward, terminated, truncated, images = self._receive()
+        self._image = images[0]
+        return _flatten(obs, self._sizes)[0], float(reward[0]), bool(terminated[0]), bool(truncated[0])
+
+    def _receive(self) -> Any:
+        assert self._process.stdout is not None
+        try:
+            return pickle.load(self._process.stdout)
+        except EOFError:
+            raise OSError(f"EnvPool needs OpenGL to render: {' and '.join(envpool_renderer.OPENGL)}") from None
+
+
+def can_render(env_id: str) -> bool:
+    """Returns whether `Rendered` works here; takes some seconds.
+
+    Args:
+        env_id: as of `make`.
+    """
+    env = Rendered(env_id)
+    with contextlib.closing(env):
+        try:
+            env.reset(seed=0)
+        except OSError:
+            return False
+    return True
 
 
 def tasks() -> dict[str, tuple[int, int]]:
