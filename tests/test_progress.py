@@ -12,11 +12,13 @@ from rich.console import Console
 
 import rpo_jax
 from rpo_jax import fit, grid, seeds
+from rpo_jax.analysis.intervals import mean_interval
 from rpo_jax.cli.main import main
 from rpo_jax.execution.fit import Progress
 from rpo_jax.runs import progress as module
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.session import Session, reporting
+from rpo_jax.runs.verdicts import verdicts
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 SPEC_SIZES = {"num_envs": 8, "num_steps": 16, "num_minibatches": 4, "hidden_sizes": (8,)}
@@ -113,3 +115,37 @@ def test_the_table_of_a_sweep_fits_80_columns(evaluated: bool) -> None:
         assert word in text
     assert ("-150.0" in text) == evaluated
     assert "…" not in text
+
+
+def test_the_table_shows_intervals_where_there_are_seeds() -> None:
+    labels = [f"rpo_alpha={alpha}, learning_rate=0.0003" for alpha in (0.1, 0.25)]
+    returns = [[-1234.5, -1000.0, -1100.0], [-5.0, -5.0, -5.0]]
+    summary = {"variant": "rpo-sigma", "final_return": returns, "final_evaluation": returns}
+    summary["final_entropy"] = [[1.5, 2.5, -10.25]] * 2
+    console = Console(file=io.StringIO(), width=80)
+    console.print(module.results_table([summary], [labels]))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    low, high = mean_interval(np.array(returns[0]))
+    for word in ("-1,111.5", f"{low:,.0f} to {high:,.0f}", "-5.0 to -5.0"):
+        assert word in text
+    assert -1234.5 <= low < -1111.5 < high <= -1000
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([1.0, 2.0, 3.0], "ppo: 8.0, 95% interval 5.7 to 10.3: rpo is better here"),
+        ([21.0, 22.0, 23.0], "ppo: -12.0, 95% interval -14.3 to -9.7: ppo is better here"),
+        ([0.0, 10.0, 20.0], "ppo: 0.0, 95% interval -24.5 to 24.5: not decided with this many seeds"),
+        ([0.0, 10.0, None, 20.0], "24.5, runs left out since they diverged: 1: not decided"),
+        ([1.0, 2.0], "rpo and ppo: 3 seeds or more are needed"),
+    ],
+)
+def test_a_comparison_says_what_its_numbers_decide(others: list[float], told: str) -> None:
+    """By hand: of 9, 10, 11 and 1, 2, 3 the variances of the means are 1/3 each, so t has 4 degrees of freedom."""
+    both = [("rpo", [9.0, 10.0, 11.0]), ("ppo", others)]
+    summaries = [{"variant": name, "settings": [{}], "final_return": [returns]} for name, returns in both]
+    (sentence,) = verdicts(summaries)
+    assert told in sentence
+    swept = [summary | {"settings": [{}, {}]} for summary in summaries]
+    assert list(verdicts(swept)) == []

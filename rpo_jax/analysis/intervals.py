@@ -1,4 +1,7 @@
-"""Intervals for means over seeds."""
+"""Intervals of statistics over seeds."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -7,18 +10,66 @@ RESAMPLES = 2000
 FEWEST = 3  # seeds of which an interval says something
 
 
+class Interval(NamedTuple):
+    """A statistic and the interval in which its value for infinitely many seeds is likely to be.
+
+    Attributes:
+        value: the statistic of these seeds.
+        low: lower bound.
+        high: upper bound.
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __str__(self) -> str:
+        return f"{self.value:,.1f} [{self.low:,.1f}, {self.high:,.1f}]"
+
+
+def bootstrap(
+    statistic: Callable[..., np.typing.ArrayLike],
+    *scores: np.ndarray,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    stratified: bool = True,
+) -> Interval:
+    """Computes a percentile bootstrap interval (Efron 1979; stratified as by Agarwal et al. 2021).
+
+    Of few seeds the interval is too narrow: that of the mean of five normally distributed ones holds the true mean in
+    83% of cases instead of 95%. The same samples are drawn in every call.
+
+    Args:
+        statistic: function of as many arrays as `scores`, of their shapes; returns a number or an array.
+        *scores: scores of the S seeds of each method, on T tasks or at T points [S, T], or [S]. S may differ.
+        level: share of intervals that are to hold the true value, between 0 and 1.
+        resamples: number of samples with replacement.
+        stratified: whether the seeds of each task are drawn separately. Those of the points of a curve should not be.
+
+    Returns:
+        The statistic and its bounds.
+    """
+    random = np.random.default_rng(0)
+
+    def draw(some: np.ndarray) -> np.ndarray:
+        if not stratified or some.ndim == 1:
+            return some[random.integers(len(some), size=len(some))]
+        return np.take_along_axis(some, random.integers(len(some), size=some.shape), axis=0)
+
+    found = [statistic(*map(draw, scores)) for _ in range(resamples)]
+    low, high = np.quantile(np.array(found), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Interval(np.asarray(statistic(*scores)), low, high)
+
+
 def mean_interval(
     values: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Computes the percentile bootstrap interval of the mean over S seeds (Efron 1979), point by point.
-
-    The same seeds are drawn for all points, and the same for all calls.
+    """Computes the bounds of `bootstrap` of the mean over seeds, for all points of curves at once.
 
     Args:
-        values: numbers of S seeds [S, ...], without NaN.
-        level: share of intervals that are to hold the mean of infinitely many seeds, between 0 and 1. Of few seeds
-            fewer do: of five normally distributed ones about 0.83 instead of 0.95.
-        resamples: number of samples of S seeds that are drawn with replacement.
+        values: values of S seeds [S, ...], without NaN.
+        level: as of `bootstrap`.
+        resamples: as of `bootstrap`.
 
     Returns:
         Lower and upper bounds [...].
@@ -28,3 +79,17 @@ def mean_interval(
     means = np.tensordot(counts / seeds, values, axes=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
+
+
+def interval_of_mean(values: np.ndarray) -> Interval | None:
+    """Computes the mean over seeds and the bounds of its 95% bootstrap interval.
+
+    Args:
+        values: values of S seeds [S].
+
+    Returns:
+        The interval; None of fewer than three seeds, or if a value is NaN.
+    """
+    if len(values) < FEWEST or np.isnan(values).any():
+        return None
+    return Interval(np.asarray(np.mean(values)), *mean_interval(values))

@@ -23,9 +23,12 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
 
     from rpo_jax.execution.memory import mebibytes
     from rpo_jax.runs.progress import results_table
+    from rpo_jax.runs.verdicts import verdicts
 
     console = Console()
     console.print(results_table(summaries, labels[: len(summaries)]))
+    for sentence in verdicts(summaries):
+        console.print(sentence, highlight=False)
     total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
     compiling = sum(summary["compile_seconds"] for summary in summaries)
     speed = ", ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rpo_jax.analysis.intervals import FEWEST, mean_interval
 from rpo_jax.execution.fit import Progress as FitProgress
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
@@ -100,7 +101,9 @@ def _short(number: float) -> str:
 
 
 def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table:
-    """Creates a table of final return and entropy of every setting, over seeds.
+    """Creates a table of final return and entropy of every setting: the mean over seeds, and its interval.
+
+    Of fewer than three seeds there is no interval, and the worst and the best seed are shown instead.
 
     Args:
         summaries: summaries of the runs.
@@ -110,21 +113,32 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
         The table.
     """
     evaluated = any(summary.get("final_evaluation") for summary in summaries)
-    seeds = " or ".join(dict.fromkeys(str(len(summary["final_return"][0])) for summary in summaries))
-    title = f"last 5% of updates, {seeds} seeds"
+    counts = list(dict.fromkeys(len(summary["final_return"][0]) for summary in summaries))
+    between, spread = (["95% interval"], _interval) if min(counts) >= FEWEST else (["worst", "best"], _extremes)
+    title = f"last 5% of updates, {' or '.join(map(str, counts))} seeds"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
     words = ("variant", "setting") if any(map(any, labels)) else ("variant",)
-    for column in (*words, "return", "worst", "best", "entropy", *(["eval"] if evaluated else [])):
+    for column in (*words, "return", *between, "entropy", *(["eval"] if evaluated else [])):
         table.add_column(column, justify="left" if column in words else "right", overflow="fold")
     for summary, names in zip(summaries, labels, strict=True):
         for index, name in enumerate(names):
             returns, entropies = (_numbers(summary, kind, index) for kind in ("final_return", "final_entropy"))
-            numbers = returns.mean(), returns.min(), returns.max()
-            cells = [f"{number:,.1f}" for number in numbers] + [f"{entropies.mean():.2f}"]
+            cells = [f"{returns.mean():,.1f}", *spread(returns)]
+            cells.append(f"{entropies.mean():.2f}")
             if summary.get("final_evaluation"):
                 cells.append(f"{_numbers(summary, 'final_evaluation', index).mean():,.1f}")
             table.add_row(*(summary["variant"], name.replace(", ", "\n"))[: len(words)], *cells)
     return table
+
+
+def _extremes(returns: np.ndarray) -> list[str]:
+    return [f"{returns.min():,.1f}", f"{returns.max():,.1f}"]
+
+
+def _interval(returns: np.ndarray) -> list[str]:
+    """Both bounds in one cell, short, since the table is to fit into 80 columns."""
+    low, high = (f"{bound:,.1f}" if abs(bound) < 1000 else f"{bound:,.0f}" for bound in mean_interval(returns))
+    return [f"{low} to {high}"]
 
 
 def _numbers(summary: JsonObject, kind: str, setting: int) -> np.ndarray:

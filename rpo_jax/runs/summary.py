@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from rpo_jax.algorithm.types import FAULTS, TrainingState
+from rpo_jax.analysis.intervals import interval_of_mean
 from rpo_jax.envs import SUITES
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.fit import Failure, Fit
@@ -44,7 +45,8 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         result: what was trained.
 
     Returns:
-        The content. Nested lists are [setting][seed]; the return of a diverged run is NaN.
+        The content. Nested lists are [setting][seed]; the return of a diverged run is NaN. `return_interval` holds for
+        every setting the bounds of the 95% interval of its mean return, or null.
     """
     updates = result.metrics["entropy"].shape[-1]
     timesteps = updates * spec.config.round_timesteps
@@ -61,6 +63,7 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "settings": settings_list(spec.hyperparams),
         "config": dataclasses.asdict(spec.config),
         "final_return": final_return.tolist(),
+        "return_interval": [_interval(returns) for returns in final_return],
         "best_return": result.evaluated.best_return.tolist() if result.evaluated else None,
         "final_evaluation": _last_evaluation(result),
         "final_entropy": final_values(result.metrics["entropy"], updates).tolist(),
@@ -81,6 +84,12 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "versions": {"python": platform.python_version(), **versions_of(SUITES)},
     }
+
+
+def _interval(returns: np.ndarray) -> list[float] | None:
+    """The bounds of the 95% interval of the mean over seeds, if there is one."""
+    interval = interval_of_mean(returns)
+    return interval and [float(interval.low), float(interval.high)]
 
 
 def _last_evaluation(result: Fit) -> list[list[float]] | None:

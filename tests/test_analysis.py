@@ -1,0 +1,94 @@
+"""Statistics equal what can be worked out by hand, or what another program finds."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rpo_jax.analysis.intervals import bootstrap
+from rpo_jax.analysis.sensitivity import effective_dimensionality, normalize_scores, sensitivity
+from rpo_jax.analysis.statistics import (
+    difference_of_means,
+    interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
+)
+
+RANDOM = np.random.default_rng(3)
+
+
+def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
+    assert interquartile_mean(np.array([[-1e9, 2.0], [4.0, 1e9]])) == 3
+    assert interquartile_mean(np.arange(8.0)) == np.mean([2, 3, 4, 5])
+
+
+def test_the_probability_of_improvement_is_that_of_the_rank_test() -> None:
+    ours, theirs = RANDOM.integers(0, 6, (7, 3)).astype(float), RANDOM.integers(0, 6, (9, 3)).astype(float)
+    tests: list[Any] = [stats.mannwhitneyu(x, y) for x, y in zip(ours.T, theirs.T, strict=True)]
+    expected = np.mean([test.statistic for test in tests]) / (7 * 9)
+    assert probability_of_improvement(ours, theirs) == pytest.approx(expected)
+    assert probability_of_improvement(ours[:, 0], ours[:, 0]) == 0.5
+
+
+def test_a_profile_is_one_minus_the_distribution_function() -> None:
+    scores, thresholds = RANDOM.normal(size=(5, 4)), np.linspace(-2, 2, 7)
+    expected = 1 - stats.ecdf(scores.ravel()).cdf.evaluate(thresholds)
+    np.testing.assert_allclose(performance_profile(scores, thresholds), expected)
+
+
+def test_a_bootstrap_interval_is_that_of_scipy() -> None:
+    scores, others = RANDOM.normal(1, 1, 20), RANDOM.gamma(2, 1, 15)
+
+    def difference(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.mean(x, axis) - np.mean(y, axis)
+
+    found = bootstrap(difference, scores, others, resamples=20_000)
+    expected = stats.bootstrap((scores, others), difference, method="percentile", n_resamples=20_000)
+    bounds = expected.confidence_interval
+    np.testing.assert_allclose([found.low, found.high], [bounds.low, bounds.high], atol=0.02)
+    assert found.value == scores.mean() - others.mean()
+
+
+def test_seeds_of_each_task_are_drawn_separately() -> None:
+    """The mean of T tasks is then less uncertain than that of one; drawn together it is not."""
+    scores = np.repeat(RANDOM.normal(size=(10, 1)), 16, axis=1)
+    widths = [
+        found.high - found.low for found in (bootstrap(np.mean, scores, stratified=choice) for choice in (True, False))
+    ]
+    assert widths[1] / widths[0] == pytest.approx(4, rel=0.1)
+    at_points = bootstrap(lambda x: x.mean(0), scores, stratified=False)
+    assert np.ptp(at_points.low) == np.ptp(at_points.high) == 0
+
+
+def test_the_interval_of_a_difference_holds_it_in_19_of_20_cases_of_few_seeds_too() -> None:
+    held = []
+    for _ in range(2000):
+        found = difference_of_means(RANDOM.normal(1, 1, 4), RANDOM.normal(0, 3, 5))
+        held.append(found.low < 1 < found.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+    same = difference_of_means(np.ones(3), np.zeros(3))
+    assert same.low == same.high == 1
+
+
+# Two environments and two hyperparameters, of 2 and 3 values.
+SCORES = np.array([[[0.0, 1.0, 0.2], [0.3, 0.4, 0.1]], [[0.1, 0.2, 0.9], [0.0, 0.8, 0.3]]])
+
+
+def test_sensitivity_and_dimensionality_by_hand() -> None:
+    """The best for each: 1.0 and 0.9. One for both: [0, 1] and [1, 1] have means 0.6. The second alone tuned: 0.95."""
+    assert sensitivity(SCORES) == pytest.approx((1.0 + 0.9) / 2 - 0.6)
+    assert effective_dimensionality(SCORES) == 1
+    both = SCORES.copy()
+    both[1] = [[0.1, 0.2, 0.3], [0.0, 0.4, 0.9]]
+    assert effective_dimensionality(both) == 2
+    assert sensitivity(SCORES[:1]) == effective_dimensionality(SCORES[:1]) == 0
+
+
+def test_normalized_scores_have_percentiles_0_and_1() -> None:
+    scores = RANDOM.normal(5, [[2], [300]], (2, 101))
+    found = normalize_scores(scores)
+    np.testing.assert_allclose(np.percentile(found, [5, 95], axis=1), [[0, 0], [1, 1]], atol=1e-12)
+    together = normalize_scores(scores[:, :50], scores[:, 50:])
+    np.testing.assert_allclose(together, found[:, :50])
+    assert (normalize_scores(np.ones((2, 3))) == 0).all()
