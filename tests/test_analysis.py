@@ -92,3 +92,9 @@ def test_normalized_scores_have_percentiles_0_and_1() -> None:
     together = normalize_scores(scores[:, :50], scores[:, 50:])
     np.testing.assert_allclose(together, found[:, :50])
     assert (normalize_scores(np.ones((2, 3))) == 0).all()
+
+
+def test_each_public_function_is_there() -> None:
+    from rpo_jax import analysis
+
+    assert all(callable(getattr(analysis, name)) for name in dir(analysis) if not name.startswith("_"))

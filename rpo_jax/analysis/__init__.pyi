@@ -1,0 +1,12 @@
+from .curves import Curves as Curves
+from .curves import draw_curves as draw_curves
+from .intervals import Interval as Interval
+from .intervals import bootstrap as bootstrap
+from .intervals import interval_of_mean as interval_of_mean
+from .sensitivity import effective_dimensionality as effective_dimensionality
+from .sensitivity import normalize_scores as normalize_scores
+from .sensitivity import sensitivity as sensitivity
+from .statistics import difference_of_means as difference_of_means
+from .statistics import interquartile_mean as interquartile_mean
+from .statistics import performance_profile as performance_profile
+from .statistics import probability_of_improvement as probability_of_improvement
