@@ -92,7 +92,6 @@ def linked(count: int, scratch: Path) -> Iterator[Outcome]:
         "summary.json",
         "settings.json",
         "curves.png",
-        ".curves.png.part",
     ]
     for path in stopped.copies(count):
         foreign = path.parent / "foreign"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import disturbed
 from process_faults import Outcome, Whole, go_on, places
-from rpo_jax.runs.folder import SETTINGS
+from rpo_jax.runs.folder import SUMMARY
 from rpo_jax.runs.summary import is_finished, read_summary
 
 
@@ -30,8 +30,8 @@ def closed(count: int, scratch: Path) -> Iterator[Outcome]:
             process.send_signal(signal.SIGHUP)
         process.wait()
         if alive and not is_finished(path):
-            done = read_summary(path)["updates"] if (path / SETTINGS).exists() else 0
-            lost = done - go_on(path)
+            done = read_summary(path)["total_timesteps"] if (path / SUMMARY).exists() else 0
+            lost = done // disturbed.spec().config.round_timesteps - go_on(path)
             yield {"survived": whole.equals(path), "lost": max(lost, 0)}
             count -= 1
         if not count:

@@ -76,10 +76,38 @@ def test_intervals_and_evaluations_are_drawn_and_explained() -> None:
     assert "shaded: its 95% interval, dashed: evaluations" in figure.get_suptitle()
     (band,) = left.collections
     low, high = (band.get_datalim(left.transData).y0, band.get_datalim(left.transData).y1)
-    assert low == rows[:, 0][[0, 2]].min()
+    assert low == rows[:, 2].min()
     assert high == np.nanmax(rows)
     (dashed,) = [line for line in left.lines if line.get_linestyle() == "--"]
     np.testing.assert_array_equal(dashed.get_ydata(), curve.evaluation_return.mean(0))
     few = draw_curves({"rpo": Curves(steps, rows[:2], rows[:2])}, "title")
     assert not few.axes[0].collections
     assert "shaded" not in few.get_suptitle()
+
+
+def test_a_mean_is_that_of_all_seeds_or_is_not_drawn() -> None:
+    """One seed begins late, another diverges, and one has a gap in between."""
+    steps = 1000 * np.arange(1, 11)
+    rows = np.stack([np.full(10, 1.0), np.full(10, 2.0), np.full(10, 6.0)])
+    rows[0, :3], rows[1, 7:], rows[2, 4] = np.nan, np.nan, np.nan
+    left = draw_curves({"rpo": Curves(steps, rows, rows)}, "title").axes[0]
+    (mean,) = [line for line in left.lines if line.get_label() == "rpo"]
+    np.testing.assert_array_equal(mean.get_xdata(), steps[3:7])
+    np.testing.assert_allclose(np.asarray(mean.get_ydata()), 3.0)
+    nothing = draw_curves({"rpo": Curves(steps, np.full((3, 10), np.nan), rows)}, "title").axes[0]
+    assert not any(len(np.asarray(line.get_xdata())) for line in nothing.lines)
+
+
+def test_a_method_keeps_its_color_beside_those_of_users() -> None:
+    found = colors_of(["rpo", "mine", "ppo", "another"])
+    assert found[::2] == [to_hex(COLORS["rpo"]), to_hex(COLORS["ppo"])]
+    assert len(set(found)) == 4
+
+
+def test_long_runs_are_drawn_in_as_many_points_as_can_be_seen() -> None:
+    steps, rows = np.arange(1, 50_001), np.zeros((3, 50_000))
+    left = draw_curves({"rpo": Curves(steps, rows, rows)}, "title").axes[0]
+    (mean,) = [line for line in left.lines if line.get_label() == "rpo"]
+    points = np.asarray(mean.get_xdata())
+    assert len(points) <= 1000
+    assert (points[0], points[-1]) == (1, 50_000)

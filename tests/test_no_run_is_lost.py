@@ -1,6 +1,5 @@
 """Nothing that a console, a logger, a callback, the disk or closing does costs a run."""
 
-import contextlib
 import errno
 import json
 import os
@@ -24,7 +23,9 @@ from rpo_jax.envs import SUITES
 from rpo_jax.execution import checkpoints as module
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.fit import Progress
+from rpo_jax.execution.snapshot import Snapshot
 from rpo_jax.loggers import tables
+from rpo_jax.runs.compare import compare_to_folder
 from rpo_jax.runs.launch import run_to_folder
 from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
@@ -109,7 +110,7 @@ def test_an_interrupt_while_a_logger_closes_keeps_the_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables.CSV, "close", interrupted)
-    with contextlib.suppress(KeyboardInterrupt):
+    with toys.told("stop"):
         train_to(tmp_path / "run", loggers=["csv"])
     assert is_finished(tmp_path / "run")
 
@@ -157,6 +158,64 @@ def test_a_callback_that_fails_leaves_a_folder_to_go_on_with(tmp_path: Path) -> 
     assert is_finished(tmp_path / "run")
 
 
+@pytest.mark.parametrize("how", ["callback", "signals"])
+def test_a_comparison_that_ends_in_its_first_part_goes_on(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def end(progress: Progress) -> None:
+        if progress.updates >= 3:
+            if how == "callback":
+                raise ZeroDivisionError
+            interrupted()
+            interrupted()
+
+    specs = [
+        make_spec("gymnax/Pendulum-v1", variant=name, num_seeds=2, total_timesteps=8 * 32, **SIZES)
+        for name in ("rpo", "ppo")
+    ]
+    folder = tmp_path / "both"
+    with pytest.raises((ZeroDivisionError, KeyboardInterrupt)):
+        compare_to_folder(specs, folder, Session(Console(quiet=True), on_progress=end))
+    assert caplog.records[-1].message == f"to continue: rpo-jax resume {folder}"
+    assert main(["resume", str(folder)]) == 0
+    assert is_finished(folder / "rpo")
+    assert is_finished(folder / "ppo")
+
+
+def test_a_comparison_whose_folder_is_moved_away_is_trained_whole(tmp_path: Path) -> None:
+    moved: list[Path] = []
+
+    def move(progress: Progress) -> None:
+        if not moved:
+            moved.append((tmp_path / "both").rename(tmp_path / "away"))
+
+    specs = [
+        make_spec("gymnax/Pendulum-v1", variant=name, num_seeds=2, total_timesteps=2 * 32, **SIZES)
+        for name in ("rpo", "ppo")
+    ]
+    with toys.told("was moved or removed"):
+        compare_to_folder(specs, tmp_path / "both", Session(Console(quiet=True), on_progress=move))
+    assert is_finished(tmp_path / "both" / "rpo")
+    assert is_finished(tmp_path / "both" / "ppo")
+
+
+def test_an_interrupt_while_results_are_written_leaves_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two, of which the first is caught."""
+
+    def write(*args: Any) -> None:
+        interrupted()
+        interrupted()
+
+    monkeypatch.setattr("rpo_jax.runs.launch.write_results", write)
+    with pytest.raises(KeyboardInterrupt):
+        train_to(tmp_path / "run")
+    monkeypatch.undo()
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["resumed_from"] == 8
+
+
 # The disk
 
 
@@ -183,15 +242,32 @@ def test_a_checkpoint_that_fails_is_told_and_tried_again(
     train_to(tmp_path / "run", checkpoint_seconds=0.0, checkpoint_share=1e9)
     assert is_finished(tmp_path / "run")
     assert len(attempts) > 1
-    assert any("No space left on device; training continues" in record.message for record in caplog.records)
+    assert any("No space left on device; there is none so far" in record.message for record in caplog.records)
     assert any((tmp_path / "run" / "checkpoints").iterdir())
 
 
 def test_training_ends_where_no_checkpoint_succeeds_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.0)
-    failing_managers(monkeypatch, times=np.inf)
-    with pytest.raises(rpo_jax.SettingsError, match="the last attempts all failed"):
+    attempts = failing_managers(monkeypatch, times=np.inf)
+    with pytest.raises(rpo_jax.SettingsError, match="the last 3 attempts all failed"):
         train_to(tmp_path / "run", checkpoint_seconds=0.0)
+    assert len(attempts) >= 3
+
+
+def test_attempts_are_counted_from_the_first_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long ago the last checkpoint was, as of a disk that takes minutes."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    failing_managers(monkeypatch, times=np.inf)
+    checkpoints = Checkpoints(tmp_path, "these", {})
+    arrays: Any = {"entropy": np.zeros((1, 1, 3))}
+    snapshot = Snapshot(arrays, arrays, arrays, 0.0, 0.0, 0.0, 1)
+    for hours in (2.0, 2.9, 2.95):
+        now[0] = 3600 * hours
+        checkpoints.save(snapshot, {})
+    now[0] = 3600 * 3.01
+    with pytest.raises(rpo_jax.SettingsError, match="the last 4 attempts all failed"):
+        checkpoints.save(snapshot, {})
 
 
 def test_a_comparison_with_a_run_that_diverged_goes_on(tmp_path: Path) -> None:
@@ -274,7 +350,7 @@ def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == "rpo-jax: interrupted"
+    assert err.splitlines()[-2:] == ["rpo-jax: to continue: rpo-jax resume run", "rpo-jax: interrupted"]
     assert any((tmp_path / "run" / "checkpoints").iterdir())
     (tmp_path / "well").touch()
     again = [sys.executable, "-m", "rpo_jax", "resume", "run", "--import", "hanging", "--no-compilation-cache"]

@@ -140,3 +140,16 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="is a file, and a folder is needed"), lock_folder(tmp_path / "file"):
         pass
+
+
+def test_a_folder_that_was_moved_takes_its_lock_with_it(tmp_path: Path) -> None:
+    """Its owner does not remove that of another process, which owns the folder of the same name now."""
+    folder = tmp_path / "run"
+    with lock_folder(folder):
+        folder.rename(tmp_path / "away")
+        second = lock_folder(folder)
+        second.__enter__()
+    with pytest.raises(SettingsError, match="is in use by"), lock_folder(folder):
+        pass
+    second.__exit__(None, None, None)
+    assert not folder.exists()

@@ -51,11 +51,36 @@ def test_a_saved_run_is_read_as_it_was_and_by_the_commands(trained: Any, folder:
         rpo_jax.save_run(folder, spec, result)
 
 
-def test_a_result_of_something_else_is_refused(trained: Any, tmp_path: Path) -> None:
-    spec, result = trained
-    with pytest.raises(SettingsError, match="4 settings x 2 seeds, 4 updates, and the specification of 4 x 3, 4"):
-        rpo_jax.save_run(tmp_path / "run", dataclasses.replace(spec, seeds=[0, 1, 2]), result)
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"num_seeds": 3}, "other seeds"),
+        ({"first_seed": 100}, "other seeds"),
+        ({"learning_rate": 1.0}, "other hyperparameters"),
+        ({"variant": "rpo-range"}, "other variant"),
+        ({"env": "gymnax/MountainCarContinuous-v0"}, "other environment"),
+        ({"num_steps": 32}, "other configuration"),
+        ({"num_evaluations": 2}, "other number of evaluation episodes"),
+    ],
+)
+def test_a_result_of_something_else_is_refused(other: dict[str, Any], words: str, trained: Any, tmp_path: Path) -> None:
+    settings = {"env": "gymnax/Pendulum-v1", "num_seeds": 2, "rpo_alpha": [0.1, 0.5], "observation_clip": [0.5, 10.0]}
+    with pytest.raises(SettingsError, match=f"not that of the specification: {words}"):
+        rpo_jax.save_run(tmp_path / "run", rpo_jax.make_spec(**{**settings, **SIZES, **other}), trained[1])
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluations_are_saved_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr("rpo_jax.runs.launch.draw", lambda curves, title, path: drawn.append(curves["rpo"]))
+    spec = rpo_jax.make_spec("gymnax/Pendulum-v1", num_seeds=2, num_evaluations=2, evaluation_episodes=3, **SIZES)
+    evaluation = rpo_jax.Evaluation(2, 3, jax.random.key(5))
+    result = rpo_jax.fit(spec.agent(), spec.hyperparams, rpo_jax.seeds(0, 2), evaluation=evaluation)
+    rpo_jax.save_run(tmp_path / "run", spec, result)
+    assert result.evaluated is not None
+    np.testing.assert_array_equal(drawn[0].evaluation_return, result.evaluated.returns[0].mean(-1))
+    np.testing.assert_array_equal(drawn[0].evaluation_steps, 128 * result.evaluated.updates)
+    assert rpo_jax.load_policy(tmp_path / "run", best=True)(np.zeros(3)).shape == (1,)
 
 
 def test_a_policy_acts_on_an_environment_of_gymnasium(trained: Any, folder: str) -> None:

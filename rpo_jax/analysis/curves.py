@@ -12,6 +12,7 @@ from matplotlib.ticker import EngFormatter
 from rpo_jax.analysis.intervals import FEWEST, mean_interval
 
 FEW_POINTS = 20  # curves with fewer points get markers
+MOST_POINTS = 1000  # of a mean and its interval, which are no wider on paper
 MOST_IN_AXES = 6  # curves whose legend does not cover them
 WIDTH = 150  # characters of a row of the legend below the axes
 # Of methods: six colours of Okabe and Ito and three of Tol, which colour-blind readers can tell apart.
@@ -51,6 +52,7 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
 
     Of three seeds or more, the interval of the mean (95%, bootstrap) is shaded; means of evaluations are dashed. A
     method has the same colour in every figure; several settings of methods have colours of one scale, in their order.
+    Means and intervals are shown where all seeds have values.
 
     Args:
         curves: training curves by the label of the legend: the name of a method, or that of a setting.
@@ -94,11 +96,11 @@ def _explain(curves: Collection[Curves]) -> str:
 
 
 def _colors(labels: list[str]) -> list[Any]:
-    if all(label in COLORS for label in labels):
-        return [COLORS[label] for label in labels]
-    if len(labels) == 1:
-        return ["C0"]
-    return list(colormaps["viridis"](np.linspace(0, 0.9, len(labels))))
+    """Colours of methods where labels are those of methods, in which others take what is left; else a scale."""
+    if not set(labels) & set(COLORS):
+        return ["C0"] if len(labels) == 1 else list(colormaps["viridis"](np.linspace(0, 0.9, len(labels))))
+    left = (color for name, color in COLORS.items() if name not in labels)
+    return [COLORS.get(label) or next(left, "#777777") for label in labels]
 
 
 def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: str) -> None:
@@ -106,10 +108,15 @@ def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: st
     marker = "o" if max((ok.sum() for ok in known), default=0) < FEW_POINTS else ""
     for row, ok in zip(rows, known, strict=True):
         axes.plot(steps[ok], row[ok], color=color, linewidth=0.8, alpha=0.4, marker=marker, markersize=4)
-    filled = [np.interp(steps, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True) if ok.any()]
-    if filled:
-        shown, rows = slice(min(np.argmax(ok) for ok in known if ok.any()), None), np.stack(filled)
-        axes.plot(steps[shown], rows.mean(0)[shown], color=color, linewidth=2.2, label=label)
-        if len(rows) >= FEWEST:
-            low, high = mean_interval(rows[:, shown])
-            axes.fill_between(steps[shown], low, high, color=color, alpha=0.2, linewidth=0)
+    if not all(ok.any() for ok in known):
+        axes.plot([], [], color=color, linewidth=2.2, label=label)  # for the legend
+        return
+    # Where every seed has begun to end episodes, and none has diverged.
+    begin, end = max(steps[ok][0] for ok in known), min(steps[ok][-1] for ok in known)
+    shown = steps[(begin <= steps) & (steps <= end)]
+    shown = shown[np.unique(np.linspace(0, len(shown) - 1, MOST_POINTS).astype(int))] if len(shown) else shown
+    between = np.stack([np.interp(shown, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True)])
+    axes.plot(shown, between.mean(0), color=color, linewidth=2.2, label=label)
+    if len(rows) >= FEWEST and len(shown):
+        low, high = mean_interval(between)
+        axes.fill_between(shown, low, high, color=color, alpha=0.2, linewidth=0)

@@ -25,7 +25,7 @@ FOLDER = "checkpoints"
 LATEST = 2  # checkpoints that are kept
 LEAST_SECONDS = 60.0  # between two checkpoints
 SHARE = 0.02  # most of the time that saving may take
-PATIENCE = 3600.0  # seconds without a checkpoint, though all attempts failed, after which training ends
+ATTEMPTS, PATIENCE = 3, 3600.0  # number and seconds of attempts that all failed after which training ends
 SLACK = 2**26  # bytes of what Orbax adds to the arrays
 FOLDER_SETTINGS = "settings of the folder"  # name of their digest, beside those of `identify`
 KIND: JsonObject = {  # of the metadata
@@ -102,7 +102,8 @@ class Checkpoints:
         self._versions = versions
         self._seconds, self._share = seconds, share
         self._next = time.monotonic() + self._seconds
-        self._saved, self._written = -1, time.monotonic()
+        self._saved = -1
+        self._failures: list[float] = []  # times of the attempts that failed since the last one that did not
 
     def due(self) -> bool:
         """Returns whether a checkpoint should be written now."""
@@ -118,7 +119,7 @@ class Checkpoints:
             identity: digests of what the fit trains, from `identify`.
 
         Raises:
-            SettingsError: if none could be written for `PATIENCE` seconds.
+            SettingsError: if at least `ATTEMPTS` attempts have failed, and all of the last `PATIENCE` seconds.
         """
         began, updates = time.monotonic(), updates_of(snapshot)
         if updates == self._saved:
@@ -133,14 +134,16 @@ class Checkpoints:
                 parts = {"arrays": args.StandardSave(arrays), "info": args.JsonSave(info)}
                 manager.save(updates, args=args.Composite(**parts), force=True)
         except Exception as error:  # the file system and Orbax raise all kinds of errors
+            self._failures.append(began)
             self._next = time.monotonic() + self._seconds
             message = f"no checkpoint could be written to {self._folder}: {described(error)}"
-            if time.monotonic() - self._written > PATIENCE:
-                raise SettingsError(f"{message}; the last attempts all failed") from error
-            logging.getLogger("rpo_jax").warning(f"{message}; training continues")
+            if len(self._failures) >= ATTEMPTS and began - self._failures[0] >= PATIENCE:
+                raise SettingsError(f"{message}; the last {len(self._failures)} attempts all failed") from error
+            last = f"the last is that of update {self._saved}" if self._saved > 0 else "there is none so far"
+            logging.getLogger("rpo_jax").warning(f"{message}; {last}")
             return
-        self._saved, self._written = updates, time.monotonic()
-        self._next = self._written + max(self._seconds, (self._written - began) / self._share)
+        self._saved, self._failures, ended = updates, [], time.monotonic()
+        self._next = ended + max(self._seconds, (ended - began) / self._share)
 
     def latest(self, identity: Mapping[str, str], size: Callable[[], int]) -> Stored | None:
         """Reads the latest checkpoint that is not damaged, and deletes later ones.

@@ -2,8 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -74,6 +75,7 @@ class Fit(NamedTuple):
         checkpoint_seconds: time of the checkpoints, in seconds.
         resumed_from: number of updates of the checkpoint from which training resumed; 0 if there was none.
         stopped_early: whether it was `on_progress` that stopped it.
+        identity: digests of what was trained, by name of the part, such as "environment" or "seeds".
     """
 
     state: TrainingState
@@ -89,6 +91,7 @@ class Fit(NamedTuple):
     checkpoint_seconds: float = 0.0
     resumed_from: int = 0
     stopped_early: bool = False
+    identity: Mapping[str, str] = MappingProxyType({})
 
 
 def fit(
@@ -195,12 +198,7 @@ def fitted(
 
     with stop_requests() as stopped:
         try:
-            try:
-                failure = _train(course, agent, on_progress, checkpoints, save, stopped)
-            except BaseException:  # of `on_progress`, say: what was done is kept
-                with contextlib.suppress(Exception):
-                    save()
-                raise
+            failure = _train(course, agent, on_progress, checkpoints, save, stopped)
             interrupted = course.updates < agent.config.num_updates or failure is not None
             if interrupted:
                 save()
@@ -219,7 +217,12 @@ def fitted(
                 checkpoint_seconds=course.clock.checkpoint_seconds,
                 resumed_from=resumed_from,
                 stopped_early=interrupted and failure is None and not stopped,
+                identity=identity,
             )
+        except BaseException:  # of `on_progress`, or while the results are written: what was done is kept
+            with contextlib.suppress(Exception):
+                save()
+            raise
         finally:
             course.segments.close()
 

@@ -6,8 +6,18 @@ from pathlib import Path
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.signals import stop_requests
-from rpo_jax.files import check_no_link, make_folder, read_json, write_json
-from rpo_jax.runs.folder import CHECKPOINTS, COMPARISON, SETTINGS, SUMMARY, check_free, release
+from rpo_jax.files import atomic_write, check_no_link, make_folder, read_json, write_json
+from rpo_jax.runs.folder import (
+    CHECKPOINTS,
+    COMPARISON,
+    INITIAL,
+    SETTINGS,
+    SUMMARY,
+    check_free,
+    has_begun,
+    release,
+    resumable,
+)
 from rpo_jax.runs.launch import curves_of, draw, train_in_folder
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.results import read_evaluations, read_metrics
@@ -43,7 +53,8 @@ def compare_to_folder(
             check_no_link(path / spec.variant)
             make_folder(path / spec.variant)
             write_settings(path / spec.variant, spec, initial)
-        return train_in_folders(specs, path, session, new=True)
+        with resumable(path):
+            return train_in_folders(specs, path, session, new=True)
 
 
 def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bool) -> list[JsonObject]:
@@ -59,6 +70,7 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
         The summaries of the runs; after an interrupt, of those that have begun.
     """
     summaries, curves = [], {}
+    kept = {path / spec.variant: _settings_of(path / spec.variant) for spec in specs}
     try:
         with stop_requests() as stopped:
             for spec in specs:
@@ -69,6 +81,7 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
                 else:
                     check_no_link(part)
                     with lock_folder(part):
+                        _restore(part, kept[part])
                         summary, found = train_in_folder(spec, part, session, new and not summaries)
                 summaries.append(summary)
                 curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in found.items()}
@@ -78,12 +91,24 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
                 if stopped or (summary["interrupted"] and not summary["stopped_early"]):
                     break
     except BaseException:
-        if new and not summaries:
+        if new and not any(has_begun(path / spec.variant) for spec in specs):
             for spec in specs:
                 release(path / spec.variant)
             release(path)
         raise
     return summaries
+
+
+def _settings_of(part: Path) -> dict[str, bytes]:
+    return {name: (part / name).read_bytes() for name in (SETTINGS, INITIAL) if (part / name).exists()}
+
+
+def _restore(part: Path, settings: dict[str, bytes]) -> None:
+    """Writes the settings of a part again, if its folder was moved or removed while another part was trained."""
+    for name, content in settings.items():
+        if not (part / name).exists():
+            with atomic_write(part / name) as new:
+                new.write_bytes(content)
 
 
 def check_comparison_free(specs: list[RunSpec], path: Path) -> None:

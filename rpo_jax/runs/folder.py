@@ -12,6 +12,9 @@ summary.json    final numbers, times, versions, and the digests of the files abo
 """
 
 import contextlib
+import logging
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from rpo_jax.errors import SettingsError
@@ -22,6 +25,23 @@ EVALUATIONS, BEST, COMPARISON = "evaluations.csv", "best.npz", "comparison.json"
 INITIAL, PICTURE = "initial.npz", "curves.png"
 RESULTS = (SETTINGS, METRICS_TABLE, EVALUATIONS, BEST, POLICIES)  # the files whose digests the summary holds
 WRITTEN = (*RESULTS[1:], INITIAL, PICTURE, SUMMARY, CHECKPOINTS)
+
+
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Logs how to continue what a folder holds, if something was saved before the block is interrupted.
+
+    Args:
+        folder: folder of the run or the comparison.
+    """
+    try:
+        yield
+    except SettingsError:
+        raise
+    except BaseException:
+        if any(map(has_begun, [folder, *(path.parent for path in folder.glob(f"*/{SETTINGS}"))])):
+            logging.getLogger("rpo_jax").warning(f"to continue: rpo-jax resume {shlex.quote(str(folder))}")
+        raise
 
 
 def check_free(folder: Path) -> None:
@@ -48,9 +68,14 @@ def _exists(path: Path) -> bool:
     return True
 
 
+def has_begun(folder: Path) -> bool:
+    """Returns whether a folder holds a checkpoint or a summary of a run."""
+    return (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists()
+
+
 def release(folder: Path) -> None:
     """Frees a folder for another run, unless it already holds a checkpoint or a summary."""
-    if (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists():
+    if has_begun(folder):
         return
     names = (SETTINGS, INITIAL) if any(folder.glob(f"*/{SETTINGS}")) else (SETTINGS, INITIAL, COMPARISON)
     for name in names:

@@ -1,5 +1,6 @@
 """Training of one run into its folder."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,12 @@ import numpy as np
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.analysis.curves import Curves, draw_curves
 from rpo_jax.errors import SimulatorError
-from rpo_jax.execution.fit import fitted
+from rpo_jax.execution.fit import Fit, fitted
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.files import atomic_write
 from rpo_jax.runs import disk
 from rpo_jax.runs.evaluate import evaluation_of
-from rpo_jax.runs.folder import PICTURE, SETTINGS, check_free, release
+from rpo_jax.runs.folder import PICTURE, SETTINGS, check_free, release, resumable
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.results import write_results
 from rpo_jax.runs.session import Session, reporting
@@ -47,7 +48,8 @@ def run_to_folder(
     with lock_folder(path):
         check_free(path)
         write_settings(path, spec, initial)
-        return train_in_folder(spec, path, session, new=True)
+        with resumable(path):
+            return train_in_folder(spec, path, session, new=True)
 
 
 def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> tuple[JsonObject, dict[str, Curves]]:
@@ -75,28 +77,43 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
         settings, initial = (path / SETTINGS).read_bytes(), read_initial(path, agent)
         options = {"checkpoints": checkpoints, "evaluation": evaluation_of(spec), "initial": initial}
         keys = seeds(spec.seeds[0], len(spec.seeds))
-        # The results are written before environments, loggers and the progress bar are closed.
-        with (
-            reporting(spec, path, session, strict=new) as report,
-            fitted(agent, spec.hyperparams, keys, report, runs_at_once=session.runs_at_once, **options) as result,
-        ):
-            if not (trained := result.metrics["entropy"].size > 0):
-                failure = result.failure
-                raise (
-                    SimulatorError(f"in the first update, {describe_failure(spec, failure)}")
-                    if failure
-                    else KeyboardInterrupt
-                )
-            path = folder_of(path, settings, spec, initial)
-            summary = write_results(path, spec, result)
-            evaluated = result.evaluated
-            means = (evaluated.updates, evaluated.returns.mean(-1)) if evaluated else None
-            curves = curves_of(spec, result.metrics, means)
-            draw_run(spec, curves, path)
+        # The results are written before loggers, the progress bar and environments are closed, in this order.
+        with contextlib.ExitStack() as shown:
+            report = shown.enter_context(reporting(spec, path, session, strict=new))
+            options |= {"runs_at_once": session.runs_at_once}
+            with fitted(agent, spec.hyperparams, keys, report, **options) as result:
+                if not (trained := result.metrics["entropy"].size > 0):
+                    failure = result.failure
+                    raise (
+                        SimulatorError(f"in the first update, {describe_failure(spec, failure)}")
+                        if failure
+                        else KeyboardInterrupt
+                    )
+                path = folder_of(path, settings, spec, initial)
+                written = write_run(path, spec, result)
+                shown.close()  # here, where a signal is caught
     except BaseException:
         if new and not trained:
             release(path)
         raise
+    return written
+
+
+def write_run(path: Path, spec: RunSpec, result: Fit) -> tuple[JsonObject, dict[str, Curves]]:
+    """Writes the results and the picture of a run.
+
+    Args:
+        path: folder of the run.
+        spec: specification of the run.
+        result: what was trained.
+
+    Returns:
+        The summary, and the curves by label of the setting.
+    """
+    summary, evaluated = write_results(path, spec, result), result.evaluated
+    means = (evaluated.updates, evaluated.returns.mean(-1)) if evaluated else None
+    curves = curves_of(spec, result.metrics, means)
+    draw_run(spec, curves, path)
     return summary, curves
 
 

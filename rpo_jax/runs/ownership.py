@@ -38,8 +38,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (folder / LOCK).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
+                if _is_at(file, folder / LOCK):  # and not that of another process, if the folder was moved
+                    (folder / LOCK).unlink()
                 folder.rmdir()
 
 
@@ -59,9 +60,13 @@ def _open_locked(folder: Path) -> TextIO:
                 holder = file.read() or "another process"
             raise SettingsError(f"{folder} is in use by {holder}; wait for it, or choose another --out") from None
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            if _is_at(file, path):
                 return file
         file.close()  # its former owner has just removed it
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    return os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 def _lock(file: TextIO) -> None:

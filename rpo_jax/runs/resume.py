@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.runs.compare import parts_of_comparison, train_in_folders
-from rpo_jax.runs.folder import CHECKPOINTS, SETTINGS, SUMMARY
+from rpo_jax.runs.folder import SETTINGS, has_begun, resumable
 from rpo_jax.runs.launch import train_in_folder
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.session import Session
@@ -24,7 +24,7 @@ def unfinished(path: Path) -> list[RunSpec]:
         SettingsError: if the folder holds no run, only finished runs, or a damaged one.
     """
     paths = parts_of_comparison(path) or [path]
-    if not all((part / SETTINGS).exists() for part in paths) and len(paths) > 1 and not any(map(_has_begun, paths)):
+    if not all((part / SETTINGS).exists() for part in paths) and len(paths) > 1 and not any(map(has_begun, paths)):
         raise SettingsError(f"{path} was stopped while its runs were set up; remove it, and begin again")
     specs = [load_spec(part) for part in paths]
     if all(map(is_finished, paths)):
@@ -57,11 +57,7 @@ def resume(
         session.console.print(
             f"{specs[0].env} runs outside of JAX: new episodes begin, and the rest continues as it was"
         )
-    with lock_folder(path):
+    with lock_folder(path), resumable(path):
         if parts_of_comparison(path):
             return train_in_folders(specs, path, session, new=False)
         return [train_in_folder(specs[0], path, session, new=False)[0]]
-
-
-def _has_begun(part: Path) -> bool:
-    return (part / CHECKPOINTS).exists() or (part / SUMMARY).exists()

@@ -8,14 +8,16 @@ import numpy as np
 from rpo_jax.algorithm.evaluation import make_policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.fit import Fit
+from rpo_jax.execution.identity import identify
 from rpo_jax.export import policy as programs
 from rpo_jax.runs.choose import choose, clip_of
+from rpo_jax.runs.evaluate import evaluation_of
 from rpo_jax.runs.folder import check_free
-from rpo_jax.runs.launch import curves_of, draw_run
+from rpo_jax.runs.launch import write_run
 from rpo_jax.runs.ownership import lock_folder
-from rpo_jax.runs.results import load_run, write_results
+from rpo_jax.runs.results import load_run
 from rpo_jax.runs.settings import write_settings
-from rpo_jax.settings.grid import num_settings
+from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec
 
 
@@ -25,8 +27,9 @@ def save_run(folder: Path | str, spec: RunSpec, result: Fit) -> None:
     Args:
         folder: folder of the run, created if necessary.
         spec: specification of what was trained: `result` must be that of `fit` with `spec.agent()`,
-            `spec.hyperparams` and `seeds(spec.seeds[0], len(spec.seeds))`. An environment, variant, head or network of
-            your own needs a name, given by `register`.
+            `spec.hyperparams` and `seeds(spec.seeds[0], len(spec.seeds))`, with as many evaluation episodes as it says,
+            and without `initial`. An environment, variant, head or network of your own needs a name, given by
+            `register`.
         result: what `fit` returned.
 
     Raises:
@@ -38,8 +41,7 @@ def save_run(folder: Path | str, spec: RunSpec, result: Fit) -> None:
     with lock_folder(folder):
         check_free(folder)
         write_settings(folder, spec)
-        write_results(folder, spec, result)
-        draw_run(spec, curves_of(spec, result.metrics), folder)
+        write_run(folder, spec, result)
 
 
 def load_policy(
@@ -93,11 +95,12 @@ def export_policy(
 
 
 def _check_same(spec: RunSpec, result: Fit) -> None:
-    """Raises a SettingsError if the shapes of a result are not those of a specification."""
-    expected = num_settings(spec.hyperparams), len(spec.seeds)
-    found = result.metrics["entropy"].shape
-    if found[:2] != expected or found[2] > spec.config.num_updates:
-        raise SettingsError(
-            f"the result is of {found[0]} settings x {found[1]} seeds, {found[2]} updates, and the specification of "
-            f"{expected[0]} x {expected[1]}, {spec.config.num_updates}"
-        )
+    """Raises a SettingsError if a result is not that of a specification."""
+    keys = seeds(spec.seeds[0], len(spec.seeds))
+    expected = identify(spec.agent(), spec.hyperparams, keys, evaluation_of(spec), None)
+    evaluated = result.evaluated.returns.shape[-1] if result.evaluated else 0
+    wanted = spec.evaluation_episodes if spec.num_evaluations else 0
+    differ = [name for name, digest in expected.items() if name != "evaluation" and result.identity.get(name) != digest]
+    differ += ["number of evaluation episodes"] if evaluated != wanted else []
+    if differ:
+        raise SettingsError(f"the result is not that of the specification: other {' and '.join(differ)}")
