@@ -124,3 +124,12 @@ def test_recorded_commands_are_understood(path: Path) -> None:
             return "parsed"
 
         assert tyro.cli(parsed, args=arguments) == "parsed"
+
+
+def test_the_page_explains_the_faults_that_are_injected() -> None:
+    import faults
+    from pages.faults import MEANINGS
+
+    assert set(MEANINGS) <= set(faults.FAULTS)
+    assert len(faults.FAULTS) >= 20
+    assert sum(fault.count for fault in faults.FAULTS.values()) >= 400
