@@ -1,6 +1,7 @@
 """What is shown while a run trains, and ways to stop it."""
 
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from rpo_jax.analysis.intervals import mean_interval
 from rpo_jax.cli.main import main
 from rpo_jax.execution.fit import Progress
 from rpo_jax.runs import progress as module
+from rpo_jax.runs.evaluate import evaluation_table
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.session import Session, reporting
 from rpo_jax.runs.verdicts import verdicts
@@ -115,6 +117,24 @@ def test_the_table_of_a_sweep_fits_80_columns(evaluated: bool) -> None:
         assert word in text
     assert ("-150.0" in text) == evaluated
     assert "…" not in text
+
+
+def test_the_table_of_an_evaluated_sweep_fits_80_columns() -> None:
+    names = ("rpo", "ppo-constant-std")
+    sweep = {"learning_rate": [0.000123, 0.000456], "entropy_coefficient": [0.00123, 0.0456]}
+    specs = [rpo_jax.make_spec("gymnax/Pendulum-v1", name, num_seeds=1, **sweep, **SPEC_SIZES) for name in names]
+    returns = [np.full((4, 1, 3), -1234.5), np.full((4, 1, 3), -12.25)]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(evaluation_table(specs, returns, sample=False))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    header, *rows = text[text.index("variant") - 1 :].splitlines()
+    ends = [0, *(header.index(word) for word in ("setting", " seed"))]
+    variants, settings = ("".join(row[begin:end].strip() for row in rows) for begin, end in itertools.pairwise(ends))
+    assert variants.count("rpo") == variants.count("ppo-constant-std") == 4
+    for name, values in sweep.items():
+        assert all(settings.count(f"{name}={value:g}") == 4 for value in values)
+    assert text.count("-1,234.5") == 3 * 4
+    assert "deviation" in header
 
 
 def test_the_table_shows_intervals_where_there_are_seeds() -> None:

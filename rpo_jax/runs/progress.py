@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rpo_jax.analysis.intervals import FEWEST, mean_interval
 from rpo_jax.execution.fit import Progress as FitProgress
+from rpo_jax.runs.tables import folding_table, in_lines
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
@@ -116,10 +116,8 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
     counts = list(dict.fromkeys(len(summary["final_return"][0]) for summary in summaries))
     between, spread = (["95% interval"], _interval) if min(counts) >= FEWEST else (["worst", "best"], _extremes)
     title = f"last 5% of updates, {' or '.join(map(str, counts))} seeds"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
     words = ("variant", "setting") if any(map(any, labels)) else ("variant",)
-    for column in (*words, "return", *between, "entropy", *(["eval"] if evaluated else [])):
-        table.add_column(column, justify="left" if column in words else "right", overflow="fold")
+    table = folding_table(title, words, ["return", *between, "entropy", *(["eval"] if evaluated else [])])
     for summary, names in zip(summaries, labels, strict=True):
         for index, name in enumerate(names):
             returns, entropies = (_numbers(summary, kind, index) for kind in ("final_return", "final_entropy"))
@@ -127,7 +125,7 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
             cells.append(f"{entropies.mean():.2f}")
             if summary.get("final_evaluation"):
                 cells.append(f"{_numbers(summary, 'final_evaluation', index).mean():,.1f}")
-            table.add_row(*(summary["variant"], name.replace(", ", "\n"))[: len(words)], *cells)
+            table.add_row(*(summary["variant"], in_lines(name))[: len(words)], *cells)
     return table
 
 
