@@ -13,6 +13,7 @@ from rich.console import Console
 
 import rpo_jax
 from rpo_jax import fit, grid, seeds
+from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.analysis.intervals import mean_interval
 from rpo_jax.cli.main import main
 from rpo_jax.execution.fit import Progress
@@ -27,19 +28,20 @@ SPEC_SIZES = {"num_envs": 8, "num_steps": 16, "num_minibatches": 4, "hidden_size
 LINE = "--num-envs 8 --num-steps 16 --num-minibatches 4 --hidden-sizes 8 --num-seeds 2 --no-compilation-cache"
 
 
-def spec_of(updates: int) -> Any:
-    return rpo_jax.make_spec("gymnax/Pendulum-v1", num_seeds=2, total_timesteps=updates * 128, **SPEC_SIZES)
+def spec_of(updates: int, variant: str = "rpo") -> Any:
+    return rpo_jax.make_spec("gymnax/Pendulum-v1", variant, num_seeds=2, total_timesteps=updates * 128, **SPEC_SIZES)
 
 
-def progress_of(updates: int, returns: Any, seconds: float = 2.0) -> Progress:
+def progress_of(updates: int, returns: Any, seconds: float = 2.0, evaluated: Any = None) -> Progress:
     """After one more update of one setting and two seeds."""
     rows = np.asarray(returns, float).reshape(-1, 2, 1)
-    return Progress(updates, seconds, {"episode_return": rows, "entropy": np.full(rows.shape, 1.4189)})
+    found = None if evaluated is None else np.full((1, 2, 4), evaluated)
+    return Progress(updates, seconds, {"episode_return": rows, "entropy": np.full(rows.shape, 1.4189)}, found)
 
 
-def shown(width: int, terminal: bool, *reports: Progress) -> str:
+def shown(width: int, terminal: bool, *reports: Progress, variant: str = "rpo") -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
-    with ProgressBar(console, spec_of(10_000)).show() as bar:
+    with ProgressBar(console, spec_of(10_000, variant)).show() as bar:
         for report in reports:
             bar(report)
         if terminal:
@@ -54,10 +56,23 @@ def test_a_terminal_of_80_columns_shows_total_share_and_time_left() -> None:
     assert "…" not in last
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+def test_what_matters_most_is_shown_beside_evaluations_and_a_long_name(size: int) -> None:
+    longest = max(VARIANTS, key=len)
+    report = progress_of(2500, [-size, -size], 30.0, evaluated=-1.5 * size)
+    last = shown(80, True, report, report, variant=longest).strip().splitlines()[-1]
+    for text in (longest, " 25% ", f"return {-size:,.1f} ", f"eval {-1.5 * size:,.1f} ", "entropy 1.42 "):
+        assert text in last
+    assert re.search(r" (\d\d:\d\d|-:--|--:--)$", last)
+    assert len(last) <= 80
+    assert "…" not in last
+
+
 def test_a_log_file_has_lines_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
-    lines = shown(80, False, progress_of(2500, [-1200, -1000], 30.0)).splitlines()
-    expected = "rpo: 320,000 of 1,280,000 steps (25%)  return -1,100.0  entropy 1.42  21.3k steps/s  0:01:30 left"
+    lines = shown(80, False, progress_of(2500, [-1200, -1000], 30.0, evaluated=-9)).splitlines()
+    begin, end = "rpo: 320,000 of 1,280,000 steps (25%)  return -1,100.0", "entropy 1.42  21.3k steps/s  0:01:30 left"
+    expected = f"{begin}  eval -9.0  {end}"
     assert lines == ["going on from update 2,499 of 10,000", expected]
 
 
