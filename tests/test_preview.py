@@ -78,6 +78,9 @@ def test_whatever_a_setting_holds_is_shown() -> None:
     [
         (["train", "brax/hopper", "--help"], {"num-steps": "fast: 16", "rpo-alpha": "fast: 0.1"}),
         (["train", "--preset", "paper", "--help"], {"num-steps": "paper: 2048", "hidden-sizes": "paper: 64 64"}),
+        (["train", "--help", "--num-seeds", "2", "--preset=paper"], {"num-steps": "paper: 2048"}),
+        (["train", "--preset", "fast", "brax/hopper", "-h"], {"num-steps": "fast: 16", "rpo-alpha": "fast: 0.1"}),
+        (["compare", "--num_seeds=2", "brax/hopper", "--dry-run", "-h"], {"num-steps": "fast: 16"}),
         (["compare", "-h"], {"num-steps": "fast: 8", "value-learning-rate": "fast: not given"}),
         (["train", "--preset", "none", "--help"], {}),
     ],
