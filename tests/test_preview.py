@@ -107,6 +107,7 @@ def test_names_of_other_libraries_are_those_of_settings_here() -> None:
     ("option", "message"),
     [
         ("--lr", "unknown setting --lr; did you mean --learning-rate?"),
+        ("--batch-size", "did you mean --num-minibatches, which is num_envs times num_steps, divided by the number of"),
         ("--ent_coef=0.1", "did you mean --entropy-coefficient?"),
         ("--env-id", "--env-id is not an option: the environment comes first, as in rpo-jax train ENV"),
     ],
@@ -119,3 +120,7 @@ def test_an_option_of_another_library_is_explained(option: str, message: str) ->
 def test_a_setting_of_another_library_is_explained_in_python() -> None:
     with pytest.raises(SettingsError, match="unknown setting 'lr'; it is called learning_rate here"):
         make_spec("gymnax/Pendulum-v1", lr=1e-3)
+    with pytest.raises(
+        SettingsError, match="'minibatch_size'; give num_minibatches, which is num_envs times num_steps,"
+    ):
+        make_spec("gymnax/Pendulum-v1", minibatch_size=64)

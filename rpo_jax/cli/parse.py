@@ -12,7 +12,7 @@ import tyro
 from rpo_jax.cli.commands import COMMANDS, Command, RunOptions, Settings
 from rpo_jax.cli.options import show_preset
 from rpo_jax.errors import SettingsError, unknown_name
-from rpo_jax.settings.aliases import ALIASES
+from rpo_jax.settings.aliases import ALIASES, RELATIONS
 from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, check_range
 
 HELP = {"-h", "--help"}
@@ -94,9 +94,13 @@ def _check_names(arguments: list[str]) -> None:
         if argument.startswith("--") and name not in known:
             if name in ("env", "env-id", "environment"):
                 raise SettingsError(f"--{name} is not an option: the environment comes first, as in rpo-jax train ENV")
-            other = ALIASES.get(name.replace("-", "_"), "").replace("_", "-")
+            alias = name.replace("-", "_")
+            other = ALIASES.get(alias, "").replace("_", "-")
             near = [other] if other in known else difflib.get_close_matches(name, known, n=3) or ["help"]
-            raise SettingsError(f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}?")
+            relation = f", which is {RELATIONS[alias]}" if other in known and alias in RELATIONS else ""
+            raise SettingsError(
+                f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}{relation}?"
+            )
 
 
 def _option_names(command: type) -> set[str]:
