@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -16,7 +17,7 @@ from rpo_jax import SettingsError, make_env
 from rpo_jax.cli.parse import parse
 from rpo_jax.cli.train import _spec
 from rpo_jax.envs import ENVIRONMENTS
-from rpo_jax.envs.suites import brax
+from rpo_jax.envs.suites import brax, envpool
 from rpo_jax.envs.suites.gymnasium import make_renderable
 from rpo_jax.execution.identity import identify
 from rpo_jax.runs.settings import load_spec, write_settings
@@ -125,6 +126,20 @@ def test_an_argument_that_is_not_taken_is_told(name, arguments, words, monkeypat
     with pytest.raises(SettingsError, match=words) as caught:
         make_env(name, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gymnasium/Pendulum-v1", "envpool/Pendulum-v1"])
+def test_what_a_simulator_says_is_told_as_short_text(name, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("\x1b[2J" + 10**6 * "it has\nno legs ")
+
+    pool: Any = SimpleNamespace(list_all_envs=lambda: ["Pendulum-v1"], make_spec=fail)
+    monkeypatch.setattr(gymnasium, "make", fail)
+    monkeypatch.setattr(envpool, "_import_envpool", lambda: pool)
+    with pytest.raises(SettingsError, match=f"{name} cannot be made: .*it has no legs") as caught:
+        make_env(name)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
 
 
 def test_a_run_folder_keeps_them(tmp_path: Path):

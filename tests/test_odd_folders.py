@@ -193,6 +193,8 @@ def test_a_module_that_a_folder_names_is_imported_by_the_user_only(
             refused(
                 capsys, *arguments, words=f"runs code of the module '{name}'; if you trust it, give --import {name}"
             )
+        with pytest.raises(SettingsError, match=f"give --import {name}"):
+            load_spec(folder)
         assert name not in sys.modules
         assert main(["evaluate", str(folder), "--num-episodes", "1", "--import", name]) == 0
         monkeypatch.delitem(sys.modules, name)
