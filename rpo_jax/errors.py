@@ -61,7 +61,7 @@ def described(error: BaseException, most: int = 300) -> str:
     Returns:
         The line.
     """
-    return f"{type(error).__name__}: {one_line(error, most)}"
+    return f"{type(error).__name__}: {one_line(error, most)}".rstrip(": ")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:

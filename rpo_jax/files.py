@@ -36,6 +36,23 @@ def make_folder(folder: Path) -> None:
         raise SettingsError(f"cannot create the folder {folder}: {error.strerror}; choose another --out") from None
 
 
+def existing_folder(folder: Path) -> Path:
+    """Returns the folder, or the one of its parents in which it would have to be created.
+
+    Args:
+        folder: a folder that need not exist.
+
+    Raises:
+        SettingsError: if it cannot be created there.
+    """
+    found = next(path for path in (folder, *folder.parents) if path.exists())
+    if not found.is_dir():
+        raise SettingsError(f"{found} is a file, and a folder is needed; choose another --out")
+    if not os.access(found, os.W_OK | os.X_OK):
+        raise SettingsError(f"cannot write to the folder {found}; choose another --out")
+    return found
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Writes a file atomically: `path` is replaced only once the new content is complete and on disk.

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -16,7 +17,7 @@ from rpo_jax import SettingsError, make_env
 from rpo_jax.cli.parse import parse
 from rpo_jax.cli.train import _spec
 from rpo_jax.envs import ENVIRONMENTS
-from rpo_jax.envs.suites import brax
+from rpo_jax.envs.suites import brax, envpool
 from rpo_jax.envs.suites.gymnasium import make_renderable
 from rpo_jax.execution.identity import identify
 from rpo_jax.runs.settings import load_spec, write_settings
@@ -50,6 +51,14 @@ def test_arguments_of_gymnasium_are_those_of_its_environment():
     np.testing.assert_allclose(single.step(np.zeros(1, np.float32))[0], step.final_obs[0], rtol=1e-5)
     drawn: Any = make_renderable("Pendulum-v1", g=5.0)
     assert (drawn.unwrapped.g, drawn.render_mode) == (5.0, "rgb_array")
+    with pytest.raises(SettingsError, match="render_mode of gymnasium/Pendulum-v1 cannot be chosen"):
+        make_renderable("Pendulum-v1", render_mode="human")
+
+
+def test_none_is_an_argument_of_an_environment_and_the_default_of_an_option(monkeypatch):
+    monkeypatch.setitem(ENVIRONMENTS._registered, "mine/tall", lambda high: toys.counting_env(high=high or 2.0))
+    assert make_env("mine/tall", high=None, backend=None).high == 2.0
+    assert make_env("gymnasium/Pendulum-v1", max_episode_steps=None).time_limit == 200
 
 
 def test_arguments_of_brax_are_those_of_its_environment():
@@ -84,14 +93,53 @@ def test_arguments_of_ones_own_environment_are_those_of_its_function(monkeypatch
         ("gymnasium/Pendulum-v1", {"gg": 1.0}, "gymnasium/Pendulum-v1 cannot be made: .*'gg'"),
         ("brax/hopper", {"weight": 1.0}, "brax/hopper cannot be made with .*unexpected keyword argument 'weight'"),
         ("brax/hopper", {"max_episode_steps": "many"}, "time_limit='many'; it must be a whole number"),
+        ("gymnax/Pendulum-v1", {"g": None}, "g=None .* must be of type float"),
+        ("gymnax/Pendulum-v1", {"g": 10**400}, "g=1000.* of gymnax/Pendulum-v1 is out of range: -3"),
+        (
+            "gymnax/Pendulum-v1",
+            {"max_episode_steps": 2**31},
+            r"out of range: -2\.14748e\+09 \.\.\. 2",
+        ),
+        ("gymnax/Pendulum-v1", {"env_id": "x"}, "unknown parameter of gymnax/Pendulum-v1 'env_id'"),
+        ("gymnax/Pendulum-v1", {"name": "x"}, "unknown parameter of gymnax/Pendulum-v1 'name'"),
+        ("gymnasium/Pendulum-v1", {"env_id": "x"}, "gymnasium/Pendulum-v1 cannot be made: .*'env_id'"),
+        ("gymnasium/Pendulum-v1", {"gymnasium": 1}, "gymnasium/Pendulum-v1 cannot be made: .*'gymnasium'"),
+        ("gymnasium/Pendulum-v1", {"id": "x"}, "gymnasium/Pendulum-v1 cannot be made: .*'id'"),
+        (
+            "gymnasium/Pendulum-v1",
+            {"render_mode": "rgb_array"},
+            "render_mode of gymnasium/Pendulum-v1 cannot be chosen",
+        ),
+        ("brax/hopper", {"name": "x"}, "brax/hopper cannot be made with .*'name'"),
+        ("brax/hopper", {"env_name": "x"}, "brax/hopper cannot be made with .*'env_name'"),
+        ("brax/fast", {"max_episode_steps": 2**31}, "time_limit=2147483648; it must be 2147483647 or less"),
+        ("brax/inverted_pendulum", {"n_frames": "many"}, "brax/inverted_pendulum cannot be made with .*'many'"),
+        ("mine/tall", {"name": "x"}, "registered as mine/tall cannot be called with .*'name'"),
+        ("mine/tall", {"high": "x"}, "registered as mine/tall fails with .*ValueError"),
+        ("playground/CartpoleBalance", {"g": None}, "unknown option 'g'"),
         ("playground/CartpoleBalance", {"g": 1.0}, "unknown option 'g'"),
         ("envpool/Pendulum-v1", {"g": 1.0}, "unknown option 'g'"),
     ],
 )
-def test_an_argument_that_is_not_taken_is_told(name, arguments, words):
+def test_an_argument_that_is_not_taken_is_told(name, arguments, words, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENTS._registered, "mine/tall", lambda high=1.0: toys.counting_env(high=float(high)))
     with pytest.raises(SettingsError, match=words) as caught:
         make_env(name, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gymnasium/Pendulum-v1", "envpool/Pendulum-v1"])
+def test_what_a_simulator_says_is_told_as_short_text(name, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("\x1b[2J" + 10**6 * "it has\nno legs ")
+
+    pool: Any = SimpleNamespace(list_all_envs=lambda: ["Pendulum-v1"], make_spec=fail)
+    monkeypatch.setattr(gymnasium, "make", fail)
+    monkeypatch.setattr(envpool, "_import_envpool", lambda: pool)
+    with pytest.raises(SettingsError, match=f"{name} cannot be made: .*it has no legs") as caught:
+        make_env(name)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
 
 
 def test_a_run_folder_keeps_them(tmp_path: Path):

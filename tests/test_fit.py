@@ -1,6 +1,8 @@
 """The host's loop trains as the pure sweep does, and an interrupt loses nothing."""
 
 import signal
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ import toys
 from rpo_jax import fit, grid, seeds, sweep
 from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.execution.fit import Progress
+from rpo_jax.execution.segments import Segments
 
 SETTINGS = grid(rpo_alpha=[0.0, 0.3])
 UPDATES = 7
@@ -59,3 +62,19 @@ def test_an_interrupt_keeps_what_was_done(after: int) -> None:
     assert result.metrics["entropy"].shape == (2, 3, done[-1])
     assert done[-1] < UPDATES
     np.testing.assert_array_equal(result.state.update, done[-1])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("\x1b[2J" + 10**4 * "it does\nnot close ")])
+def test_what_cannot_be_closed_is_told_in_one_line(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(state: object) -> None:
+        raise error
+
+    segments: Any = Segments.__new__(Segments)
+    segments._states = [SimpleNamespace(env_state=None)]
+    segments._spread = SimpleNamespace(agent=SimpleNamespace(env=SimpleNamespace(close=fail)))
+    segments.close()
+    (message,) = caplog.messages
+    assert message.startswith(f"environments were not closed: {type(error).__name__}")
+    assert message.isprintable()
+    assert not message.endswith((" ", ":"))
+    assert len(message) < 400

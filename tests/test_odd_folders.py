@@ -28,6 +28,10 @@ from tampering import OTHERS, changed, commands, places_in, put, remove, sign
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
 SILENT = Session(Console(quiet=True), checkpoint_seconds=0.0, checkpoint_share=1.0)
+ENV_ARGS = (
+    *({"env_id": "x"}, {"name": 5}, {"time_limit": None}, {"backend": "mjx"}, {"": {}}, {"\x1b[31m[red]": [None]}),
+    *({"g": None}, {"g": 10**400}, {"g": -(10**400)}, {"max_episode_steps": 2**31}, {"max_episode_steps": -(10**30)}),
+)
 SIZES: dict[str, Any] = {"num_envs": 4, "num_steps": 8, "num_minibatches": 4, "hidden_sizes": (8,)}
 
 
@@ -77,6 +81,8 @@ def test_whatever_json_holds_no_command_ends_in_a_traceback(
     odd = [[], {}, None, 5, "text", [content]]
     for place in draw.sample([*places_in(content)], 40):
         odd += [changed(content, place, change) for change in (remove, put(draw.choice(OTHERS)))]
+    if name == "settings.json":
+        odd += [changed(content, ("env_args",), put(arguments)) for arguments in ENV_ARGS]
     for other in odd:
         for file, before in kept.items():
             (folder / file).write_bytes(before)
@@ -187,6 +193,8 @@ def test_a_module_that_a_folder_names_is_imported_by_the_user_only(
             refused(
                 capsys, *arguments, words=f"runs code of the module '{name}'; if you trust it, give --import {name}"
             )
+        with pytest.raises(SettingsError, match=f"give --import {name}"):
+            load_spec(folder)
         assert name not in sys.modules
         assert main(["evaluate", str(folder), "--num-episodes", "1", "--import", name]) == 0
         monkeypatch.delitem(sys.modules, name)

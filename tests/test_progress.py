@@ -1,6 +1,7 @@
 """What is shown while a run trains, and ways to stop it."""
 
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,12 @@ from rich.console import Console
 
 import rpo_jax
 from rpo_jax import fit, grid, seeds
+from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.analysis.intervals import mean_interval
 from rpo_jax.cli.main import main
 from rpo_jax.execution.fit import Progress
 from rpo_jax.runs import progress as module
+from rpo_jax.runs.evaluate import evaluation_table
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.session import Session, reporting
 from rpo_jax.runs.verdicts import verdicts
@@ -25,19 +28,20 @@ SPEC_SIZES = {"num_envs": 8, "num_steps": 16, "num_minibatches": 4, "hidden_size
 LINE = "--num-envs 8 --num-steps 16 --num-minibatches 4 --hidden-sizes 8 --num-seeds 2 --no-compilation-cache"
 
 
-def spec_of(updates: int) -> Any:
-    return rpo_jax.make_spec("gymnax/Pendulum-v1", num_seeds=2, total_timesteps=updates * 128, **SPEC_SIZES)
+def spec_of(updates: int, variant: str = "rpo") -> Any:
+    return rpo_jax.make_spec("gymnax/Pendulum-v1", variant, num_seeds=2, total_timesteps=updates * 128, **SPEC_SIZES)
 
 
-def progress_of(updates: int, returns: Any, seconds: float = 2.0) -> Progress:
+def progress_of(updates: int, returns: Any, seconds: float = 2.0, evaluated: Any = None) -> Progress:
     """After one more update of one setting and two seeds."""
     rows = np.asarray(returns, float).reshape(-1, 2, 1)
-    return Progress(updates, seconds, {"episode_return": rows, "entropy": np.full(rows.shape, 1.4189)})
+    found = None if evaluated is None else np.full((1, 2, 4), evaluated)
+    return Progress(updates, seconds, {"episode_return": rows, "entropy": np.full(rows.shape, 1.4189)}, found)
 
 
-def shown(width: int, terminal: bool, *reports: Progress) -> str:
+def shown(width: int, terminal: bool, *reports: Progress, variant: str = "rpo") -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
-    with ProgressBar(console, spec_of(10_000)).show() as bar:
+    with ProgressBar(console, spec_of(10_000, variant)).show() as bar:
         for report in reports:
             bar(report)
         if terminal:
@@ -52,10 +56,23 @@ def test_a_terminal_of_80_columns_shows_total_share_and_time_left() -> None:
     assert "…" not in last
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+def test_what_matters_most_is_shown_beside_evaluations_and_a_long_name(size: int) -> None:
+    longest = max(VARIANTS, key=len)
+    report = progress_of(2500, [-size, -size], 30.0, evaluated=-1.5 * size)
+    last = shown(80, True, report, report, variant=longest).strip().splitlines()[-1]
+    for text in (longest, " 25% ", f"return {-size:,.1f} ", f"eval {-1.5 * size:,.1f} ", "entropy 1.42 "):
+        assert text in last
+    assert re.search(r" (\d\d:\d\d|-:--|--:--)$", last)
+    assert len(last) <= 80
+    assert "…" not in last
+
+
 def test_a_log_file_has_lines_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
-    lines = shown(80, False, progress_of(2500, [-1200, -1000], 30.0)).splitlines()
-    expected = "rpo: 320,000 of 1,280,000 steps (25%)  return -1,100.0  entropy 1.42  21.3k steps/s  0:01:30 left"
+    lines = shown(80, False, progress_of(2500, [-1200, -1000], 30.0, evaluated=-9)).splitlines()
+    begin, end = "rpo: 320,000 of 1,280,000 steps (25%)  return -1,100.0", "entropy 1.42  21.3k steps/s  0:01:30 left"
+    expected = f"{begin}  eval -9.0  {end}"
     assert lines == ["going on from update 2,499 of 10,000", expected]
 
 
@@ -115,6 +132,24 @@ def test_the_table_of_a_sweep_fits_80_columns(evaluated: bool) -> None:
         assert word in text
     assert ("-150.0" in text) == evaluated
     assert "…" not in text
+
+
+def test_the_table_of_an_evaluated_sweep_fits_80_columns() -> None:
+    names = ("rpo", "ppo-constant-std")
+    sweep = {"learning_rate": [0.000123, 0.000456], "entropy_coefficient": [0.00123, 0.0456]}
+    specs = [rpo_jax.make_spec("gymnax/Pendulum-v1", name, num_seeds=1, **sweep, **SPEC_SIZES) for name in names]
+    returns = [np.full((4, 1, 3), -1234.5), np.full((4, 1, 3), -12.25)]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(evaluation_table(specs, returns, sample=False))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    header, *rows = text[text.index("variant") - 1 :].splitlines()
+    ends = [0, *(header.index(word) for word in ("setting", " seed"))]
+    variants, settings = ("".join(row[begin:end].strip() for row in rows) for begin, end in itertools.pairwise(ends))
+    assert variants.count("rpo") == variants.count("ppo-constant-std") == 4
+    for name, values in sweep.items():
+        assert all(settings.count(f"{name}={value:g}") == 4 for value in values)
+    assert text.count("-1,234.5") == 3 * 4
+    assert "deviation" in header
 
 
 def test_the_table_shows_intervals_where_there_are_seeds() -> None:

@@ -9,12 +9,13 @@ import re
 
 import tyro
 
-from rpo_jax.cli.commands import COMMANDS, DEFAULT_ENV, DEFAULT_PRESET, Command, Settings
+from rpo_jax.cli.commands import COMMANDS, Command, RunOptions, Settings
 from rpo_jax.cli.options import show_preset
 from rpo_jax.errors import SettingsError, unknown_name
-from rpo_jax.settings.aliases import ALIASES
+from rpo_jax.settings.aliases import ALIASES, RELATIONS
 from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, check_range
 
+HELP = {"-h", "--help"}
 BOUNDS = {  # of options that are whole numbers
     "num_evaluations": (0, MAX_EVALUATIONS),
     "evaluation_episodes": (1, MAX_EPISODES),
@@ -33,8 +34,8 @@ def parse(arguments: list[str]) -> Command:
         SystemExit: for --help.
     """
     _check_names(arguments)
-    if {"-h", "--help"} & set(arguments):
-        _show_values(arguments)
+    if HELP & set(arguments):
+        _show_values([word for word in arguments if word not in HELP])
     command = _parse(arguments)
     for name, (low, high) in BOUNDS.items():
         if (value := getattr(command, name, None)) is not None:
@@ -43,11 +44,11 @@ def parse(arguments: list[str]) -> Command:
 
 
 def _show_values(arguments: list[str]) -> None:
-    """Makes the help show the values that the preset has for the environment, where both can be used."""
-    words = itertools.takewhile(lambda word: not word.startswith("-"), arguments[1:])
-    given = dict(itertools.pairwise(arguments))
+    """Makes the help show the values that the preset has for the environment, where the arguments can be used."""
     with contextlib.suppress(SettingsError):
-        show_preset(given.get("--preset", DEFAULT_PRESET), next(words, DEFAULT_ENV))
+        command = _parse(arguments)
+        if isinstance(command, RunOptions):
+            show_preset(command.preset, command.env)
 
 
 def _parse(arguments: list[str]) -> Command:
@@ -93,9 +94,13 @@ def _check_names(arguments: list[str]) -> None:
         if argument.startswith("--") and name not in known:
             if name in ("env", "env-id", "environment"):
                 raise SettingsError(f"--{name} is not an option: the environment comes first, as in rpo-jax train ENV")
-            other = ALIASES.get(name.replace("-", "_"), "").replace("_", "-")
+            alias = name.replace("-", "_")
+            other = ALIASES.get(alias, "").replace("_", "-")
             near = [other] if other in known else difflib.get_close_matches(name, known, n=3) or ["help"]
-            raise SettingsError(f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}?")
+            relation = f", which is {RELATIONS[alias]}" if other in known and alias in RELATIONS else ""
+            raise SettingsError(
+                f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}{relation}?"
+            )
 
 
 def _option_names(command: type) -> set[str]:

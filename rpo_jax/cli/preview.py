@@ -1,64 +1,79 @@
 """`--dry-run`: what a command would train, without training."""
 
+import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rpo_jax.runs.session import Session
     from rpo_jax.settings.spec import RunSpec
 
 
-def preview(specs: "list[RunSpec]", session: "Session") -> int:
+TITLE = ("env", "variant", "preset")
+GROUPS = ("config", "hyperparams", "seeds")
+
+
+def preview(specs: "dict[Path, RunSpec]", session: "Session") -> int:
     """Prints all settings of runs, their sizes, and the memory and disk space that they need.
 
     Args:
-        specs: specifications of the runs.
+        specs: specifications of the runs, by the folder of each, which `check_free` has found to be free.
         session: how they would be trained.
 
     Returns:
         The exit code.
 
     Raises:
-        SettingsError: if a single run does not fit in memory.
+        SettingsError: if a folder cannot be created, or a single run or an evaluation does not fit in memory or on the
+            disk.
     """
     from rich.console import Console
 
     console = Console()
-    for spec in specs:
+    for folder, spec in specs.items():
         console.print(_settings_table(spec))
         with session.console.status(f"compiling {spec.variant}"):
-            lines = _sizes(spec, session.runs_at_once)
+            lines = _sizes(spec, folder, session.runs_at_once)
         for line in lines:
             console.print(line, highlight=False, markup=False)
     return 0
 
 
 def _settings_table(spec: "RunSpec") -> Table:
-    table = Table("setting", "value", title=f"{spec.variant} on {spec.env}, preset {spec.preset}")
-    names = ("head", "network", "time_limit", "backend", "env_args", "init_from", "num_evaluations")
+    value = Column("value", overflow="fold")
+    table = Table("setting", value, title=f"{spec.variant} on {spec.env}, preset {spec.preset}")
+    names = [field.name for field in dataclasses.fields(spec) if field.name not in (*TITLE, *GROUPS)]
     rows = {name: getattr(spec, name) for name in names} | vars(spec.config)
     rows |= {"seeds": f"{spec.seeds[0]} ... {spec.seeds[-1]}"}
     for name, values in vars(spec.hyperparams).items():
         rows[name] = None if values is None else " ".join(dict.fromkeys(f"{value:.6g}" for value in values.tolist()))
     for name, value in rows.items():
-        table.add_row(name, "-" if value in (None, (), {}) else str(value))
+        table.add_row(name, Text("-" if value in (None, (), {}) else str(value)))
     return table
 
 
-def _sizes(spec: "RunSpec", runs_at_once: int | None) -> list[str]:
+def _sizes(spec: "RunSpec", folder: Path, runs_at_once: int | None) -> list[str]:
+    """Describes the sizes of a run, after the checks that training makes before it begins."""
     from functools import partial
 
-    from rpo_jax.execution.memory import fit_in_memory, mebibytes, needed_bytes
+    import jax
+
+    from rpo_jax.execution.memory import check_evaluation, fit_in_memory, mebibytes, needed_bytes
     from rpo_jax.execution.segments import compile_segment
     from rpo_jax.execution.sweep import as_runs
     from rpo_jax.runs import disk
+    from rpo_jax.runs.evaluate import evaluation_of
     from rpo_jax.settings.grid import seeds
 
-    agent, config = spec.agent(), spec.config
+    agent, config, evaluation = spec.agent(), spec.config, evaluation_of(spec)
+    space = disk.check(spec, agent, folder)
     runs = as_runs(spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)))
+    if evaluation:
+        check_evaluation(agent, runs.count, evaluation.num_episodes, jax.devices())
     spread, program = fit_in_memory(agent, runs.count, None, runs_at_once, partial(compile_segment, runs))
-    space = disk.estimate(spec, agent)
     return [
         f"runs: {runs.count:,} (settings x seeds), {spread.num_runs:,} at once on {len(spread.devices)} devices",
         f"updates of each run: {config.num_updates:,} of {config.round_timesteps:,} steps, in minibatches of "

@@ -41,10 +41,10 @@ def train(options: Train) -> int:
 
     set_up_jax(options.imports)
     (spec,), initial = _load_initial(options, [_spec(options, options.variant)])
-    if options.dry_run:
-        return preview([spec], _open_session(options))
     path = options.out or _default_folder(spec.env, options.variant)
     check_free(path)
+    if options.dry_run:
+        return preview({path: spec}, _open_session(options))
     summary, _ = run_to_folder(spec, path, _open_session(options), initial)
     return report([summary], [setting_labels(spec)], path, _modules_of(options))
 
@@ -71,10 +71,10 @@ def compare(options: Compare) -> int:
     variants = [get_variant(name) for name in options.variants]
     specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
     specs, initial = _load_initial(options, specs)
-    if options.dry_run:
-        return preview(specs, _open_session(options))
     path = options.out or _default_folder(options.env, "compare")
     check_comparison_free(specs, path)
+    if options.dry_run:
+        return preview({path / spec.variant: spec for spec in specs}, _open_session(options))
     summaries = compare_to_folder(specs, path, _open_session(options), initial)
     labels = [setting_labels(spec) for spec in specs]
     return report(summaries, labels, path, _modules_of(options))

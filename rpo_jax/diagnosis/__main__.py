@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from rpo_jax.compiling.probe import report_it
 from rpo_jax.diagnosis.checks import Finding, checks_of
+from rpo_jax.errors import described
 
 
 def end_with_input() -> None:
@@ -33,8 +34,7 @@ def run_check(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except Exception as error:
-        message = (str(error).strip().splitlines() or [""])[0]
-        return Finding(False, f"fails: {type(error).__name__}: {message}", report_it())
+        return Finding(False, f"fails: {described(error)}", report_it())
 
 
 if __name__ == "__main__":

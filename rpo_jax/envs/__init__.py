@@ -10,7 +10,7 @@ from rpo_jax.envs.protocol import Dynamics, Environment, Successor, Timestep
 from rpo_jax.envs.suites import brax, envpool, gymnasium, gymnax, playground
 from rpo_jax.envs.suites.gymnasium import from_gymnasium
 from rpo_jax.envs.wrappers import record_episodes, terminate_at_time_limit
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError, described, unknown_name
 from rpo_jax.registry import Registry
 
 __all__ = [
@@ -98,7 +98,7 @@ def environment_names() -> dict[str, list[str]]:
     return {name: [f"{name}/{task}" for task in suite.tasks()] for name, suite in SUITES.items() if suite.included}
 
 
-def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Environment:
+def make_env(name: str, /, *, time_limit: str = "bootstrap", **options: Any) -> Environment:
     """Makes an environment.
 
     Args:
@@ -107,7 +107,7 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
         time_limit: how to treat an episode that ends by its time limit. "bootstrap" adds the value of the last state
             to the return, which is correct; "terminate" treats it as the end of the task, as the paper's published
             code does.
-        **options: options of one suite; None stands for the default. `backend` of Brax: "spring" (the default),
+        **options: options of one suite, of which None is the default. `backend` of Brax: "spring" (the default),
             "positional", "generalized" or "mjx". `batching` of suites in JAX: "last" or "first", as of `vectorize`.
             `num_threads` of EnvPool: threads of the pool of each device. Any other is an argument of the environment
             itself, for Gymnasium, gymnax, Brax and environments that were given to `register`: such as `g=5.0`, and
@@ -127,12 +127,13 @@ def make_env(name: str, *, time_limit: str = "bootstrap", **options: Any) -> Env
     if suite not in SUITES and not own:
         names = [name for names in environment_names().values() for name in names]
         raise unknown_name("environment", name, [*names, *(f"{known}/..." for known in SUITES), *ENVIRONMENTS])
-    given = {option: value for option, value in options.items() if value is not None}
+    of_suites = {option for known in SUITES.values() for option in known.options}
+    given = {option: value for option, value in options.items() if value is not None or option not in of_suites}
     takes_arguments = own or SUITES[suite].takes_arguments
     for option, value in given.items():
         takers = [known for known, suite in SUITES.items() if option in suite.options]
         if not takers and not takes_arguments:
-            raise unknown_name("option", option, [option for suite in SUITES.values() for option in suite.options])
+            raise unknown_name("option", option, of_suites)
         if takers and suite not in takers:
             raise SettingsError(
                 f"{option}={value!r} is for {' and '.join(takers)} environments; {name} does not have this option"
@@ -153,7 +154,12 @@ def _registered(name: str, arguments: dict[str, Any]) -> Environment:
         inspect.signature(make).bind(**arguments)
     except TypeError as error:
         raise SettingsError(f"the function registered as {name} cannot be called with {arguments}: {error}") from None
-    env = make(**arguments)
+    try:
+        env = make(**arguments)
+    except Exception as error:  # of whatever the function does with them
+        if isinstance(error, SettingsError) or not arguments:
+            raise
+        raise SettingsError(f"the function registered as {name} fails with {arguments}: {described(error)}") from error
     if not isinstance(env, Environment):
         raise SettingsError(
             f"the function registered as {name} returns {type(env).__name__}, and must return an Environment"

@@ -6,6 +6,8 @@ import numpy as np
 
 from rpo_jax.errors import SettingsError
 
+LARGEST = np.iinfo(np.int32).max  # steps are counted in int32
+
 
 def action_bounds(low: Any, high: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Checks action bounds, and rounds them to float32 towards the inside, so that no action is outside of them.
@@ -51,12 +53,14 @@ def check_sizes(observation_size: Any, time_limit: Any, name: str) -> None:
         name: name of the environment.
 
     Raises:
-        SettingsError: if one of them is not a whole number, 1 or more.
+        SettingsError: if one of them is not a whole number, 1 or more, or does not fit into int32.
     """
     sizes = {"observation_size": observation_size, **({} if time_limit is None else {"time_limit": time_limit})}
     for field, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
             raise SettingsError(f"{name} has {field}={size!r}; it must be a whole number, 1 or more")
+        if size > LARGEST:
+            raise SettingsError(f"{name} has {field}={size}; it must be {LARGEST} or less")
 
 
 def _as_float64(bound: Any, side: str, name: str) -> np.ndarray:

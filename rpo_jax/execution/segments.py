@@ -14,6 +14,7 @@ from rpo_jax.algorithm.metrics import METRICS, Metrics
 from rpo_jax.algorithm.rpo import init, train_iteration
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
+from rpo_jax.errors import described
 from rpo_jax.execution import waiting
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.execution.sweep import Runs, collect
@@ -118,7 +119,7 @@ class Segments:
             for state in self._states:
                 self._spread.agent.env.close(state.env_state)
         except (Exception, KeyboardInterrupt) as error:
-            LOG.warning(f"environments were not closed: {type(error).__name__}: {error}".rstrip(": "))
+            LOG.warning(f"environments were not closed: {described(error)}")
 
     def _begin(self, episodes: int = 0) -> list[TrainingState]:
         """States before the first update; `episodes` selects different episodes of the same seeds."""

@@ -13,6 +13,7 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.execution import checkpoints
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.execution.snapshot import snapshot_bytes, state_shapes, tree_bytes
+from rpo_jax.files import existing_folder
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
 
@@ -55,15 +56,17 @@ def check(spec: RunSpec, agent: Agent, folder: Path) -> DiskSpace:
     Args:
         spec: specification of the run.
         agent: its agent.
-        folder: folder of the run.
+        folder: folder of the run, which need not exist yet.
 
     Returns:
         The disk space.
 
     Raises:
-        SettingsError: if less is free on the folder's disk; existing checkpoints of the run count as free.
+        SettingsError: if less is free on the folder's disk, where existing checkpoints of the run count as free; or the
+            folder cannot be created.
     """
-    needed, free = estimate(spec, agent), shutil.disk_usage(folder).free + _held(folder / checkpoints.FOLDER)
+    needed = estimate(spec, agent)
+    free = shutil.disk_usage(existing_folder(folder)).free + _held(folder / checkpoints.FOLDER)
     if sum(needed) > free:
         raise SettingsError(
             f"the run would take about {mebibytes(sum(needed))} on disk, and {mebibytes(free)} are free: checkpoints "

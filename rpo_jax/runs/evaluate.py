@@ -12,6 +12,7 @@ from rpo_jax.execution import waiting
 from rpo_jax.execution.evaluations import Evaluation
 from rpo_jax.execution.memory import check_evaluation
 from rpo_jax.runs.results import LoadedRun
+from rpo_jax.runs.tables import folding_table, in_lines
 from rpo_jax.settings.grid import num_settings, seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
@@ -67,14 +68,14 @@ def evaluation_table(specs: Sequence[RunSpec], returns: Sequence[np.ndarray], sa
         The table.
     """
     action = "a sampled" if sample else "the mean"
-    table = Table(title=f"{specs[0].env}: {returns[0].shape[-1]} episodes with {action} action")
-    words = ("variant", "setting") if len(specs) > 1 else ("setting",)
-    for column in (*words, "seed", "return: mean", "standard deviation", "worst", "best"):
-        table.add_column(column, justify="left" if column in words else "right")
-    for spec, own in zip(specs, returns, strict=True):
-        labels = setting_labels(spec)
+    title = f"{specs[0].env}: returns of {returns[0].shape[-1]} episodes with {action} action"
+    labels_of = [setting_labels(spec) for spec in specs]
+    words = [name for name, shown in (("variant", len(specs) > 1), ("setting", any(map(any, labels_of)))) if shown]
+    table = folding_table(title, words, ("seed", "mean", "standard\ndeviation", "worst", "best"))
+    for spec, own, labels in zip(specs, returns, labels_of, strict=True):
         for setting, run in np.ndindex(own.shape[:2]):
             row = own[setting, run]
             cells = (f"{number:,.1f}" for number in (row.mean(), row.std(), row.min(), row.max()))
-            table.add_row(*(spec.variant, labels[setting])[-len(words) :], str(spec.seeds[run]), *cells)
+            texts = {"variant": spec.variant, "setting": in_lines(labels[setting])}
+            table.add_row(*(texts[name] for name in words), str(spec.seeds[run]), *cells)
     return table

@@ -6,18 +6,22 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rpo_jax.analysis.intervals import FEWEST, mean_interval
+from rpo_jax.errors import one_line
 from rpo_jax.execution.fit import Progress as FitProgress
+from rpo_jax.runs.tables import folding_table, in_lines
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
 SECONDS_BETWEEN_LINES = 10.0
+# Columns of a bar that are not its name and numbers: "100%", the time left, the least bar, and a space after each.
+AROUND = len("100% ") + len("00:00:00 ") + len("---- ") + len(" ")
+EXPENDABLE = ("speed", "steps", "entropy", "eval")  # numbers that are left out where there is no room, first to last
 
 
 class ProgressBar:
@@ -37,7 +41,7 @@ class ProgressBar:
         self._spec = spec
         self._runs = num_settings(spec.hyperparams) * len(spec.seeds)
         self._return = np.nan
-        self._evaluated = ""
+        self._evaluated = np.nan
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -79,17 +83,33 @@ class ProgressBar:
         entropy = known.mean() if known.size else np.nan
         seen = "-" if np.isnan(self._return) else f"{self._return:,.1f}"  # no episode has ended yet
         if progress.returns is not None:
-            self._evaluated = f"  evaluated {progress.returns.mean():,.1f}"
-        numbers = f"return {seen}{self._evaluated}  entropy {entropy:.2f}  {_short(speed)} steps/s"
-        shown = f"{_short(steps)}/{_short(self._total)}  {numbers}"
-        self._bar.update(self._task, completed=steps, description=self._spec.variant, numbers=shown)
+            self._evaluated = progress.returns.mean()
+        numbers = {"return": f"return {seen}"}
+        if not np.isnan(self._evaluated):
+            numbers["eval"] = f"eval {self._evaluated:,.1f}"
+        numbers |= {"entropy": f"entropy {entropy:.2f}", "speed": f"{_short(speed)} steps/s"}
+        name = one_line(self._spec.variant, self._console.width // 4)
+        shown = {"steps": f"{_short(steps)}/{_short(self._total)}", **numbers}
+        text = _fitting(shown, self._console.width - AROUND - len(name))
+        self._bar.update(self._task, completed=steps, description=name, numbers=text)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             left = timedelta(seconds=round(progress.seconds * (self._total / steps - 1)))
             share = f"{steps:,} of {self._total:,} steps ({steps / self._total:.0%})"
             self._console.print(
-                f"{self._spec.variant}: {share}  {numbers}  {left} left", highlight=False, soft_wrap=True
+                "  ".join((f"{self._spec.variant}: {share}", *numbers.values(), f"{left} left")),
+                highlight=False,
+                soft_wrap=True,
             )
+
+
+def _fitting(numbers: dict[str, str], room: int) -> str:
+    """The numbers in one line of at most so many characters, without `EXPENDABLE` ones if necessary."""
+    kept = dict(numbers)
+    for name in EXPENDABLE:
+        if len("  ".join(kept.values())) > room:
+            kept.pop(name, None)
+    return "  ".join(kept.values())
 
 
 def _short(number: float) -> str:
@@ -116,10 +136,8 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
     counts = list(dict.fromkeys(len(summary["final_return"][0]) for summary in summaries))
     between, spread = (["95% interval"], _interval) if min(counts) >= FEWEST else (["worst", "best"], _extremes)
     title = f"last 5% of updates, {' or '.join(map(str, counts))} seeds"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
     words = ("variant", "setting") if any(map(any, labels)) else ("variant",)
-    for column in (*words, "return", *between, "entropy", *(["eval"] if evaluated else [])):
-        table.add_column(column, justify="left" if column in words else "right", overflow="fold")
+    table = folding_table(title, words, ["return", *between, "entropy", *(["eval"] if evaluated else [])])
     for summary, names in zip(summaries, labels, strict=True):
         for index, name in enumerate(names):
             returns, entropies = (_numbers(summary, kind, index) for kind in ("final_return", "final_entropy"))
@@ -127,7 +145,7 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
             cells.append(f"{entropies.mean():.2f}")
             if summary.get("final_evaluation"):
                 cells.append(f"{_numbers(summary, 'final_evaluation', index).mean():,.1f}")
-            table.add_row(*(summary["variant"], name.replace(", ", "\n"))[: len(words)], *cells)
+            table.add_row(*(summary["variant"], in_lines(name))[: len(words)], *cells)
     return table
 
 

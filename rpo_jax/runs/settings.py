@@ -177,7 +177,7 @@ def _check_registered(folder: Path, spec: RunSpec, imports: list[str]) -> None:
     if (module := module_of(spec.env)) is not None and module not in sys.modules:
         raise SettingsError(
             f"environment {spec.env} of {folder} runs code of the module {module!r}; if you trust it, give "
-            f" --import {shlex.quote(module)}"
+            f"--import {shlex.quote(module)}"
         )
     named = names_by_registry(spec.env, spec.variant, spec.head, spec.network)
     missing = [f"{registry.kind} {name!r}" for registry, name in named if not registry.knows(name)]

@@ -32,3 +32,6 @@ ALIASES = {
     "track": "logger",
     "net_arch": "hidden_sizes",
 }
+# What a setting is, where the other name stands for another quantity.
+_SAMPLES = "num_envs times num_steps, divided by the number of samples in a minibatch"
+RELATIONS = {"batch_size": _SAMPLES, "minibatch_size": _SAMPLES}

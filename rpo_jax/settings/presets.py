@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.errors import SettingsError, unknown_name
-from rpo_jax.settings.aliases import ALIASES
+from rpo_jax.settings.aliases import ALIASES, RELATIONS
 
 
 class Preset(NamedTuple):
@@ -182,6 +182,8 @@ def override(preset: Preset, values: Mapping[str, Any]) -> Preset:
     number_names = {field.name for field in dataclasses.fields(Hyperparams)}
     for name in values:
         if name not in config_names | number_names:
+            if name in RELATIONS:
+                raise SettingsError(f"unknown setting {name!r}; give {ALIASES[name]}, which is {RELATIONS[name]}")
             if name in ALIASES:
                 raise SettingsError(f"unknown setting {name!r}; it is called {ALIASES[name]} here")
             raise unknown_name("setting", name, config_names | number_names)

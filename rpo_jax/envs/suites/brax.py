@@ -1,8 +1,9 @@
 """Brax: rigid-body physics in JAX, on four backends."""
 
+import contextlib
 import importlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import jax
@@ -13,7 +14,7 @@ from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import Batching, batch_dynamics
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError, described, unknown_name
 from rpo_jax.typing import PyTree
 
 # Observation and action size by name.
@@ -61,10 +62,11 @@ class BraxEnvironment(Protocol):
 
 def make(
     name: str,
+    /,
     backend: str | None = None,
     *,
     batching: Batching = BATCHING,
-    max_episode_steps: int = EPISODE_LENGTH,
+    max_episode_steps: int | None = None,
     **arguments: Any,
 ) -> Environment:
     """Makes a Brax environment, truncated after 1000 steps as in Brax's own training.
@@ -73,15 +75,15 @@ def make(
         name: one of `TASKS`.
         backend: one of `BACKENDS`; "spring" if None, except for the swimmer, which only has "generalized".
         batching: as of `vectorize`.
-        max_episode_steps: steps after which an episode is truncated.
+        max_episode_steps: steps after which an episode is truncated; `EPISODE_LENGTH` if None.
         **arguments: arguments of the environment itself, such as `ctrl_cost_weight=0.1`.
 
     Returns:
         The environment.
 
     Raises:
-        SettingsError: if the environment, the backend or an argument is unknown, or the environment does not run on
-            the backend.
+        SettingsError: if the environment, the backend or an argument is unknown, the environment does not run on the
+            backend, or it fails with the arguments.
     """
     if name not in TASKS:
         raise unknown_name("environment", f"brax/{name}", [f"brax/{known}" for known in TASKS])
@@ -89,10 +91,13 @@ def make(
         raise unknown_name("Brax backend", backend, BACKENDS)
     if name == "swimmer" and backend not in (None, "generalized"):
         raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
-    with quiet():
+    limit = EPISODE_LENGTH if max_episode_steps is None else max_episode_steps
+    with quiet(), _refusing(name, arguments):
         env = load(name, backend, **arguments)
         reset = jit(env.reset)  # traced only once
         template = jax.eval_shape(reset, jax.random.key(0))
+        if arguments:  # a step may fail with them, and training would tell it late
+            jax.eval_shape(env.step, template, jax.ShapeDtypeStruct((env.action_size,), jnp.float32))
 
     def init(key: jax.Array):
         state = reset(key)
@@ -104,7 +109,7 @@ def make(
         blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
         state = env.step(blank.replace(pipeline_state=pipeline_state, info=info), action)
         time = time + 1
-        successor = Successor(state.obs, state.reward, state.done > 0, time >= max_episode_steps)
+        successor = Successor(state.obs, state.reward, state.done > 0, time >= limit)
         return (state.pipeline_state, state.info, time), successor
 
     # Every Brax environment takes actions in [-1, 1], and scales them to the range of its actuators itself.
@@ -116,12 +121,12 @@ def make(
         observation_size=template.obs.shape[0],
         low=-bound,
         high=bound,
-        time_limit=max_episode_steps,
+        time_limit=limit,
     )
 
 
 def load(
-    name: str, backend: str | None = None, *, max_episode_steps: int | None = None, **arguments: Any
+    name: str, /, backend: str | None = None, *, max_episode_steps: int | None = None, **arguments: Any
 ) -> BraxEnvironment:
     """Loads a single environment as Brax defines it, which truncates no episode.
 
@@ -139,12 +144,19 @@ def load(
     """
     backend = backend or ("generalized" if name == "swimmer" else "spring")
     make = _load_brax().get_environment
-    if not arguments:
-        return make(name, backend=backend)
-    try:
+    with _refusing(name, arguments):
         return make(name, backend=backend, **arguments)
+
+
+@contextlib.contextmanager
+def _refusing(name: str, arguments: dict[str, Any]) -> Iterator[None]:
+    """Turns errors of the block into a `SettingsError`, if there are arguments that may be their cause."""
+    try:
+        yield
     except Exception as error:  # of whatever the environment does with them
-        raise SettingsError(f"brax/{name} cannot be made with {arguments}: {' '.join(str(error).split())}") from None
+        if isinstance(error, SettingsError) or not arguments:
+            raise
+        raise SettingsError(f"brax/{name} cannot be made with {arguments}: {described(error)}") from None
 
 
 def _load_brax() -> types.ModuleType:

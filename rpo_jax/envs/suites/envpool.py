@@ -19,7 +19,7 @@ from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome, cut_where_broken
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.suites import envpool_renderer
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import MOST_WORDS, SettingsError, one_line, unknown_name
 
 _NOT_ACTIONS = {"env_id", "players.env_id"}
 
@@ -246,7 +246,7 @@ def _make_spec(env_id: str) -> EnvSpec:
     try:
         return envpool.make_spec(env_id)
     except (ImportError, RuntimeError) as error:
-        raise SettingsError(f"envpool/{env_id} cannot be made: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"envpool/{env_id} cannot be made: {one_line(error, MOST_WORDS)}") from None
 
 
 def _action_spec(env_id: str, spec: EnvSpec) -> ArraySpec:

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from rpo_jax.envs.suites.single import (
     import_gymnasium,
     make_checked,
 )
-from rpo_jax.errors import SettingsError, unknown_name, warn_once
+from rpo_jax.errors import MOST_WORDS, SettingsError, one_line, unknown_name, warn_once
 
 if TYPE_CHECKING:
     from gymnasium import Env
@@ -45,7 +45,7 @@ def module_of(name: str) -> str | None:
     return env_id.partition(":")[0] if suite == "gymnasium" and ":" in env_id else None
 
 
-def make(env_id: str, **arguments: Any) -> Environment:
+def make(env_id: str, /, **arguments: Any) -> Environment:
     """Makes an environment that is registered with Gymnasium.
 
     Args:
@@ -59,10 +59,7 @@ def make(env_id: str, **arguments: Any) -> Environment:
         SettingsError: if the environment or an argument is unknown, it needs a package that is not installed, or its
             actions or observations are not real vectors.
     """
-    gymnasium = import_gymnasium()
-    _register(gymnasium, env_id)
-    name = f"gymnasium/{env_id}"
-    flat = flatten_observations(partial(_construct, gymnasium, env_id, **arguments), name)
+    name, flat = f"gymnasium/{env_id}", _maker(env_id, arguments, render_mode=None)
     with quiet():
         env = flat()
         env.close()
@@ -180,7 +177,7 @@ def tasks() -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def make_renderable(env_id: str, **arguments: Any) -> "Env":
+def make_renderable(env_id: str, /, **arguments: Any) -> "Env":
     """Makes a single Gymnasium environment with vector observations that renders images.
 
     Args:
@@ -193,11 +190,18 @@ def make_renderable(env_id: str, **arguments: Any) -> "Env":
     Raises:
         SettingsError: if the environment is unknown, or cannot be made.
     """
+    return _maker(env_id, arguments, render_mode="rgb_array")()
+
+
+def _maker(env_id: str, arguments: Mapping[str, Any], render_mode: str | None) -> "Callable[[], Env]":
+    """Returns a function that makes environments with vector observations; they render images if there is a mode."""
+    name = f"gymnasium/{env_id}"
+    if "render_mode" in arguments:
+        raise SettingsError(f"render_mode of {name} cannot be chosen: training draws nothing, and play chooses it")
     gymnasium = import_gymnasium()
     _register(gymnasium, env_id)
-    return flatten_observations(
-        partial(_construct, gymnasium, env_id, **arguments, render_mode="rgb_array"), f"gymnasium/{env_id}"
-    )()
+    more = {} if render_mode is None else {"render_mode": render_mode}
+    return flatten_observations(partial(_construct, gymnasium, env_id, {**arguments, **more}), name)
 
 
 def _register(gymnasium: ModuleType, env_id: str) -> None:
@@ -224,10 +228,10 @@ def _import_providers() -> list[str]:
     return absent
 
 
-def _construct(gymnasium: ModuleType, env_id: str, **arguments: Any) -> "Env":
+def _construct(gymnasium: ModuleType, env_id: str, arguments: Mapping[str, Any]) -> "Env":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about outdated versions
             return gymnasium.make(env_id, **arguments)
     except Exception as error:  # simulators raise all kinds of errors
-        raise SettingsError(f"gymnasium/{env_id} cannot be made: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"gymnasium/{env_id} cannot be made: {one_line(error, MOST_WORDS)}") from None

@@ -11,7 +11,7 @@ import numpy as np
 
 from rpo_jax.envs.batching import Batching, batch_dynamics
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError, one_line, unknown_name
 
 # Observation and action size by id.
 TASKS = {
@@ -24,9 +24,10 @@ TASKS = {
 # How many times as fast a step is as with the other, on a CPU with 128 and 1024 environments (benchmarks/batching.py):
 # 0.9 to 1.2, and 1.0 to 1.2 with 1024. Not measured on a GPU.
 BATCHING: Batching = "last"
+LARGEST = {int: np.iinfo(np.int32).max, float: float(np.finfo(np.float32).max)}  # numbers that JAX has
 
 
-def make(env_id: str, *, batching: Batching = BATCHING, **parameters: float) -> Environment:
+def make(env_id: str, /, *, batching: Batching = BATCHING, **parameters: float) -> Environment:
     """Makes a gymnax environment.
 
     Args:
@@ -39,8 +40,8 @@ def make(env_id: str, *, batching: Batching = BATCHING, **parameters: float) -> 
         The environment.
 
     Raises:
-        SettingsError: if the environment is unknown, its actions are discrete, or a parameter is unknown or of another
-            type.
+        SettingsError: if the environment is unknown, its actions are discrete, or a parameter is unknown, of another
+            type or too large.
     """
     if env_id not in TASKS:
         raise _unusable(env_id)
@@ -78,6 +79,9 @@ def _with_parameters(params: Any, values: Mapping[str, Any], name: str) -> Any:
         fits = isinstance(value, int | float if kind is float else kind)
         if not fits or isinstance(value, bool) != (kind is bool):
             raise SettingsError(f"{own}={value!r} of {name} must be of type {kind.__name__}, as {defaults[own]!r} is")
+        if kind in LARGEST and abs(value) > LARGEST[kind]:
+            most = f"{LARGEST[kind]:g}"
+            raise SettingsError(f"{own}={one_line(value, 40)} of {name} is out of range: -{most} ... {most}")
     return params.replace(**given)
 
 

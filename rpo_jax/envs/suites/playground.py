@@ -38,7 +38,7 @@ class PlaygroundEnvironment(Protocol):
     render: Callable[..., Sequence[np.ndarray]]
 
 
-def make(name: str, *, batching: Batching = BATCHING) -> Environment:
+def make(name: str, /, *, batching: Batching = BATCHING) -> Environment:
     """Makes a Playground environment, stepped by MJX.
 
     Episodes are truncated after the task's own number of steps, and terminate only if the simulation becomes
