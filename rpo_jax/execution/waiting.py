@@ -37,9 +37,12 @@ def call(env: "Environment", function: Callable[[], Result]) -> Result:
     """
     if not env.on_host or threading.current_thread() is not threading.main_thread():
         return function()
+    from rpo_jax.execution.contexts import inherit  # imports JAX, which a command sets up first
+
     results: list[Result] = []
     errors: list[BaseException] = []
     done = threading.Event()
+    function = inherit(function)
 
     def run() -> None:
         try:
