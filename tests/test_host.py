@@ -236,6 +236,28 @@ def test_nothing_that_follows_a_failure_passes_for_a_result_and_new_environments
     assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
 
 
+@pytest.mark.parametrize("name", ["sweep", "evaluate", "record"])
+def test_an_interrupt_does_not_wait_for_a_simulator_that_hangs(name):
+    agent = toys.tiny_agent(env=host_env(toys.HangingPool))
+    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), jax.random.key(0)).policy
+    uses = {
+        "sweep": lambda: sweep(agent, grid(), seeds(0, 1)),
+        "evaluate": lambda: evaluate(agent, policy, jax.random.key(0), 3),
+        "record": lambda: record(agent, policy, jax.random.key(0), 3),
+    }
+    with toys.interrupted_while_it_hangs():
+        uses[name]()
+
+
+def test_an_evaluation_can_be_a_part_of_another_program():
+    agent, key = toys.tiny_agent(env=host_env()), jax.random.key(0)
+    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), key).policy
+    alone = evaluate(agent, policy, key, 3)
+    np.testing.assert_allclose(jax.jit(lambda: 2 * evaluate(agent, policy, key, 3))(), 2 * alone, rtol=1e-6)
+    assert jax.eval_shape(lambda: record(agent, policy, key, 3)).reward.shape == (3,)
+    assert "callback" in jax.jit(lambda: evaluate(agent, policy, key, 3)).lower().as_text()
+
+
 class OddPool(CountingPool):
     def step(self, action: np.ndarray) -> Outcome:
         outcome = super().step(action)
