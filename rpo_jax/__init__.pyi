@@ -3,9 +3,7 @@ from .algorithm.agent import make_agent as make_agent
 from .algorithm.config import Hyperparams as Hyperparams
 from .algorithm.config import TrainConfig as TrainConfig
 from .algorithm.evaluation import Trajectory as Trajectory
-from .algorithm.evaluation import evaluate as evaluate
 from .algorithm.evaluation import make_policy as make_policy
-from .algorithm.evaluation import record as record
 from .algorithm.heads import Head as Head
 from .algorithm.heads import get_head as get_head
 from .algorithm.rpo import init as init
@@ -30,6 +28,8 @@ from .errors import SettingsError as SettingsError
 from .errors import SimulatorError as SimulatorError
 from .execution.checkpoints import Checkpoints as Checkpoints
 from .execution.devices import use_cpu_cores as use_cpu_cores
+from .execution.episodes import evaluate as evaluate
+from .execution.episodes import record as record
 from .execution.evaluations import Evaluation as Evaluation
 from .execution.fit import Fit as Fit
 from .execution.fit import fit as fit

@@ -1,6 +1,7 @@
 """Suites that step on the host, by a pool in numpy that can be followed by hand."""
 
 import functools
+import threading
 import time
 from functools import partial
 
@@ -16,6 +17,7 @@ from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.envs.host import Ticket
 from rpo_jax.envs.pool import Outcome
 from rpo_jax.envs.wrappers import suite_state
+from rpo_jax.execution import contexts, waiting
 from rpo_jax.execution.fit import _run_of
 
 
@@ -68,6 +70,31 @@ def test_fit_is_sweep():
     found = fit(agent, grid(), seeds(0, 2))
     for name, values in expected.items():
         np.testing.assert_allclose(found.metrics[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_fit_is_sweep_with_numbers_of_64_bits():
+    agent = toys.tiny_agent(env=host_env(), updates=2)
+    evaluation = rpo_jax.Evaluation(1, 2, jax.random.key(1))
+    with jax.enable_x64(True):
+        _, expected = sweep(agent, grid(), seeds(0, 1))
+        found = fit(agent, grid(), seeds(0, 1), evaluation=evaluation)
+        policy = jax.tree.map(lambda x: x[0, 0], found.state.policy)
+        returns = evaluate(agent, policy, evaluation.key, 2)
+    assert found.evaluated is not None
+    np.testing.assert_array_equal(found.evaluated.returns[0, 0, 0], np.float32(returns))
+    for name, values in expected.items():
+        np.testing.assert_allclose(found.metrics[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_thread_has_jaxs_settings_of_the_one_that_waits_for_it():
+    def settings() -> list[object]:
+        return [threading.current_thread(), *(getattr(jax.config, name) for name in contexts.BLOCKS)]
+
+    with jax.enable_x64(True), jax.default_matmul_precision("float32"), jax.default_device(jax.devices()[-1]):
+        thread, *theirs = waiting.call(host_env(), settings)
+        assert thread is not threading.current_thread()
+        assert theirs == settings()[1:]
+    assert waiting.call(host_env(), settings)[1:] == settings()[1:]
 
 
 def test_rounds_that_begin_anew_open_a_pool_each():
@@ -207,6 +234,28 @@ def test_nothing_that_follows_a_failure_passes_for_a_result_and_new_environments
     assert np.isfinite(evaluate(agent, policy, jax.random.key(0), 3)).all()
     _, metrics = sweep(agent, grid(), seeds(0, 1))  # though nobody has asked for the failure
     assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
+
+
+@pytest.mark.parametrize("name", ["sweep", "evaluate", "record"])
+def test_an_interrupt_does_not_wait_for_a_simulator_that_hangs(name):
+    agent = toys.tiny_agent(env=host_env(toys.HangingPool))
+    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), jax.random.key(0)).policy
+    uses = {
+        "sweep": lambda: sweep(agent, grid(), seeds(0, 1)),
+        "evaluate": lambda: evaluate(agent, policy, jax.random.key(0), 3),
+        "record": lambda: record(agent, policy, jax.random.key(0), 3),
+    }
+    with toys.interrupted_while_it_hangs():
+        uses[name]()
+
+
+def test_an_evaluation_can_be_a_part_of_another_program():
+    agent, key = toys.tiny_agent(env=host_env()), jax.random.key(0)
+    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), key).policy
+    alone = evaluate(agent, policy, key, 3)
+    np.testing.assert_allclose(jax.jit(lambda: 2 * evaluate(agent, policy, key, 3))(), 2 * alone, rtol=1e-6)
+    assert jax.eval_shape(lambda: record(agent, policy, key, 3)).reward.shape == (3,)
+    assert "callback" in jax.jit(lambda: evaluate(agent, policy, key, 3)).lower().as_text()
 
 
 class OddPool(CountingPool):

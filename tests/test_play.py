@@ -19,6 +19,7 @@ from rich.console import Console
 from rpo_jax import SettingsError, SimulatorError
 from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.cli.main import main
+from rpo_jax.envs import SUITES
 from rpo_jax.envs.suites import envpool
 from rpo_jax.errors import warn_once
 from rpo_jax.runs.choose import clip_of, policy_of
@@ -254,6 +255,32 @@ def test_actions_are_scaled_whatever_their_bounds():
     player: Any = SimpleNamespace(run=SimpleNamespace(agent=SimpleNamespace(env=env)))
     actions = np.array([1, 0.5, largest, 100], np.float32)
     np.testing.assert_allclose(Player.scaled(player, actions), [0.5, np.tanh(0.5), 1, 1])
+
+
+class Breaking(toys.HangingPool):
+    """One whose leg comes off, once it is trained."""
+
+    breaks = False
+
+    def step(self, action: np.ndarray) -> Any:
+        if Breaking.breaks:
+            raise SimulatorError("the leg came off")
+        return super().step(action)
+
+
+def test_what_fails_or_hangs_while_its_observations_are_drawn_is_no_film(tmp_path, monkeypatch, capsys):
+    suite = SUITES["gymnax"]._replace(make=lambda name: toys.host_env(Breaking))
+    monkeypatch.setitem(SUITES, "gymnax", suite)
+    player = trained("gymnax/MountainCarContinuous-v0", tmp_path)
+    assert np.isfinite(play(player, tmp_path / "a.gif"))
+    with toys.interrupted_while_it_hangs():
+        play(player, tmp_path / "b.gif")
+    monkeypatch.setattr(Breaking, "breaks", True)
+    assert main(["play", str(tmp_path / "run"), "--out", str(tmp_path / "b.gif")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1] == "rpo-jax: error: an environment failed: the leg came off"
+    assert not (tmp_path / "b.gif").exists()
 
 
 def test_braxs_page_is_one(tmp_path):

@@ -3,9 +3,12 @@
 import contextlib
 import functools
 import logging
+import os
 import re
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -26,7 +29,9 @@ from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome
+from rpo_jax.execution import waiting
 from rpo_jax.execution.fit import Progress
+from rpo_jax.execution.signals import SIGNALS
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.settings.spec import RunSpec
 
@@ -124,6 +129,46 @@ class CountingPool:
 
     def close(self) -> None:
         CountingPool.open = [pool for pool in CountingPool.open if pool is not self]
+
+
+class HangingPool(CountingPool):
+    """From the step on in which `asked` is set it waits for `answer`, as one that hangs would."""
+
+    hangs = False
+    asked, answer = threading.Event(), threading.Event()
+
+    def step(self, action: np.ndarray) -> Outcome:
+        if HangingPool.hangs:
+            HangingPool.asked.set()
+            HangingPool.answer.wait(20)
+            HangingPool.hangs = False
+        return super().step(action)
+
+
+@contextlib.contextmanager
+def interrupted_while_it_hangs() -> Iterator[None]:
+    """Fails unless Ctrl-C, pressed while a `HangingPool` hangs, interrupts the block; then the pool goes on."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def press() -> None:
+        HangingPool.asked.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    HangingPool.asked.clear()
+    HangingPool.answer.clear()
+    HangingPool.hangs = True
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+        assert waiting.is_hanging()
+    finally:
+        HangingPool.hangs = False
+        HangingPool.answer.set()
+        while waiting.is_hanging():
+            time.sleep(0.05)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def host_env(pool: Any = CountingPool) -> Environment:

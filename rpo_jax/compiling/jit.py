@@ -54,7 +54,7 @@ class Jitted(Generic[Result]):
 
     def __call__(self, *args: PyTree, **kwargs: PyTree) -> Result:
         """Calls the function: as a program of its own, or as a part of the one that is being traced."""
-        if _is_nested():  # JAX accepts compiler options for complete programs only
+        if is_nested():  # JAX accepts compiler options for complete programs only
             return self._nested(*args, **kwargs)
         return self._compiled_for(_platform_of((args, kwargs)))(*args, **kwargs)
 
@@ -159,8 +159,8 @@ def _is_known(name: str, value: Option, platform: str) -> bool:
     return True
 
 
-def _is_nested() -> bool:
-    """Whether JAX is tracing, as under an outer `jit`, or transforming, as under `vmap` and `grad`."""
+def is_nested() -> bool:
+    """Returns whether JAX is tracing, as under an outer `jit`, or transforming, as under `vmap` and `grad`."""
     return get_opaque_trace_state(convention="flax") != _top_level_trace_state()
 
 

@@ -15,6 +15,7 @@ from rpo_jax.algorithm.rpo import train
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
 from rpo_jax.errors import SettingsError
+from rpo_jax.execution import waiting
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, join_runs
 from rpo_jax.execution.memory import fit_in_memory
 from rpo_jax.keys import as_keys
@@ -128,11 +129,13 @@ def sweep(
         SimulatorError: if an environment on the host failed; unlike `fit`, this loses what was trained before.
     """
     runs, initial = as_runs(hyperparams, keys), jax.device_get(initial)
-    agent.env.forget()
     compile_for = partial(compile_sweep, runs, initial=initial)
     spread, program = fit_in_memory(agent, runs.count, devices, runs_at_once, compile_for)
-    results = [jax.block_until_ready(program(*batch, initial)) for batch in spread.place(runs.arrays)]  # in turns
-    agent.env.check()
+
+    def train_all() -> list[tuple[TrainingState, Metrics]]:
+        return [jax.block_until_ready(program(*batch, initial)) for batch in spread.place(runs.arrays)]  # in turns
+
+    results = waiting.call_and_check(agent.env, train_all)
     return collect(spread, results, runs.count, runs.num_seeds)
 
 

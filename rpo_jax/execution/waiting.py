@@ -37,9 +37,12 @@ def call(env: "Environment", function: Callable[[], Result]) -> Result:
     """
     if not env.on_host or threading.current_thread() is not threading.main_thread():
         return function()
+    from rpo_jax.execution.contexts import inherit  # imports JAX, which a command sets up first
+
     results: list[Result] = []
     errors: list[BaseException] = []
     done = threading.Event()
+    function = inherit(function)
 
     def run() -> None:
         try:
@@ -49,8 +52,8 @@ def call(env: "Environment", function: Callable[[], Result]) -> Result:
         finally:
             done.set()
 
-    threading.Thread(target=run, daemon=True).start()
     try:
+        threading.Thread(target=run, daemon=True).start()
         _wait(done, env.name)
     except BaseException:
         _leave_behind(done)
@@ -58,6 +61,28 @@ def call(env: "Environment", function: Callable[[], Result]) -> Result:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def call_and_check(env: "Environment", function: Callable[[], Result]) -> Result:
+    """Calls a function as `call` does, and waits for its arrays; earlier failures of the environment do not count.
+
+    Args:
+        env: the environment.
+        function: the function.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        SimulatorError: if the environment failed in the function.
+        KeyboardInterrupt: as `call` raises it.
+    """
+    from jax import block_until_ready
+
+    env.forget()
+    result = call(env, lambda: block_until_ready(function()))
+    env.check()
+    return result
 
 
 def is_hanging() -> bool:

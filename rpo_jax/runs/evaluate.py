@@ -40,7 +40,8 @@ def evaluate_run(run: LoadedRun, num_episodes: int, sample: bool, seed: int) -> 
     num_runs = num_settings(run.spec.hyperparams) * len(run.spec.seeds)
     check_evaluation(run.agent, num_runs, num_episodes, jax.devices()[:1])
     parts = run.agent, run.policy, evaluation_key(seed), num_episodes
-    return waiting.call(run.agent.env, partial(evaluate_all, *parts, sample=sample, observation_clip=clips))
+    evaluate = partial(evaluate_all, *parts, sample=sample, observation_clip=clips)
+    return waiting.call_and_check(run.agent.env, evaluate)
 
 
 def evaluation_of(spec: RunSpec) -> Evaluation | None:

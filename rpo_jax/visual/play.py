@@ -23,6 +23,7 @@ from rpo_jax.envs.suites import brax, envpool, gymnasium, playground
 from rpo_jax.envs.suites.envpool_renderer import OPENGL
 from rpo_jax.envs.suites.single import as_actions
 from rpo_jax.errors import SettingsError, SimulatorError, described, one_line, warn_once
+from rpo_jax.execution import waiting
 from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
@@ -58,10 +59,15 @@ class Player(NamedTuple):
     sample: bool
 
     def episode(self) -> Trajectory:
-        """Plays the episode in an environment in JAX; returns its T steps, leaves [T, ...]."""
-        policy, clip = policy_of(self.run, self.place), clip_of(self.run, self.place)
-        key = evaluation_key(self.seed)
-        played = record(self.run.agent, policy, key, self.max_steps, sample=self.sample, observation_clip=clip)
+        """Plays the episode; returns its T steps, leaves [T, ...].
+
+        Raises:
+            SimulatorError: if an environment on the host fails.
+        """
+        agent, policy, clip = self.run.agent, policy_of(self.run, self.place), clip_of(self.run, self.place)
+        parts = agent, policy, evaluation_key(self.seed), self.max_steps
+        play = partial(record, *parts, sample=self.sample, observation_clip=clip)
+        played = waiting.call_and_check(agent.env, play)
         ended = np.asarray(played.ended)
         count = int(np.argmax(ended)) + 1 if ended.any() else self.max_steps
         return jax.tree.map(lambda x: x[:count], played)
