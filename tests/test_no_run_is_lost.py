@@ -326,25 +326,35 @@ class Hanging(gymnasium.Env):
             print("hangs", flush=True)
             threading.Event().wait()
         return np.zeros(1, np.float32), 0.0, False, Hanging.steps % 40 < 4, {}
+    def close(self):
+        if Path("stuck").exists() and Hanging.steps >= 4 * 8:
+            print("hangs", flush=True)
+            threading.Event().wait()
 
 rpo_jax.register("environment", "mine/hanging", lambda: rpo_jax.from_gymnasium(Hanging, "mine/hanging"))
 """
 
 
-def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "hanging.py").write_text(HANGING)
-    arguments = ["mine/hanging", *OPTIONS, "--total-timesteps", str(60 * 32), "--import", "hanging", "--out", "run"]
+def hanging_command(folder: Path, updates: int) -> Any:
+    """Trains the simulator until it hangs."""
+    (folder / "hanging.py").write_text(HANGING)
+    steps = ["--total-timesteps", str(updates * 32)]
+    arguments = ["mine/hanging", *OPTIONS, *steps, "--import", "hanging", "--out", "run"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rpo_jax", "train", *arguments],
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=QUICKLY,
     )
     assert process.stdout is not None
-    assert process.stderr is not None
     assert process.stdout.readline() == "hangs\n"
+    return process
+
+
+def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp_path: Path) -> None:
+    process = hanging_command(tmp_path, updates=60)
     process.send_signal(signal.SIGINT)
     assert any("still waiting for mine/hanging; repeat the signal" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
@@ -360,12 +370,25 @@ def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["resumed_from"] > 0
 
 
+def test_a_simulator_that_hangs_while_it_closes_is_named_and_left_behind_and_the_run_is_finished(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "stuck").touch()
+    process = hanging_command(tmp_path, updates=2)
+    process.send_signal(signal.SIGINT)
+    assert any("still waiting for mine/hanging; repeat the signal" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert err.splitlines()[0] == "rpo-jax: environments were not closed: KeyboardInterrupt"
+    assert is_finished(tmp_path / "run")
+
+
 def test_a_third_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
-    """A user's own, which caught the interrupt."""
+    """A user's own, which caught the interrupt, and waits when Python exits, as JAX does for what is running."""
     program = """
-import os, signal, sys, threading, time
+import atexit, os, signal, sys, threading, time
 import hanging, jax, rpo_jax
-from pathlib import Path
 env = rpo_jax.make_env("mine/hanging")
 config = rpo_jax.TrainConfig(60 * 32, 4, 8, num_minibatches=2, hidden_sizes=(8,))
 def ask():
@@ -377,6 +400,12 @@ def ask():
     time.sleep(2)
     print("third", flush=True)
     os.kill(os.getpid(), signal.SIGINT)
+def wait():
+    try:
+        time.sleep(20)
+    finally:
+        print("waited", flush=True)
+atexit.register(wait)
 threading.Thread(target=ask, daemon=True).start()
 try:
     rpo_jax.fit(rpo_jax.make_agent(env, config=config), rpo_jax.grid(), rpo_jax.seeds(0, 1))
@@ -385,5 +414,5 @@ except KeyboardInterrupt:
 """
     (tmp_path / "hanging.py").write_text(HANGING)
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, env=QUICKLY)
-    assert done.stdout.splitlines()[:2] == ["hangs", "interrupted"]
-    assert done.returncode in (0, -signal.SIGINT), done.stderr
+    assert done.stdout.splitlines() == ["hangs", "interrupted", "third"]
+    assert done.returncode == -signal.SIGINT, done.stderr

@@ -3,7 +3,10 @@
 import base64
 import json
 import re
+import signal
+import subprocess
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 import toys
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from PIL import Image, ImageSequence
 from rich.console import Console
 
@@ -312,18 +316,68 @@ def on_envpool(player: Player, task: str) -> Player:
     return player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": f"envpool/{task}"})))
 
 
-def test_a_task_of_envpool_that_cannot_be_rendered_is_drawn_as_bars_and_that_is_told(player, tmp_path, monkeypatch):
-    monkeypatch.setattr(envpool, "can_render", lambda env_id: False)
+def renderer(monkeypatch, tmp_path, program: str) -> None:
+    """Puts a program in place of the one that renders."""
+    (tmp_path / "renderer.py").write_text(program)
+    monkeypatch.setattr(envpool.envpool_renderer, "__file__", str(tmp_path / "renderer.py"))
     warn_once.cache_clear()
-    with toys.told("envpool/HopperHop-v1 is drawn as bars of its observations: Gymnasium has no HopperHop-v1, and"):
+
+
+def without_opengl() -> str:
+    """The program as it is where the libraries of OpenGL are absent."""
+    program = Path(envpool.envpool_renderer.__file__).read_text()
+    return program.replace("libEGL.so.1", "libNone.so.1").replace("libGL.so.1", "libNone.so.1")
+
+
+PROGRAMS = {
+    "no OpenGL": (without_opengl(), "ended with 1: libNone.so.1: cannot open shared object file: No such file"),
+    "fails": ("raise SystemExit('no camera')", "ended with 1: no camera"),
+    "crashes": ("import os; os.abort()", "ended with -6: it does not say why"),
+    "stops in a message": (
+        "import sys, pickle; sys.stdout.buffer.write(pickle.dumps('x' * 999)[:500])",
+        "ended with 0: it does not say why",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_task_of_envpool_that_cannot_be_rendered_is_drawn_as_bars_and_why(player, tmp_path, monkeypatch, name):
+    program, reason = PROGRAMS[name]
+    renderer(monkeypatch, tmp_path, program)
+    monkeypatch.setattr(module, "DRAWINGS", {})
+    told = (
+        "envpool/HopperHop-v1 is drawn as bars of its observations; Gymnasium: unknown environment "
+        f"'gymnasium/HopperHop-v1'.*; EnvPool: the renderer of HopperHop-v1 {reason}"
+    )
+    with toys.told(told):
         play(on_envpool(player._replace(max_steps=2), "HopperHop-v1"), tmp_path / "a.gif")
     assert Image.open(tmp_path / "a.gif").n_frames == 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_task_of_envpool_is_rendered_by_envpool(tmp_path):
-    if not envpool.can_render("PendulumSwingup-v1"):
+def test_what_gymnasium_cannot_make_or_render_is_told_as_it_says_it(player, tmp_path, monkeypatch):
+    renderer(monkeypatch, tmp_path, "raise SystemExit('no camera')")
+    with toys.told("Gymnasium: gymnasium/Pusher-v4 cannot be made: .*mujoco<3.*; EnvPool: .*no camera"):
+        play(on_envpool(player._replace(max_steps=2), "Pusher-v4"), tmp_path / "a.gif")
+    monkeypatch.setattr(PendulumEnv, "render", lambda self: 1 / 0)
+    with toys.told("Gymnasium: envpool/Pendulum-v1 cannot be rendered here: division by zero; EnvPool: .*no camera"):
+        play(on_envpool(player._replace(max_steps=2), "Pendulum-v1"), tmp_path / "a.gif")
+
+
+def test_a_task_of_envpool_is_rendered_by_envpool_which_is_started_once(tmp_path, monkeypatch):
+    started, run = [], subprocess.Popen
+
+    def start(*args: Any, **options: Any) -> Any:
+        started.append(run(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    player = trained("envpool/PendulumSwingup-v1", tmp_path)._replace(max_steps=3)
+    started.clear()
+    warn_once.cache_clear()
+    total = play(player, tmp_path / "a.gif")
+    assert len(started) == 1
+    if started[0].returncode != -signal.SIGKILL:
         pytest.skip("there is no OpenGL")
-    total = play(trained("envpool/PendulumSwingup-v1", tmp_path)._replace(max_steps=3), tmp_path / "a.gif")
     movie: Any = Image.open(tmp_path / "a.gif")
     frames = [frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(movie)]
     assert len(set(frames)) == 4  # it moves

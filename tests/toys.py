@@ -162,13 +162,12 @@ def interrupted_while_it_hangs() -> Iterator[None]:
         with pytest.raises(KeyboardInterrupt):
             yield
         assert waiting.is_hanging()
+        assert handlers == {number: signal.getsignal(number) for number in SIGNALS}
     finally:
         HangingPool.hangs = False
         HangingPool.answer.set()
         while waiting.is_hanging():
             time.sleep(0.05)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def host_env(pool: Any = CountingPool) -> Environment:

@@ -114,10 +114,15 @@ class Segments:
         """Closes environments on the host, unless one hangs. An interrupt stops the closing; errors are warnings."""
         if waiting.is_hanging():
             return
+        env = self._spread.agent.env
+
+        def close() -> None:
+            for state in self._states:
+                env.close(state.env_state)
+
         try:
             jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
-            for state in self._states:
-                self._spread.agent.env.close(state.env_state)
+            waiting.call(env, close)
         except (Exception, KeyboardInterrupt) as error:
             LOG.warning(f"environments were not closed: {described(error)}")
 

@@ -33,7 +33,8 @@ def call(env: "Environment", function: Callable[[], Result]) -> Result:
         The result of the function.
 
     Raises:
-        KeyboardInterrupt: if a signal that is not caught arrives; a further one then ends the process.
+        KeyboardInterrupt: if a signal that is not caught arrives. A further one ends the process, if it comes while the
+            result of a `fit` is saved or Python exits.
     """
     if not env.on_host or threading.current_thread() is not threading.main_thread():
         return function()
@@ -104,7 +105,8 @@ def _wait(done: threading.Event, name: str) -> None:
 
 def _leave_behind(done: threading.Event) -> None:
     _left_behind.append(done)
-    _let_signals_kill()
+    if stop_is_requested():  # what saves the result may wait for a device that hangs; the block restores the handlers
+        _let_signals_kill()
     atexit.register(_let_signals_kill)  # JAX waits for what is running when Python exits
 
 

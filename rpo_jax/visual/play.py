@@ -7,6 +7,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -20,7 +21,6 @@ from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import brax, envpool, gymnasium, playground
-from rpo_jax.envs.suites.envpool_renderer import OPENGL
 from rpo_jax.envs.suites.single import as_actions
 from rpo_jax.errors import SettingsError, SimulatorError, described, one_line, warn_once
 from rpo_jax.execution import waiting
@@ -197,18 +197,26 @@ def _render_with_gymnasium(player: Player) -> Movie:
 
 
 def _render_with_envpool(player: Player) -> Movie:
-    """Renders Gymnasium's environment of the same id; where there is none EnvPool's own, or its observations."""
-    name = player.run.spec.env
-    env_id = name.partition("/")[2]
-    with contextlib.suppress(SettingsError):
-        return _render_with_gymnasium(player)
-    if envpool.can_render(env_id):
-        return Movie(_play_renderable(envpool.Rendered(env_id), player), 1 / FRAMES_PER_SECOND)
-    warn_once(
-        f"{name} is drawn as bars of its observations: Gymnasium has no {env_id}, and EnvPool needs OpenGL to render "
-        f"({' and '.join(OPENGL)}), which does not work here"
-    )
+    """Renders Gymnasium's environment of the same id; where that fails EnvPool's own, or draws its observations."""
+    reasons = []
+    for suite, render in (("Gymnasium", _render_with_gymnasium), ("EnvPool", _render_with_envpool_itself)):
+        try:
+            return _begun(render(player))
+        except (SettingsError, SimulatorError) as error:
+            reasons.append(f"{suite}: {one_line(error, 200)}")
+    warn_once(f"{player.run.spec.env} is drawn as bars of its observations; {'; '.join(reasons)}")
     return _draw_observations(player)
+
+
+def _render_with_envpool_itself(player: Player) -> Movie:
+    env = envpool.Rendered(player.run.spec.env.partition("/")[2])
+    return Movie(_play_renderable(env, player), 1 / FRAMES_PER_SECOND)
+
+
+def _begun(movie: Movie) -> Movie:
+    """Renders the first frame of a movie, so that what cannot be rendered is known at once."""
+    first = next(movie.frames)
+    return movie._replace(frames=chain([first], movie.frames))
 
 
 def _play_renderable(env: "Renderable", player: Player) -> Iterator[Frame]:
@@ -243,7 +251,7 @@ def _attribute_errors(player: Player) -> Iterator[None]:
     """Turns errors of the simulator into a `SimulatorError` that names the environment."""
     try:
         yield
-    except SettingsError:
+    except (SettingsError, SimulatorError):
         raise
     except Exception as error:  # simulators raise all kinds of errors
         raise SimulatorError(f"{player.run.spec.env}: {described(error)}") from error

@@ -6,6 +6,7 @@ import math
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
@@ -19,7 +20,7 @@ from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome, cut_where_broken
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.envs.suites import envpool_renderer
-from rpo_jax.errors import MOST_WORDS, SettingsError, one_line, unknown_name
+from rpo_jax.errors import MOST_WORDS, SettingsError, SimulatorError, one_line, unknown_name
 
 _NOT_ACTIONS = {"env_id", "players.env_id"}
 
@@ -133,15 +134,22 @@ class Rendered:
     """
 
     def __init__(self, env_id: str):
-        """Prepares the environment; `reset` opens it.
+        """Starts the process.
 
         Args:
             env_id: as of `make`.
         """
         self._env_id, self._sizes = env_id, _observation_sizes(env_id, _make_spec(env_id))
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", envpool_renderer.__file__, env_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+        )
 
     def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins the first episode of a seed.
+        """Begins the first episode of a seed; to be called once.
 
         Args:
             seed: the seed.
@@ -150,12 +158,9 @@ class Rendered:
             The observation [O], and an empty dictionary.
 
         Raises:
-            OSError: if it cannot be rendered here.
+            SimulatorError: if it cannot be rendered here.
         """
-        program = [sys.executable, "-P", envpool_renderer.__file__, self._env_id, str(seed)]
-        self._process = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        self._send(seed)
         self.action_space = self._receive()
         return self._read()[0], {}
 
@@ -169,11 +174,9 @@ class Rendered:
             Observation [O], reward, whether it terminated, whether it was truncated, and an empty dictionary.
 
         Raises:
-            OSError: if its process ended.
+            SimulatorError: if its process ended.
         """
-        assert self._process.stdin is not None
-        pickle.dump(action, self._process.stdin)
-        self._process.stdin.flush()
+        self._send(action)
         return *self._read(), {}
 
     def render(self) -> np.ndarray:
@@ -184,33 +187,33 @@ class Rendered:
         """Ends the process."""
         self._process.kill()
         self._process.communicate()
+        self._complaints.close()
 
     def _read(self) -> tuple[np.ndarray, float, bool, bool]:
         obs, reward, terminated, truncated, images = self._receive()
         self._image = images[0]
         return _flatten(obs, self._sizes)[0], float(reward[0]), bool(terminated[0]), bool(truncated[0])
 
+    def _send(self, message: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            pickle.dump(message, self._process.stdin)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._why_it_ended() from None
+
     def _receive(self) -> Any:
         assert self._process.stdout is not None
         try:
             return pickle.load(self._process.stdout)
-        except EOFError:
-            raise OSError(f"EnvPool needs OpenGL to render: {' and '.join(envpool_renderer.OPENGL)}") from None
+        except (EOFError, pickle.UnpicklingError):  # it ended between two messages, or within one
+            raise self._why_it_ended() from None
 
-
-def can_render(env_id: str) -> bool:
-    """Returns whether `Rendered` works here; takes some seconds.
-
-    Args:
-        env_id: as of `make`.
-    """
-    env = Rendered(env_id)
-    with contextlib.closing(env):
-        try:
-            env.reset(seed=0)
-        except OSError:
-            return False
-    return True
+    def _why_it_ended(self) -> SimulatorError:
+        self._process.communicate()
+        self._complaints.seek(0)
+        words = self._complaints.read().decode(errors="replace").strip() or "it does not say why"
+        return SimulatorError(f"the renderer of {self._env_id} ended with {self._process.returncode}: {words}")
 
 
 def tasks() -> dict[str, tuple[int, int]]:
