@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+MOST_WIDTH = 78
+
 
 def folding_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
     """Creates a table without rows.
@@ -17,7 +19,8 @@ def folding_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> T
     Returns:
         The table.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title)
+    wide = min(len(title), MOST_WIDTH)  # a title is in one line then
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, min_width=wide)
     for column in words:
         table.add_column(column, overflow="fold")
     for column in numbers:
