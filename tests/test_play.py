@@ -24,7 +24,6 @@ from rpo_jax import SettingsError, SimulatorError
 from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.cli.main import main
 from rpo_jax.envs import SUITES
-from rpo_jax.envs.suites import envpool
 from rpo_jax.errors import warn_once
 from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
@@ -32,11 +31,12 @@ from rpo_jax.runs.launch import run_to_folder
 from rpo_jax.runs.results import load_run
 from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
-from rpo_jax.visual import movies
+from rpo_jax.visual import envpool_renderer, movies, renderers
 from rpo_jax.visual import play as module
 from rpo_jax.visual.drawings import RED, SIZE, draw_image, mountain_car, pendulum
 from rpo_jax.visual.movies import Frame, Movie, add_caption, write_movie
-from rpo_jax.visual.play import RENDERERS, Player, play
+from rpo_jax.visual.play import Player, play
+from rpo_jax.visual.renderers import RENDERERS
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
@@ -192,13 +192,13 @@ class Drawer:
 
 def test_mujocos_pictures_are_made_in_parts_and_the_last_is_held(player, monkeypatch):
     drawer = Drawer()
-    monkeypatch.setattr(module.playground, "load", lambda name: drawer)
-    monkeypatch.setattr(module, "_simulations", lambda episode: range(len(episode.reward)))
+    monkeypatch.setattr(renderers.playground, "load", lambda name: drawer)
+    monkeypatch.setattr(renderers, "simulations", lambda episode: range(len(episode.reward)))
     frames = list(RENDERERS["playground/"](player).frames)
     assert drawer.asked == [50] * 4
     assert [np.asarray(x.picture)[0, 0, 0] for x in frames] == [*range(200), 199]
     assert frames[-1].total == pytest.approx(float(np.sum(player.episode().reward)), rel=1e-5)
-    monkeypatch.setattr(module.playground, "load", lambda name: Drawer(broken=True))
+    monkeypatch.setattr(renderers.playground, "load", lambda name: Drawer(broken=True))
     with pytest.raises(SettingsError, match="MuJoCo cannot render here: no GL; MUJOCO_GL=egl or osmesa may help"):
         list(RENDERERS["playground/"](player).frames)
 
@@ -319,13 +319,13 @@ def on_envpool(player: Player, task: str) -> Player:
 def renderer(monkeypatch, tmp_path, program: str) -> None:
     """Puts a program in place of the one that renders."""
     (tmp_path / "renderer.py").write_text(program)
-    monkeypatch.setattr(envpool.envpool_renderer, "__file__", str(tmp_path / "renderer.py"))
+    monkeypatch.setattr(envpool_renderer, "__file__", str(tmp_path / "renderer.py"))
     warn_once.cache_clear()
 
 
 def without_opengl() -> str:
     """The program as it is where the libraries of OpenGL are absent."""
-    program = Path(envpool.envpool_renderer.__file__).read_text()
+    program = Path(envpool_renderer.__file__).read_text()
     return program.replace("libEGL.so.1", "libNone.so.1").replace("libGL.so.1", "libNone.so.1")
 
 
@@ -344,7 +344,7 @@ PROGRAMS = {
 def test_a_task_of_envpool_that_cannot_be_rendered_is_drawn_as_bars_and_why(player, tmp_path, monkeypatch, name):
     program, reason = PROGRAMS[name]
     renderer(monkeypatch, tmp_path, program)
-    monkeypatch.setattr(module, "DRAWINGS", {})
+    monkeypatch.setattr(renderers, "DRAWINGS", {})
     told = (
         "envpool/HopperHop-v1 is drawn as bars of its observations; Gymnasium: unknown environment "
         f"'gymnasium/HopperHop-v1'.*; EnvPool: the renderer of HopperHop-v1 {reason}"

@@ -3,10 +3,6 @@
 import contextlib
 import importlib
 import math
-import pickle
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
@@ -19,8 +15,7 @@ from rpo_jax.compiling.cores import num_cores
 from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome, cut_where_broken
 from rpo_jax.envs.protocol import Environment
-from rpo_jax.envs.suites import envpool_renderer
-from rpo_jax.errors import MOST_WORDS, SettingsError, SimulatorError, one_line, unknown_name
+from rpo_jax.errors import MOST_WORDS, SettingsError, one_line, unknown_name
 
 _NOT_ACTIONS = {"env_id", "players.env_id"}
 
@@ -59,7 +54,7 @@ def make(env_id: str, num_threads: int | None = None) -> Environment:
     if num_threads is not None and num_threads < 1:
         raise SettingsError(f"num_threads={num_threads} is out of range: it must be 1 or more")
     spec = _make_spec(env_id)
-    action, sizes = _action_spec(env_id, spec), _observation_sizes(env_id, spec)
+    action, sizes = _action_spec(env_id, spec), observation_sizes(env_id, spec)
     low, high = (np.broadcast_to(x, action.shape[-1:]) for x in (action.minimum, action.maximum))
     return host_environment(
         partial(EnvPool, env_id, sizes, num_threads),
@@ -94,7 +89,7 @@ class EnvPool:
 
     def reset(self) -> np.ndarray:
         """Begins an episode in every environment and returns the first observations [n, O]."""
-        return _flatten(self._pool.reset()[0], self._sizes)
+        return flatten(self._pool.reset()[0], self._sizes)
 
     def step(self, action: np.ndarray) -> Outcome:
         """Steps every environment, and resets those whose episode ends.
@@ -106,13 +101,13 @@ class EnvPool:
             The result of the step.
         """
         obs, *results, _ = self._pool.step(action)
-        final_obs, reward, terminated, truncated = cut_where_broken(_flatten(obs, self._sizes), *results)
+        final_obs, reward, terminated, truncated = cut_where_broken(flatten(obs, self._sizes), *results)
         obs = final_obs
         ended = np.flatnonzero(terminated | truncated).astype(np.int32)
         if len(ended):
             obs = final_obs.copy()
             first, info = self._pool.reset(ended)
-            obs[info["env_id"]] = _flatten(first, self._sizes)
+            obs[info["env_id"]] = flatten(first, self._sizes)
         return Outcome(obs, reward, terminated, truncated, final_obs)
 
     def close(self) -> None:
@@ -121,99 +116,19 @@ class EnvPool:
         del self._pool
 
 
-def _flatten(obs: np.ndarray | dict[str, np.ndarray], sizes: dict[str, int]) -> np.ndarray:
+def flatten(obs: np.ndarray | dict[str, np.ndarray], sizes: dict[str, int]) -> np.ndarray:
+    """Joins the observations of n environments to vectors.
+
+    Args:
+        obs: observations by name, each [n, ...], or an array [n, ...].
+        sizes: length of each observation by name, in order, from `observation_sizes`.
+
+    Returns:
+        Observations [n, O] float32.
+    """
     if not isinstance(obs, dict):
         return np.asarray(obs, np.float32).reshape(len(obs), -1)
     return np.concatenate([obs[name].reshape(len(obs[name]), -1) for name in sizes], axis=-1, dtype=np.float32)
-
-
-class Rendered:
-    """A single EnvPool environment with the members of a Gymnasium environment that renders images.
-
-    It lives in a process of its own, since EnvPool ends its process where there is no OpenGL.
-    """
-
-    def __init__(self, env_id: str):
-        """Starts the process.
-
-        Args:
-            env_id: as of `make`.
-        """
-        self._env_id, self._sizes = env_id, _observation_sizes(env_id, _make_spec(env_id))
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", envpool_renderer.__file__, env_id],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-        )
-
-    def reset(self, *, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins the first episode of a seed; to be called once.
-
-        Args:
-            seed: the seed.
-
-        Returns:
-            The observation [O], and an empty dictionary.
-
-        Raises:
-            SimulatorError: if it cannot be rendered here.
-        """
-        self._send(seed)
-        self.action_space = self._receive()
-        return self._read()[0], {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Does a step.
-
-        Args:
-            action: action within the bounds [A].
-
-        Returns:
-            Observation [O], reward, whether it terminated, whether it was truncated, and an empty dictionary.
-
-        Raises:
-            SimulatorError: if its process ended.
-        """
-        self._send(action)
-        return *self._read(), {}
-
-    def render(self) -> np.ndarray:
-        """Returns an image of the present state [height, width, 3] uint8."""
-        return self._image
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.communicate()
-        self._complaints.close()
-
-    def _read(self) -> tuple[np.ndarray, float, bool, bool]:
-        obs, reward, terminated, truncated, images = self._receive()
-        self._image = images[0]
-        return _flatten(obs, self._sizes)[0], float(reward[0]), bool(terminated[0]), bool(truncated[0])
-
-    def _send(self, message: Any) -> None:
-        assert self._process.stdin is not None
-        try:
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._why_it_ended() from None
-
-    def _receive(self) -> Any:
-        assert self._process.stdout is not None
-        try:
-            return pickle.load(self._process.stdout)
-        except (EOFError, pickle.UnpicklingError):  # it ended between two messages, or within one
-            raise self._why_it_ended() from None
-
-    def _why_it_ended(self) -> SimulatorError:
-        self._process.communicate()
-        self._complaints.seek(0)
-        words = self._complaints.read().decode(errors="replace").strip() or "it does not say why"
-        return SimulatorError(f"the renderer of {self._env_id} ended with {self._process.returncode}: {words}")
 
 
 def tasks() -> dict[str, tuple[int, int]]:
@@ -229,7 +144,7 @@ def tasks() -> dict[str, tuple[int, int]]:
     for env_id in _import_envpool().list_all_envs():
         with contextlib.suppress(SettingsError):
             spec = _make_spec(env_id)
-            sizes[env_id] = sum(_observation_sizes(env_id, spec).values()), _action_spec(env_id, spec).shape[-1]
+            sizes[env_id] = sum(observation_sizes(env_id, spec).values()), _action_spec(env_id, spec).shape[-1]
     return sizes
 
 
@@ -259,8 +174,20 @@ def _action_spec(env_id: str, spec: EnvSpec) -> ArraySpec:
     return actions[0]
 
 
-def _observation_sizes(env_id: str, spec: EnvSpec) -> dict[str, int]:
-    """Length of each observation by name, in the order of the specification."""
+def observation_sizes(env_id: str, spec: EnvSpec | None = None) -> dict[str, int]:
+    """Finds the length of each observation by name, in the order of the specification.
+
+    Args:
+        env_id: as of `make`.
+        spec: its specification, if known.
+
+    Returns:
+        Lengths by name.
+
+    Raises:
+        SettingsError: if the environment is unknown, or has images as observations.
+    """
+    spec = spec or _make_spec(env_id)
     arrays = {name: array for name, array in spec.state_array_spec.items() if name.partition(":")[0] == "obs"}
     if any(len(array.shape) > 2 or array.dtype == np.uint8 for array in arrays.values()):
         shapes = {name: tuple(array.shape) for name, array in arrays.items()}

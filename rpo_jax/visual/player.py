@@ -1,0 +1,79 @@
+"""The player of an episode."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rpo_jax.algorithm.evaluation import Trajectory, record
+from rpo_jax.envs.batching import restore_empty_arrays
+from rpo_jax.execution import waiting
+from rpo_jax.runs.choose import clip_of, policy_of
+from rpo_jax.runs.evaluate import evaluation_key
+from rpo_jax.runs.results import LoadedRun
+from rpo_jax.typing import PyTree
+
+
+class Player(NamedTuple):
+    """A policy and the episode that it plays.
+
+    Attributes:
+        run: the run, loaded from its folder.
+        place: indices of the setting and the seed of the policy.
+        seed: seed of the episode.
+        max_steps: largest number of steps of the episode.
+        sample: whether to act with a sample of the policy instead of its mean action.
+    """
+
+    run: LoadedRun
+    place: tuple[int, int]
+    seed: int
+    max_steps: int
+    sample: bool
+
+    def episode(self) -> Trajectory:
+        """Plays the episode; returns its T steps, leaves [T, ...].
+
+        Raises:
+            SimulatorError: if an environment on the host fails.
+        """
+        agent, policy, clip = self.run.agent, policy_of(self.run, self.place), clip_of(self.run, self.place)
+        parts = agent, policy, evaluation_key(self.seed), self.max_steps
+        play = partial(record, *parts, sample=self.sample, observation_clip=clip)
+        played = waiting.call_and_check(agent.env, play)
+        ended = np.asarray(played.ended)
+        count = int(np.argmax(ended)) + 1 if ended.any() else self.max_steps
+        return jax.tree.map(lambda x: x[:count], played)
+
+    def scaled(self, env_action: jax.typing.ArrayLike) -> np.ndarray:
+        """Scales actions to [-1, 1]: linearly between finite bounds that differ, by tanh otherwise.
+
+        Args:
+            env_action: actions of the environment [..., A].
+
+        Returns:
+            Scaled actions [..., A].
+        """
+        low, high, action = (
+            np.asarray(x, float) for x in (self.run.agent.env.low, self.run.agent.env.high, env_action)
+        )
+        bounded = np.isfinite(low) & np.isfinite(high) & (low < high)
+        low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+        return np.where(bounded, np.clip(2 * (action - low) / (high - low) - 1, -1, 1), np.tanh(action))
+
+
+def simulations(episode: Trajectory) -> Iterator[PyTree]:
+    """Yields the state of the simulator before each step, with which the states of Brax and Playground begin.
+
+    Args:
+        episode: an episode of T steps, from `Player.episode`.
+
+    Yields:
+        The states, T of them.
+    """
+    for step in range(len(episode.reward)):
+        state = restore_empty_arrays(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
+        simulation, *_ = jax.tree.map(lambda x: x[..., 0], state)
+        yield simulation
