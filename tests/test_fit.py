@@ -71,7 +71,7 @@ def test_what_cannot_be_closed_is_told_in_one_line(error: BaseException, caplog:
 
     segments: Any = Segments.__new__(Segments)
     segments._states = [SimpleNamespace(env_state=None)]
-    segments._spread = SimpleNamespace(agent=SimpleNamespace(env=SimpleNamespace(close=fail)))
+    segments._spread = SimpleNamespace(agent=SimpleNamespace(env=SimpleNamespace(close=fail, on_host=True, name="toy")))
     segments.close()
     (message,) = caplog.messages
     assert message.startswith(f"environments were not closed: {type(error).__name__}")
