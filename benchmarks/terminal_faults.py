@@ -1,5 +1,6 @@
 """Faults of the terminal: it is closed, or nobody reads any more what is printed."""
 
+import contextlib
 import os
 import pty
 import random
@@ -66,6 +67,7 @@ def _begin(before: list[str], path: Path, output: int) -> subprocess.Popen[bytes
 def _read(output: int, process: subprocess.Popen[bytes], seconds: float) -> None:
     """Reads what is printed for some time, so that the process need not wait for it."""
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0 and process.poll() is None:
-        if select.select([output], [], [], min(left, 0.1))[0]:
-            os.read(output, 2**16)
+    with contextlib.suppress(OSError):  # of a terminal whose process has just ended
+        while (left := end - time.monotonic()) > 0 and process.poll() is None:
+            if select.select([output], [], [], min(left, 0.1))[0]:
+                os.read(output, 2**16)
