@@ -1,10 +1,11 @@
 """Faults inside training: a simulator that gives NaN, fails, hangs or crashes, a learning rate that diverges."""
 
+import itertools
 import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +16,7 @@ import numpy as np
 
 import breaking
 import disturbed
-from process_faults import Outcome, Process, Whole, go_on, places
+from process_faults import Outcome, Outcomes, Process, Whole, go_on, places
 from rpo_jax import RPO, Dynamics, Successor, TrainConfig, fit, grid, make_agent, make_env, seeds, vectorize
 from rpo_jax.execution import checkpoints, waiting
 from rpo_jax.runs.summary import is_finished
@@ -23,13 +24,13 @@ from rpo_jax.runs.summary import is_finished
 CONFIG = TrainConfig(num_envs=8, num_steps=16, total_timesteps=8 * 16 * 20, num_minibatches=4, hidden_sizes=(8, 8))
 
 
-def not_a_number(count: int, scratch: Path) -> Iterator[Outcome]:
+def not_a_number(scratch: Path) -> Outcomes:
     """A simulator that gives NaN or infinity at random steps, in observation or reward; and how many are counted."""
 
     def init(key: jax.Array):
         return jnp.zeros((), jnp.int32), jnp.zeros(1)
 
-    for _ in range(count):
+    while True:
         when, bad = random.randint(2, 40), random.choice([np.nan, np.inf, -np.inf])
         in_obs = random.random() < 0.5
 
@@ -47,10 +48,10 @@ def not_a_number(count: int, scratch: Path) -> Iterator[Outcome]:
         yield {"survived": bool(sound and right and np.isfinite(result.metrics["policy_loss"]).all()), "lost": 0}
 
 
-def diverging(count: int, scratch: Path) -> Iterator[Outcome]:
+def diverging(scratch: Path) -> Outcomes:
     """A learning rate of 1e6 among sane ones, which must not notice."""
     agent = make_agent(vectorize(_sliding(), name="slide", **breaking.BOUNDS), RPO, CONFIG)
-    for _ in range(count):
+    while True:
         rates = [10 ** random.uniform(-4, -2) for _ in range(4)]
         where, first_seed = random.randrange(4), random.randrange(1000)
         sane = fit(agent, grid(learning_rate=rates), seeds(first_seed, 2))
@@ -76,9 +77,9 @@ def _sliding() -> Dynamics:
     return Dynamics(init, step)
 
 
-def throwing(count: int, scratch: Path) -> Iterator[Outcome]:
+def throwing(scratch: Path) -> Outcomes:
     """An environment on the host that throws at a random step; what was done before is kept and gone on with."""
-    for index in range(count):
+    for index in itertools.count():
         agent = make_agent(make_env(breaking.NAME), RPO, CONFIG)
         when = random.randint(CONFIG.num_steps + 1, CONFIG.num_steps * CONFIG.num_updates)
         breaking.Breaking.steps = 0
@@ -94,10 +95,10 @@ def throwing(count: int, scratch: Path) -> Iterator[Outcome]:
         yield {"survived": bool(told and same and whole), "lost": (when - 1) // CONFIG.num_steps - done}
 
 
-def hanging(count: int, scratch: Path) -> Iterator[Outcome]:
+def hanging(scratch: Path) -> Outcomes:
     """Runs whose simulator hangs at a random step, and which are then interrupted until they end."""
     whole = Whole(scratch, disturbed.BREAKING)
-    for path, _ in zip(places(scratch), range(count), strict=False):
+    for path in places(scratch):
         process, _ = _broken("hang", path)
         interrupt = process.send(signal.SIGINT)
 
@@ -111,20 +112,20 @@ def hanging(count: int, scratch: Path) -> Iterator[Outcome]:
         yield _gone_on(process, path, whole, named)
 
 
-def crashing(count: int, scratch: Path) -> Iterator[Outcome]:
+def crashing(scratch: Path) -> Outcomes:
     """Runs whose simulator ends the process at a random step."""
     whole = Whole(scratch, disturbed.BREAKING)
-    for path, _ in zip(places(scratch), range(count), strict=False):
+    for path in places(scratch):
         process, _ = _broken("crash", path)
         process.wait()
         yield _gone_on(process, path, whole, not is_finished(path))
 
 
-def closing(how: str, count: int, scratch: Path) -> Iterator[Outcome]:
+def closing(how: str, scratch: Path) -> Outcomes:
     """Runs whose simulator fails, or is interrupted, while it is closed: after an evaluation or at the end."""
     whole = Whole(scratch, disturbed.BREAKING)
     closings = disturbed.SETTINGS["num_evaluations"] + 1
-    for path, _ in zip(places(scratch), range(count), strict=False):
+    for path in places(scratch):
         process, marker = _broken(how, path, f"close {random.randint(1, closings)}")
         process.wait()
         if is_finished(path):

@@ -4,11 +4,13 @@ The run that is disturbed is that of `disturbed.py`. The full disk is a tmpfs, w
 Survived means: bit for bit the results of an undisturbed run, or, for damaged files, an error that says so.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import random
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,7 @@ from arguments import chosen
 from disturbed import prepare
 from environment_faults import closing, crashing, diverging, hanging, not_a_number, throwing
 from folder_faults import cut, damaged, flip, linked, wrong
-from process_faults import Outcome, full_disk, moved, raced, resumed_beside, signalled
+from process_faults import Outcome, Outcomes, full_disk, moved, raced, resumed_beside, signalled
 from recording import add
 from terminal_faults import closed, unread
 
@@ -30,7 +32,7 @@ from terminal_faults import closed, unread
 class Fault:
     """What is injected how often."""
 
-    inject: Callable[[int, Path], Iterator[Outcome]]
+    inject: Callable[[Path], Outcomes]
     count: int
 
 
@@ -84,8 +86,8 @@ def injected(name: str) -> list[Outcome]:
     """Injects a fault as often as it says; what became of each."""
     random.seed(name)
     outcomes, fault = [], FAULTS[name]
-    with tempfile.TemporaryDirectory() as scratch:
-        for outcome in fault.inject(fault.count, Path(scratch)):
+    with tempfile.TemporaryDirectory() as scratch, contextlib.closing(fault.inject(Path(scratch))) as endless:
+        for outcome in itertools.islice(endless, fault.count):
             outcomes.append(outcome)
             jax.clear_caches()  # a process can map so many programs only
             Console(stderr=True).print(f"{name}, {len(outcomes)} of {fault.count}: {outcome}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import random
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import disturbed
-from process_faults import RESULT_FILES, Outcome, Process, Whole, go_on
+from process_faults import RESULT_FILES, Outcome, Outcomes, Process, Whole, go_on
 from rpo_jax import SettingsError
 from rpo_jax.cli.main import main
 from rpo_jax.execution.checkpoints import FOLDER
@@ -37,9 +38,9 @@ class Stopped:
             raise SystemExit("the run had too few checkpoints, or was at its end: try again on a quieter machine")
         self.updates = process.updates
 
-    def copies(self, count: int) -> Iterator[Path]:
-        """So many copies of its folder, each removed before the next."""
-        for index in range(count):
+    def copies(self) -> Iterator[Path]:
+        """Copies of its folder, each removed before the next."""
+        for index in itertools.count():
             path = shutil.copytree(self.path, self._scratch / str(index) / "run")
             yield path
             shutil.rmtree(path.parent)
@@ -58,10 +59,10 @@ class Stopped:
 # Damage
 
 
-def damaged(damage: Callable[[bytearray], bytes], count: int, scratch: Path) -> Iterator[Outcome]:
+def damaged(damage: Callable[[bytearray], bytes], scratch: Path) -> Outcomes:
     """Runs that were stopped, with damage in a random file of their folder."""
     whole, stopped = Whole(scratch), Stopped(scratch)
-    for path in stopped.copies(count):
+    for path in stopped.copies():
         file = random.choice([file for file in path.rglob("*") if file.is_file() and file.stat().st_size])
         file.write_bytes(damage(bytearray(file.read_bytes())))
         yield {"file": str(file.relative_to(path)), **stopped.outcome(path, whole)}
@@ -81,7 +82,7 @@ def flip(content: bytearray) -> bytes:
 # Links
 
 
-def linked(count: int, scratch: Path) -> Iterator[Outcome]:
+def linked(scratch: Path) -> Outcomes:
     """Runs that were stopped, with a link to someone else's file or folder in place of a file of theirs."""
     whole, stopped = Whole(scratch), Stopped(scratch)
     names = [
@@ -93,7 +94,7 @@ def linked(count: int, scratch: Path) -> Iterator[Outcome]:
         "settings.json",
         "curves.png",
     ]
-    for path in stopped.copies(count):
+    for path in stopped.copies():
         foreign = path.parent / "foreign"
         for name in ("7/file", "8.orbax-checkpoint-tmp-1/file", "file"):
             (foreign / name).parent.mkdir(parents=True, exist_ok=True)
@@ -111,10 +112,10 @@ def linked(count: int, scratch: Path) -> Iterator[Outcome]:
 # Signed content
 
 
-def wrong(count: int, scratch: Path) -> Iterator[Outcome]:
+def wrong(scratch: Path) -> Outcomes:
     """Runs that were stopped, with a digest that is right over settings or a summary that are not."""
     stopped = Stopped(scratch)
-    for path in stopped.copies(count):
+    for path in stopped.copies():
         file = path / random.choice(["settings.json", "summary.json"])
         content = json.loads(file.read_text())
         place, change = random.choice([*places_in(content)]), random.choice([remove, put(random.choice(OTHERS))])

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from rpo_jax.runs.summary import is_finished
 
 RESULT_FILES = (METRICS_TABLE, "policies.npz", "evaluations.csv", "best.npz")
 Outcome = dict[str, Any]
+Outcomes: TypeAlias = Generator[Outcome, None, None]  # without end
 
 
 class Process:
@@ -141,7 +143,7 @@ def places(scratch: Path) -> Iterator[Path]:
         shutil.rmtree(path.parent)
 
 
-def signalled(number: int, count: int, scratch: Path) -> Iterator[Outcome]:
+def signalled(number: int, scratch: Path) -> Outcomes:
     """Runs that get a signal at a random moment between start and end."""
     whole = Whole(scratch)
     for path in places(scratch):
@@ -150,24 +152,20 @@ def signalled(number: int, count: int, scratch: Path) -> Iterator[Outcome]:
         if alive and not is_finished(path):
             lost = process.updates - go_on(path)
             yield {"survived": whole.equals(path), "lost": max(lost, 0)}
-            count -= 1
-        if not count:
-            return
 
 
-def full_disk(lasts: tuple[float, float] | None, count: int, scratch: Path) -> Iterator[Outcome]:
+def full_disk(lasts: tuple[float, float] | None, scratch: Path) -> Outcomes:
     """Runs on a disk that something else fills at a random moment, up to a random number of bytes.
 
     Args:
         lasts: shortest and longest time after which the disk is free again, in seconds; until the end if None.
-        count: how many are disturbed.
         scratch: an empty folder.
     """
     whole = Whole(scratch)
     disk = scratch / "disk"
     disk.mkdir()
     needed = sum(file.stat().st_size for file in whole.path.rglob("*") if file.is_file())
-    while count:
+    while True:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], check=True)
         try:
             path, filling = disk / "run", disk / "filling"
@@ -175,27 +173,25 @@ def full_disk(lasts: tuple[float, float] | None, count: int, scratch: Path) -> I
             def fill(filling: Path = filling) -> None:
                 filling.write_bytes(bytes(max(shutil.disk_usage(disk).free - random.randrange(needed), 0)))
                 if lasts is not None:
-                    threading.Timer(random.uniform(*lasts), filling.unlink).start()
+                    threading.Timer(random.uniform(*lasts), partial(filling.unlink, missing_ok=True)).start()
 
             process = Process(path)
             hit = process.wait(fill, process.lasts(whole.moment()))
-            finished = is_finished(path)
-            if not finished:
+            if not is_finished(path):
                 filling.unlink(missing_ok=True)
                 told = "No space left" in process.complaint or "on disk" in process.complaint
                 lost = process.updates - go_on(path)
                 yield {"survived": told and whole.equals(path), "lost": max(lost, 0)}
             elif hit and lasts is not None:
                 yield {"survived": whole.equals(path), "lost": 0}
-            count -= not finished or (hit and lasts is not None)
         finally:
             subprocess.run(["umount", disk], check=True)
 
 
-def raced(count: int, scratch: Path) -> Iterator[Outcome]:
+def raced(scratch: Path) -> Outcomes:
     """Two processes that train into one folder; the second begins at a random moment of the first."""
     whole = Whole(scratch)
-    for path, _ in zip(places(scratch), range(count), strict=False):
+    for path in places(scratch):
         first = Process(path)
         time.sleep(random.uniform(0.0, 1.2) * whole.seconds)
         second = Process(path, number=2)
@@ -205,7 +201,7 @@ def raced(count: int, scratch: Path) -> Iterator[Outcome]:
         yield {"survived": refused == 1 and whole.equals(path), "lost": 0}
 
 
-def resumed_beside(count: int, scratch: Path) -> Iterator[Outcome]:
+def resumed_beside(scratch: Path) -> Outcomes:
     """Runs that another process resumes while they are trained."""
     whole = Whole(scratch)
     for path in places(scratch):
@@ -221,12 +217,9 @@ def resumed_beside(count: int, scratch: Path) -> Iterator[Outcome]:
         if process.wait(resume_too, lambda path=path, began=began: began() and (path / SETTINGS).exists()):
             refused = "is in use by" in str(refusals) or "is finished" in str(refusals)
             yield {"survived": refused and whole.equals(path), "lost": 0}
-            count -= 1
-        if not count:
-            return
 
 
-def moved(count: int, scratch: Path) -> Iterator[Outcome]:
+def moved(scratch: Path) -> Outcomes:
     """Runs whose folder is moved away or removed while they are trained."""
     whole = Whole(scratch)
     for path in places(scratch):
@@ -243,6 +236,3 @@ def moved(count: int, scratch: Path) -> Iterator[Outcome]:
                 yield {"survived": whole.equals(path), "lost": 0}
             else:  # it had written all before
                 yield {"survived": not away.exists() or whole.equals(away), "lost": 0}
-            count -= 1
-        if not count:
-            return

@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import disturbed
-from process_faults import Outcome, Whole, go_on, places
+from process_faults import Outcomes, Whole, go_on, places
 from rpo_jax.runs.folder import SUMMARY
 from rpo_jax.runs.summary import is_finished, read_summary
 
 
-def closed(count: int, scratch: Path) -> Iterator[Outcome]:
+def closed(scratch: Path) -> Outcomes:
     """Commands whose terminal is closed at a random moment; half of them get SIGHUP from their shell too."""
     whole = Whole(scratch)
     for path in places(scratch):
@@ -34,12 +33,9 @@ def closed(count: int, scratch: Path) -> Iterator[Outcome]:
             done = read_summary(path)["total_timesteps"] if (path / SUMMARY).exists() else 0
             lost = done // disturbed.spec().config.round_timesteps - go_on(path)
             yield {"survived": whole.equals(path), "lost": max(lost, 0)}
-            count -= 1
-        if not count:
-            return
 
 
-def unread(count: int, scratch: Path) -> Iterator[Outcome]:
+def unread(scratch: Path) -> Outcomes:
     """Commands whose output goes to a process that ends at a random moment, as `head` does; they go on."""
     whole = Whole(scratch)
     for path in places(scratch):
@@ -51,9 +47,6 @@ def unread(count: int, scratch: Path) -> Iterator[Outcome]:
         process.wait()
         if alive:
             yield {"survived": process.returncode == 0 and whole.equals(path), "lost": 0}
-            count -= 1
-        if not count:
-            return
 
 
 def _begin(before: list[str], path: Path, output: int) -> subprocess.Popen[bytes]:

@@ -7,7 +7,7 @@ from scipy.stats import binom
 
 from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.analysis.curves import COLORS, Curves, draw_curves
-from rpo_jax.analysis.intervals import mean_interval
+from rpo_jax.analysis.intervals import bounds_of_mean
 
 
 def curves_of(labels: list[str]) -> dict[str, Curves]:
@@ -56,14 +56,14 @@ def test_the_interval_of_a_mean_is_that_of_the_binomial_distribution() -> None:
     """Of seeds that give 0 or 1, the mean of a sample is binomially distributed."""
     for ones in (2, 5, 9):
         seeds = np.repeat([1.0, 0.0], [ones, 10 - ones])
-        low, high = mean_interval(np.stack([seeds, 3 * seeds + 1], axis=1), level=0.9, resamples=20_000)
+        low, high = bounds_of_mean(np.stack([seeds, 3 * seeds + 1], axis=1), level=0.9, resamples=20_000)
         expected = np.array(binom.ppf([0.05, 0.95], 10, ones / 10)) / 10
         np.testing.assert_allclose([low, high], np.stack([expected, 3 * expected + 1], axis=1), rtol=1e-6)
 
 
 def test_the_interval_holds_the_mean_as_often_as_is_said() -> None:
     values = np.random.default_rng(1).normal(size=(5, 4000))
-    low, high = mean_interval(values)
+    low, high = bounds_of_mean(values)
     assert np.mean((low < 0) & (high > 0)) == pytest.approx(0.83, abs=0.02)
 
 

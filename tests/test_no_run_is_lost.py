@@ -28,7 +28,7 @@ from rpo_jax.loggers import tables
 from rpo_jax.runs.compare import compare_to_folder
 from rpo_jax.runs.launch import run_to_folder
 from rpo_jax.runs.session import Session
-from rpo_jax.settings.spec import make_spec
+from rpo_jax.settings.spec import RunSpec, make_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 SIZES = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "hidden_sizes": (8,)}
@@ -158,6 +158,11 @@ def test_a_callback_that_fails_leaves_a_folder_to_go_on_with(tmp_path: Path) -> 
     assert is_finished(tmp_path / "run")
 
 
+def both_methods(updates: int) -> list[RunSpec]:
+    settings: dict[str, Any] = {"num_seeds": 2, "total_timesteps": updates * 32, **SIZES}
+    return [make_spec("gymnax/Pendulum-v1", variant=name, **settings) for name in ("rpo", "ppo")]
+
+
 @pytest.mark.parametrize("how", ["callback", "signals"])
 def test_a_comparison_that_ends_in_its_first_part_goes_on(
     how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -169,13 +174,9 @@ def test_a_comparison_that_ends_in_its_first_part_goes_on(
             interrupted()
             interrupted()
 
-    specs = [
-        make_spec("gymnax/Pendulum-v1", variant=name, num_seeds=2, total_timesteps=8 * 32, **SIZES)
-        for name in ("rpo", "ppo")
-    ]
     folder = tmp_path / "both"
     with pytest.raises((ZeroDivisionError, KeyboardInterrupt)):
-        compare_to_folder(specs, folder, Session(Console(quiet=True), on_progress=end))
+        compare_to_folder(both_methods(updates=8), folder, Session(Console(quiet=True), on_progress=end))
     assert caplog.records[-1].message == f"to continue: rpo-jax resume {folder}"
     assert main(["resume", str(folder)]) == 0
     assert is_finished(folder / "rpo")
@@ -189,12 +190,8 @@ def test_a_comparison_whose_folder_is_moved_away_is_trained_whole(tmp_path: Path
         if not moved:
             moved.append((tmp_path / "both").rename(tmp_path / "away"))
 
-    specs = [
-        make_spec("gymnax/Pendulum-v1", variant=name, num_seeds=2, total_timesteps=2 * 32, **SIZES)
-        for name in ("rpo", "ppo")
-    ]
     with toys.told("was moved or removed"):
-        compare_to_folder(specs, tmp_path / "both", Session(Console(quiet=True), on_progress=move))
+        compare_to_folder(both_methods(updates=2), tmp_path / "both", Session(Console(quiet=True), on_progress=move))
     assert is_finished(tmp_path / "both" / "rpo")
     assert is_finished(tmp_path / "both" / "ppo")
 
@@ -353,12 +350,17 @@ def hanging_command(folder: Path, updates: int) -> Any:
     return process
 
 
-def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp_path: Path) -> None:
-    process = hanging_command(tmp_path, updates=60)
+def interrupted_twice(process: Any) -> str:
+    """What a hanging command prints after a second signal, sent when it has named its environment."""
     process.send_signal(signal.SIGINT)
     assert any("still waiting for mine/hanging; repeat the signal" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    return process.communicate(timeout=30)[1]
+
+
+def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp_path: Path) -> None:
+    process = hanging_command(tmp_path, updates=60)
+    err = interrupted_twice(process)
     assert process.returncode == 130
     assert err.splitlines()[-2:] == ["rpo-jax: to continue: rpo-jax resume run", "rpo-jax: interrupted"]
     assert any((tmp_path / "run" / "checkpoints").iterdir())
@@ -375,10 +377,7 @@ def test_a_simulator_that_hangs_while_it_closes_is_named_and_left_behind_and_the
 ) -> None:
     (tmp_path / "stuck").touch()
     process = hanging_command(tmp_path, updates=2)
-    process.send_signal(signal.SIGINT)
-    assert any("still waiting for mine/hanging; repeat the signal" in line for line in process.stderr)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    err = interrupted_twice(process)
     assert process.returncode == 0
     assert err.splitlines()[0] == "rpo-jax: environments were not closed: KeyboardInterrupt"
     assert is_finished(tmp_path / "run")

@@ -14,7 +14,7 @@ from rich.console import Console
 import rpo_jax
 from rpo_jax import fit, grid, seeds
 from rpo_jax.algorithm.variants import VARIANTS
-from rpo_jax.analysis.intervals import mean_interval
+from rpo_jax.analysis.intervals import bounds_of_mean
 from rpo_jax.cli.main import main
 from rpo_jax.execution.fit import Progress
 from rpo_jax.runs import progress as module
@@ -160,7 +160,7 @@ def test_the_table_shows_intervals_where_there_are_seeds() -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(module.results_table([summary], [labels]))
     text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
-    low, high = mean_interval(np.array(returns[0]))
+    low, high = bounds_of_mean(np.array(returns[0]))
     for word in ("-1,111.5", f"{low:,.0f} to {high:,.0f}", "-5.0 to -5.0"):
         assert word in text
     assert -1234.5 <= low < -1111.5 < high <= -1000

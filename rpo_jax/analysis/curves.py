@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rpo_jax.analysis.intervals import FEWEST, mean_interval
+from rpo_jax.analysis.intervals import FEWEST, bounds_of_mean
 
 FEW_POINTS = 20  # curves with fewer points get markers
 MOST_POINTS = 1000  # of a mean and its interval, which are no wider on paper
@@ -118,5 +118,5 @@ def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: st
     between = np.stack([np.interp(shown, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True)])
     axes.plot(shown, between.mean(0), color=color, linewidth=2.2, label=label)
     if len(rows) >= FEWEST and len(shown):
-        low, high = mean_interval(between)
+        low, high = bounds_of_mean(between)
         axes.fill_between(shown, low, high, color=color, alpha=0.2, linewidth=0)

@@ -23,9 +23,6 @@ class Interval(NamedTuple):
     low: np.ndarray
     high: np.ndarray
 
-    def __str__(self) -> str:
-        return f"{self.value:,.1f} [{self.low:,.1f}, {self.high:,.1f}]"
-
 
 def bootstrap(
     statistic: Callable[..., np.typing.ArrayLike],
@@ -61,7 +58,7 @@ def bootstrap(
     return Interval(np.asarray(statistic(*scores)), low, high)
 
 
-def mean_interval(
+def bounds_of_mean(
     values: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes the bounds of `bootstrap` of the mean over seeds, for all points of curves at once.
@@ -92,4 +89,4 @@ def interval_of_mean(values: np.ndarray) -> Interval | None:
     """
     if len(values) < FEWEST or np.isnan(values).any():
         return None
-    return Interval(np.asarray(np.mean(values)), *mean_interval(values))
+    return Interval(np.asarray(np.mean(values)), *bounds_of_mean(values))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rpo_jax.analysis.intervals import FEWEST, mean_interval
+from rpo_jax.analysis.intervals import FEWEST, bounds_of_mean
 from rpo_jax.errors import one_line
 from rpo_jax.execution.fit import Progress as FitProgress
 from rpo_jax.runs.tables import folding_table, in_lines
@@ -155,7 +155,7 @@ def _extremes(returns: np.ndarray) -> list[str]:
 
 def _interval(returns: np.ndarray) -> list[str]:
     """Both bounds in one cell, short, since the table is to fit into 80 columns."""
-    low, high = (f"{bound:,.1f}" if abs(bound) < 1000 else f"{bound:,.0f}" for bound in mean_interval(returns))
+    low, high = (f"{bound:,.1f}" if abs(bound) < 1000 else f"{bound:,.0f}" for bound in bounds_of_mean(returns))
     return [f"{low} to {high}"]
 
 
