@@ -18,7 +18,7 @@ import tyro
 from mujoco_playground import dm_control_suite
 from rich.console import Console
 
-from recording import origin, records, write
+from recording import device_kind, origin, records, write
 from rpo_jax import Environment
 from rpo_jax.diagnosis.stepping import NUDGES, QUICK
 from rpo_jax.envs.batching import Batching
@@ -26,7 +26,6 @@ from rpo_jax.envs.suites import brax, gymnax, playground
 from stepping import stepping
 from timing import compiled
 
-NAME = "batching"
 STEPS = 32  # of one call
 SECONDS = 0.5  # of one measurement, at least
 BATCHINGS: tuple[Batching, ...] = get_args(Batching)
@@ -47,13 +46,14 @@ def main(
     turns: int = 5,
     again: Annotated[bool, tyro.conf.arg(help="also what is recorded already")] = False,
 ) -> None:
-    """Writes `results/batching.json` after every measurement; goes on where it was cut."""
+    """Writes `results/batching.json`, or `batching_gpu.json`, after every measurement; goes on where it was cut."""
+    name = "batching" if device_kind() == "cpu" else "batching_gpu"
     for label, measure in measurements(parts, envs, sizes, turns):
-        if again or all(run["label"] != label for run in records(NAME)):
+        if again or all(run["label"] != label for run in records(name)):
             run = {"label": label, **origin(), **measure()}
             Console(stderr=True).print(run)
-            others = [other for other in records(NAME) if other["label"] != label]  # of another process among them
-            write(NAME, [*others, run])
+            others = [other for other in records(name) if other["label"] != label]  # of another process among them
+            write(name, [*others, run])
 
 
 def measurements(

@@ -19,6 +19,7 @@ from recording import add, device_kind, records
 from rpo_jax.envs import SUITES
 from rpo_jax.envs.suites import brax
 
+IN_JAX = ("gymnax", "brax", "playground")
 NUM_STEPS = 100
 CPU_SECONDS = 7200  # of a row; fused sums of 0.11.2 are slow
 TIME_OUT = 6 * 3600.0  # seconds, also where others use the cores
@@ -37,7 +38,7 @@ print(json.dumps({{"outcome": "; ".join(told) or "right", "differences": rows}})
 
 
 def main(
-    suites: Annotated[tuple[str, ...], tyro.conf.Positional] = ("gymnax", "brax", "playground"),
+    envs: Annotated[tuple[str, ...], tyro.conf.Positional] = IN_JAX,
     *,
     num_envs: tuple[int, ...] = (128, 1024),
     backends: tuple[str, ...] = brax.BACKENDS,
@@ -45,12 +46,12 @@ def main(
     """Compares every environment with and without fused kernels, and writes `results/correctness.json`.
 
     Args:
-        suites: whose environments are compared.
+        envs: what is compared: environments whose names begin with one of these, such as brax or brax/ant.
         num_envs: numbers of environments in one call.
         backends: of Brax.
     """
     for size in num_envs:
-        for env, backend in _environments(suites, backends):
+        for env, backend in _environments(envs, backends):
             place = {"env": env, "backend": backend, "num_envs": size, "jaxlib": version("jaxlib")}
             place["device"] = device_kind()
             if any(place.items() <= row.items() for row in records("correctness")):
@@ -60,11 +61,12 @@ def main(
             add("correctness", row, *place)
 
 
-def _environments(suites: tuple[str, ...], backends: tuple[str, ...]) -> list[tuple[str, str]]:
-    names = [f"{suite}/{task}" for suite in suites for task in SUITES[suite].tasks()]
+def _environments(envs: tuple[str, ...], backends: tuple[str, ...]) -> list[tuple[str, str]]:
+    names = [f"{suite}/{task}" for suite in IN_JAX for task in SUITES[suite].tasks()]
     return [
         (name, backend)
         for name in names
+        if name.startswith(envs)
         for backend in (backends if name.startswith("brax/") else ("-",))
         if name != "brax/swimmer" or backend == "generalized"
     ]

@@ -4,6 +4,7 @@
 - flags: the same works with XLA's options for command buffers.
 - kernels: what one call of training launches, how long the kernels take, and what share of the time the GPU is busy.
 - same: does a seed give the same run twice, alone and among others, and what does it cost to make it so?
+- learning: preset `fast`, whose returns stand beside those of the same runs on a CPU.
 """
 
 import dataclasses
@@ -21,10 +22,10 @@ import tyro
 from arguments import chosen
 from libraries import LIBRARIES, given_pythons, python_of
 from recording import Row, add, command
-from workers import Job, console, environment, measure
+from workers import Job, Name, console, environment, measure
 from works import GPU_WORKS, Work
 
-Part = Literal["speed", "flags", "kernels", "same"]
+Part = Literal["speed", "flags", "kernels", "same", "learning"]
 LOOPS = "--xla_gpu_enable_command_buffer=+WHILE"
 SMALL = "--xla_gpu_graph_min_graph_size=1"
 FLAGS = {
@@ -34,7 +35,9 @@ FLAGS = {
     "loops, small graphs, unrolled": f"{LOOPS} {SMALL} --xla_gpu_command_buffer_unroll_loops=true",
     "no command buffers": "--xla_gpu_enable_command_buffer=",
     "no Triton products": "--xla_gpu_enable_triton_gemm=false",
+    "no autotuning": "--xla_gpu_autotune_level=0",
 }
+TASKS = ("gymnax/Pendulum-v1", "brax/inverted_pendulum", "brax/reacher", "brax/hopper", "brax/ant")  # that are learned
 PROGRAM = Path(__file__).parent / "gpu_program.py"
 Measure = Callable[[list[Job], dict[str, Work]], dict[Job, Row]]
 Found = Iterator[tuple[str, Row, tuple[str, ...]]]  # a row, the results it belongs to, and the fields that name it
@@ -75,10 +78,11 @@ def main(
         "flags": lambda: with_flags(table, names_of_flags, take_turns),
         "kernels": lambda: kernels(table, gpu),
         "same": lambda: same(table, gpu),
+        "learning": lambda: learning(gpu),
     }
     for part in parts:
         for name, row, key in rows[part]():
-            console.print({field: value for field, value in row.items() if field != "kernels"})
+            console.print({field: value for field, value in row.items() if field not in ("kernels", "curves")})
             if gpu:
                 add(name, {**row, "command": command(given.values())}, *key)
 
@@ -108,28 +112,41 @@ def with_flags(works: dict[str, Work], names: Iterable[str], take_turns: Measure
 
 def kernels(works: dict[str, Work], gpu: bool) -> Found:
     """What a call of two rounds launches; all compile at once."""
-    short = [dataclasses.replace(work, updates=2) for work in works.values()]
-    with ThreadPoolExecutor(len(works)) as pool:
-        found = pool.map(lambda work: run_program("kernels", work, gpu), short)
-    for name, row in zip(works, found, strict=True):
+    short = {name: dataclasses.replace(work, updates=2) for name, work in works.items()}
+    for name, row in run_programs("kernels", {name: (_json(work), "") for name, work in short.items()}, gpu):
         yield "gpu_kernels", {"work": name, "rounds": 2, **row}, ("work",)
 
 
 def same(works: dict[str, Work], gpu: bool) -> Found:
-    """One seed twice, and beside another, with XLA's deterministic operations and without."""
-    for name, work in works.items():
-        for flag in ("", "--xla_gpu_deterministic_ops=true"):
-            row = run_program("same", work, gpu, flag)
-            yield "gpu_same", {"work": name, "flags": flag, **row}, ("work", "flags")
+    """One seed twice, and beside another, with XLA's deterministic operations and without; all compile at once."""
+    flags = ("", "--xla_gpu_deterministic_ops=true")
+    asked = {(name, flag): (_json(work), flag) for name, work in works.items() for flag in flags}
+    for (name, flag), row in run_programs("same", asked, gpu):
+        yield "gpu_same", {"work": name, "flags": flag, **row}, ("work", "flags")
 
 
-def run_program(part: str, work: Work, gpu: bool, flags: str = "") -> Row:
-    """What `gpu_program.py` prints of a work, or how it failed."""
-    arguments = [sys.executable, str(PROGRAM), part, json.dumps(dataclasses.asdict(work))]
-    done = subprocess.run(arguments, env=environment(gpu, flags), capture_output=True, text=True)
-    if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1][:300]}
-    return json.loads(done.stdout.splitlines()[-1])
+def learning(gpu: bool) -> Found:
+    """Preset `fast` on tasks that were trained on a CPU too; all at once."""
+    for name, row in run_programs("learning", {task: (task, "") for task in TASKS}, gpu):
+        yield "gpu_learning", {"label": name, **row}, ("label",)
+
+
+def run_programs(part: str, asked: dict[Name, tuple[str, str]], gpu: bool) -> Iterator[tuple[Name, Row]]:
+    """What `gpu_program.py` prints for each of the arguments and flags, or how it failed; all run at once."""
+
+    def run(argument: str, flags: str) -> Row:
+        arguments = [sys.executable, str(PROGRAM), part, argument]
+        done = subprocess.run(arguments, env=environment(gpu, flags), capture_output=True, text=True)
+        if done.returncode:
+            return {"failed": done.stderr.strip().splitlines()[-1][:300]}
+        return json.loads(done.stdout.splitlines()[-1])
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        yield from zip(asked, pool.map(lambda name: run(*asked[name]), asked), strict=True)
+
+
+def _json(work: Work) -> str:
+    return json.dumps(dataclasses.asdict(work))
 
 
 if __name__ == "__main__":

@@ -12,19 +12,28 @@ import numpy as np
 import tyro
 
 import rpo_jax
+import study
+from recording import Row
+from rpo_jax.settings.spec import make_spec
 from works import Work, agent_of
 
 LONGEST = 60  # kernels that are named
 
 
-def main(part: tyro.conf.Positional[Literal["kernels", "same"]], work: tyro.conf.Positional[str]) -> None:
-    """Prints what is found of a work.
+def main(
+    part: tyro.conf.Positional[Literal["kernels", "same", "learning"]], subject: tyro.conf.Positional[str]
+) -> None:
+    """Prints what is found of a work or of a task.
 
     Args:
         part: what is measured.
-        work: its fields, in JSON.
+        subject: fields of the work, in JSON; for "learning" the environment.
     """
-    print(json.dumps({"kernels": kernels, "same": same}[part](Work(**json.loads(work)))))
+    if part == "learning":
+        found = learning(subject)
+    else:
+        found = {"kernels": kernels, "same": same}[part](Work(**json.loads(subject)))
+    print(json.dumps(found))
 
 
 def kernels(work: Work) -> dict[str, Any]:
@@ -61,6 +70,12 @@ def _events(data: Any) -> list[Any]:
     planes = [plane for plane in data.planes if plane.name.startswith("/device:GPU")]
     lines = [line for plane in planes for line in plane.lines if line.name.startswith("Stream")]
     return [event for line in lines for event in line.events]
+
+
+def learning(env: str) -> Row:
+    """A study's record of eight seeds of preset `fast`."""
+    spec = make_spec(env, num_seeds=8)
+    return study.record(env, spec, study.train(spec))
 
 
 def same(work: Work) -> dict[str, float]:
