@@ -21,7 +21,7 @@ import tyro
 
 from arguments import chosen
 from libraries import LIBRARIES, given_pythons, python_of
-from recording import Row, add, command
+from recording import Row, add, command, records
 from workers import Job, Name, console, environment, measure
 from works import GPU_WORKS, Work
 
@@ -127,8 +127,10 @@ def same(works: dict[str, Work], gpu: bool) -> Found:
 
 def learning(gpu: bool) -> Found:
     """Preset `fast` on tasks that were trained on a CPU too; all at once."""
+    on_cpu = {row["summary"]["env"]: row["summary"] for name in ("first_run", "brax_fast") for row in records(name)}
     for name, row in run_programs("learning", {task: (task, "") for task in TASKS}, gpu):
-        yield "gpu_learning", {"label": name, **row}, ("label",)
+        returns = on_cpu[name]["final_return"][0] if name in on_cpu else []
+        yield "gpu_learning", {"label": name, "on_cpu": returns, **row}, ("label",)
 
 
 def run_programs(part: str, asked: dict[Name, tuple[str, str]], gpu: bool) -> Iterator[tuple[Name, Row]]:
