@@ -4,6 +4,7 @@ from .algorithm.config import Hyperparams as Hyperparams
 from .algorithm.config import TrainConfig as TrainConfig
 from .algorithm.evaluation import Trajectory as Trajectory
 from .algorithm.evaluation import make_policy as make_policy
+from .algorithm.fields import setting as setting
 from .algorithm.heads import Head as Head
 from .algorithm.heads import get_head as get_head
 from .algorithm.rpo import init as init

@@ -74,6 +74,10 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             _import_entry_points()
         return name in self
 
+    def import_all(self) -> None:
+        """Imports the entry points of all installed packages."""
+        _import_entry_points()
+
     def find(self, name: str) -> Thing:
         """Returns the object of a name; imports the entry points of installed packages if necessary.
 

@@ -112,7 +112,8 @@ class TrainConfig:
 class Hyperparams:
     """Numeric hyperparameters: a pytree of scalars, each of which can be traced, annealed and swept under vmap.
 
-    The defaults are the paper's (Rahman & Xue 2022, arXiv 2212.07536, and its published code).
+    The defaults are the paper's (Rahman & Xue 2022, arXiv 2212.07536, and its published code). A method that needs
+    others has a subclass, a frozen dataclass with more fields from `setting`, as the `hyperparams_type` of its variant.
 
     Raises:
         SettingsError: if a plain number is out of range (arrays are checked by `grid`; traced values cannot be).
@@ -155,6 +156,10 @@ class Hyperparams:
     )
     min_log_std: Scalar = setting(-0.5, "variant ppo-min-std: lower bound of the log-scale of the action distribution")
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        jax.tree_util.register_pytree_with_keys_class(cls)
+
     def __post_init__(self) -> None:
         check_hyperparams(self)
 
@@ -188,16 +193,6 @@ def check_hyperparams(hyperparams: Hyperparams) -> None:
     for field in dataclasses.fields(hyperparams):
         value = getattr(hyperparams, field.name)
         if isinstance(value, np.ndarray):
-            check_numbers(field.name, value.ravel().tolist())
+            check_values(field, value.ravel().tolist())
         elif not isinstance(value, jax.Array) and not (value is None and field.default is None):
-            check_numbers(field.name, [value])
-
-
-def check_numbers(name: str, values: Iterable[Any]) -> None:
-    """Checks `values` of the hyperparameter with that `name`.
-
-    Raises:
-        SettingsError: if one is out of range or not a number.
-    """
-    field = next(field for field in dataclasses.fields(Hyperparams) if field.name == name)
-    check_values(field, values)
+            check_values(field, [value])

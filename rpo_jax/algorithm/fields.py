@@ -14,12 +14,15 @@ Record = TypeVar("Record", bound=type)
 
 
 def setting(default: Any, doc: str, **bounds: Any) -> Any:
-    """Returns a dataclass field.
+    """Creates a dataclass field of a settings record.
 
     Args:
         default: its default.
-        doc: its documentation.
+        doc: its documentation, which `--help` shows.
         **bounds: its bounds: `low`, `above`, `high`, and `finite=False` where infinity is allowed.
+
+    Returns:
+        The field.
     """
     return dataclasses.field(default=default, metadata={"doc": doc, **bounds})
 

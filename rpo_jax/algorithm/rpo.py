@@ -39,8 +39,8 @@ def train(
         `agent.env.check()` raises the error of a failed one, and `agent.env.close(state.env_state)` frees them.
 
     Raises:
-        SettingsError: if `key` is not a random key, `hyperparams` are several settings, or the initial policy has
-            another network, or other sizes of observations or actions.
+        SettingsError: if `key` is not a random key, `hyperparams` are several settings or not those of the variant, or
+            the initial policy has another network, or other sizes of observations or actions.
     """
 
     def body(state, _):
@@ -65,10 +65,10 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy
         The training state of one run.
 
     Raises:
-        SettingsError: if `key` is not a random key, `hyperparams` are several settings, or the initial policy has
-            another network, or other sizes of observations or actions.
+        SettingsError: if `key` is not a random key, `hyperparams` are several settings or not those of the variant, or
+            the initial policy has another network, or other sizes of observations or actions.
     """
-    _check_one_setting(hyperparams)
+    _check_hyperparams(agent, hyperparams)
     key, key_params = jax.random.split(as_keys(key))
 
     def episodes() -> tuple[PyTree, jax.Array]:
@@ -96,7 +96,12 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy
     )
 
 
-def _check_one_setting(hyperparams: Hyperparams) -> None:
+def _check_hyperparams(agent: Agent, hyperparams: Hyperparams) -> None:
+    if not isinstance(hyperparams, kind := agent.variant.hyperparams_type):
+        raise SettingsError(
+            f"variant {agent.variant.name} takes {kind.__name__}, and got {type(hyperparams).__name__}; give "
+            f"rpo_jax.grid({kind.__name__}(), ...)"
+        )
     shapes = {name: np.shape(value) for name, value in vars(hyperparams).items() if value is not None}
     if several := [f"{name} {list(shape)}" for name, shape in shapes.items() if shape]:
         raise SettingsError(

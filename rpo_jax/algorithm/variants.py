@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rpo_jax.algorithm.augmentation import Augment, drac, drac_kl, scale_amplitude
-from rpo_jax.algorithm.config import Hyperparams, Scalar, field_names
+from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig, field_names
 from rpo_jax.algorithm.perturbation import Noise, Width, alpha, alpha_of_range, alpha_of_scale, anneal, uniform
 from rpo_jax.algorithm.types import Batch, Params
 from rpo_jax.errors import SettingsError, unknown_name
@@ -43,12 +43,14 @@ class Variant:
         term: function that computes a term to add to the loss; nothing is added if None.
         schedule: function that changes hyperparameters over the run, called before each update; constant if None.
         constrain: function that constrains the policy's log-scale; no constraint if None.
-        hyperparams: names of the hyperparameters that the method adds to PPO's. Other methods reject those of them
-            that belong to a method of rpo_jax, such as `rpo_alpha`.
+        hyperparams: names of the fields of `Hyperparams` that the method adds to PPO's. Other methods reject those of
+            them that belong to a method of rpo_jax, such as `rpo_alpha`.
+        hyperparams_type: `Hyperparams`, or a subclass with fields that only this method has, which others reject.
         check: function that raises `SettingsError` for an agent that the method cannot train.
 
     Raises:
-        SettingsError: if there is no hyperparameter of one of these names.
+        SettingsError: if there is no hyperparameter of one of these names, or fields of the subclass are not from
+            `setting` or have names of other settings.
     """
 
     name: str
@@ -61,12 +63,22 @@ class Variant:
     schedule: Schedule | None = None
     constrain: Constraint | None = None
     hyperparams: tuple[str, ...] = ()
+    hyperparams_type: type[Hyperparams] = Hyperparams
     check: Callable[["Agent"], None] = lambda agent: None
 
     def __post_init__(self) -> None:
         for name in self.hyperparams:
-            if name not in (known := field_names(Hyperparams)):
+            if name not in (known := field_names(self.hyperparams_type)):
                 raise unknown_name(f"hyperparameter of variant {self.name}", name, known)
+        for field in self.own_fields():
+            if "doc" not in field.metadata or field.name in field_names(TrainConfig):
+                reason = "belongs to TrainConfig" if "doc" in field.metadata else "is not made by rpo_jax.setting"
+                raise SettingsError(f"hyperparameter {field.name} of variant {self.name} {reason}")
+
+    def own_fields(self) -> list[dataclasses.Field]:
+        """Returns the fields that `hyperparams_type` adds to those of `Hyperparams`."""
+        common = field_names(Hyperparams)
+        return [field for field in dataclasses.fields(self.hyperparams_type) if field.name not in common]
 
 
 def hold_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> jax.Array:
@@ -143,5 +155,7 @@ def get_variant(name: str) -> Variant:
 
 def foreign_hyperparams(variant: Variant, variants: Iterable[Variant] | None = None) -> set[str]:
     """Returns the hyperparameters of other `variants` (any of `VARIANTS` if None) that are not of `variant` or PPO."""
-    of_others = {name for other in variants or VARIANTS.values() for name in other.hyperparams}
-    return of_others & _NOT_OF_PPO - set(variant.hyperparams)
+    variants = list(variants or VARIANTS.values())
+    named = {name for other in variants for name in other.hyperparams} & _NOT_OF_PPO
+    added = {field.name for other in variants for field in other.own_fields()}
+    return (named | added) - {*variant.hyperparams, *(field.name for field in variant.own_fields())}

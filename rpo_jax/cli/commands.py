@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
-from rpo_jax.cli.options import make_settings_options
+from rpo_jax.cli.options import no_settings
 from rpo_jax.settings.presets import PRESETS
 
 DEFAULT_ENV, DEFAULT_PRESET = "gymnax/Pendulum-v1", "fast"
@@ -15,8 +15,6 @@ DEFAULT_ENV, DEFAULT_PRESET = "gymnax/Pendulum-v1", "fast"
 def _help(text: str, metavar: str | None = None) -> Any:
     return tyro.conf.arg(help=text, metavar=metavar)
 
-
-Settings = make_settings_options()
 
 # Options of several subcommands.
 FilledFolder = Annotated[tyro.conf.Positional[Path], _help("folder of a finished run", "DIR")]
@@ -84,7 +82,7 @@ class RunOptions:
     dry_run: Annotated[bool, _help("print all settings, sizes, memory and disk space, and train nothing")] = False
     compilation_cache: CompilationCache = True
     imports: Imports = ()
-    settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
+    settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=no_settings)
 
 
 @dataclasses.dataclass

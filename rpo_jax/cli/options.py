@@ -2,7 +2,7 @@
 
 import ast
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin
@@ -15,24 +15,43 @@ from rpo_jax.settings.presets import get_preset
 
 NOT_GIVEN = "the preset's"
 
-# The type and the help text of each setting; every hyperparameter accepts several values.
+# The type and the help text of each setting.
 _KINDS: dict[str, tuple[Any, str]] = {
     field.name: (field.type, field.metadata["doc"]) for field in dataclasses.fields(TrainConfig)
-} | {
-    field.name: (tuple[float, ...], f"{field.metadata['doc']}; several values make a sweep")
-    for field in dataclasses.fields(Hyperparams)
 }
+_shown: dict[str, Any] = {}  # what `show_preset` shows, with the name of the preset at ""
 
 
-def make_settings_options() -> type:
-    """Creates a dataclass with an option for each setting. Options are text, so that errors can be reported clearly."""
+def add_hyperparams(fields: Iterable[dataclasses.Field]) -> None:
+    """Adds options for hyperparameters, each of which accepts several values.
+
+    Args:
+        fields: fields of `Hyperparams`, or those that a method of the user adds.
+    """
+    for field in fields:
+        _KINDS[field.name] = (tuple[float, ...], f"{field.metadata['doc']}; several values make a sweep")
+
+
+add_hyperparams(dataclasses.fields(Hyperparams))
+
+
+def option_names() -> set[str]:
+    """Returns the names of all settings that have an option."""
+    return set(_KINDS)
+
+
+def no_settings() -> Any:
+    """Returns a dataclass with an option for each setting, none of them given.
+
+    Options are text, so that errors can be reported clearly.
+    """
     fields = []
     for name, (kind, doc) in _KINDS.items():
         several = get_origin(kind) is tuple
         argument = tyro.conf.arg(help=doc, metavar=_metavar(kind), help_behavior_hint=partial(_hint, name))
         text = Annotated[tuple[str, ...] if several else str, argument]
         fields.append((name, text, dataclasses.field(default=(NOT_GIVEN,) if several else NOT_GIVEN)))
-    return dataclasses.make_dataclass("Settings", fields)
+    return dataclasses.make_dataclass("Settings", fields)()
 
 
 def show_preset(name: str, env: str) -> None:
@@ -49,11 +68,8 @@ def show_preset(name: str, env: str) -> None:
     _shown.update({"": name, **vars(preset.config), **vars(preset.hyperparams)})
 
 
-_shown: dict[str, Any] = {}  # what `show_preset` shows, with the name of the preset at ""
-
-
 def _hint(name: str, _: str) -> str:
-    if not _shown:
+    if name not in _shown:
         return ""
     value = _shown[name]
     text = "not given" if value in (None, ()) else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -64,7 +80,7 @@ def given_settings(options: Any) -> dict[str, Any]:
     """Returns the settings that were given; does not check ranges.
 
     Args:
-        options: the dataclass of `make_settings_options`, with texts.
+        options: the dataclass of `no_settings`, with texts.
 
     Returns:
         Values by name.

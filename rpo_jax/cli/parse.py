@@ -6,12 +6,15 @@ import difflib
 import io
 import itertools
 import re
+from importlib.metadata import entry_points
 
 import tyro
 
-from rpo_jax.cli.commands import COMMANDS, Command, RunOptions, Settings
-from rpo_jax.cli.options import show_preset
+from rpo_jax.cli.commands import COMMANDS, Command, RunOptions
+from rpo_jax.cli.options import add_hyperparams, option_names, show_preset
+from rpo_jax.cli.process import set_up_jax
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.registry import GROUP
 from rpo_jax.settings.aliases import ALIASES, RELATIONS
 from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, check_range
 
@@ -33,6 +36,7 @@ def parse(arguments: list[str]) -> Command:
         SettingsError: if the arguments are invalid.
         SystemExit: for --help.
     """
+    _add_own_options(arguments)
     _check_names(arguments)
     if HELP & set(arguments):
         _show_values([word for word in arguments if word not in HELP])
@@ -41,6 +45,31 @@ def parse(arguments: list[str]) -> Command:
         if (value := getattr(command, name, None)) is not None:
             check_range(name, value, low, high)
     return command
+
+
+def _add_own_options(arguments: list[str]) -> None:
+    """Adds the hyperparameters of the user's methods, if there is an option that only they can have, or to the help."""
+    if arguments[:1] not in (["train"], ["compare"]):
+        return
+    known = _option_names(RunOptions) | {"variant", "variants"}
+    unknown = [word for word in arguments if word.startswith("--") and _name_of(word) not in known]
+    if not (imports := _imports(arguments)) and not (unknown and entry_points(group=GROUP)):
+        return
+    if unknown or HELP & set(arguments):
+        set_up_jax(imports)
+        from rpo_jax.algorithm.variants import VARIANTS
+
+        VARIANTS.import_all()
+        taken = {field.name for field in dataclasses.fields(RunOptions)}
+        for name in VARIANTS.registered:
+            add_hyperparams(field for field in VARIANTS[name].own_fields() if field.name not in taken)
+
+
+def _imports(arguments: list[str]) -> tuple[str, ...]:
+    """The modules given by --import."""
+    words = [*arguments, ""]
+    after = [following for word, following in itertools.pairwise(words) if word == "--import"]
+    return (*after, *(word.partition("=")[2] for word in words if word.startswith("--import=")))
 
 
 def _show_values(arguments: list[str]) -> None:
@@ -90,7 +119,7 @@ def _check_names(arguments: list[str]) -> None:
         raise unknown_name("command", arguments[0], commands)
     known = _option_names(commands[arguments[0]])
     for argument in arguments[1:]:
-        name = argument.partition("=")[0].removeprefix("--").replace("_", "-")
+        name = _name_of(argument)
         if argument.startswith("--") and name not in known:
             if name in ("env", "env-id", "environment"):
                 raise SettingsError(f"--{name} is not an option: the environment comes first, as in rpo-jax train ENV")
@@ -103,9 +132,13 @@ def _check_names(arguments: list[str]) -> None:
             )
 
 
+def _name_of(word: str) -> str:
+    return word.partition("=")[0].removeprefix("--").replace("_", "-")
+
+
 def _option_names(command: type) -> set[str]:
     names = {"import" if field.name == "imports" else field.name for field in dataclasses.fields(command)}
     if "settings" in names:
-        names |= {field.name for field in dataclasses.fields(Settings)}
+        names |= option_names()
     flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open", "long", "dry_run"}}
     return {name.replace("_", "-") for name in names | flags | {"help"}}

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.config import Hyperparams
 from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import TrainingState
@@ -73,7 +72,7 @@ def state_shapes(agent: Agent) -> TrainingState:
     Returns:
         The shapes and dtypes.
     """
-    return jax.eval_shape(partial(init, agent), Hyperparams(), jax.random.key(0))
+    return jax.eval_shape(partial(init, agent), agent.variant.hyperparams_type(), jax.random.key(0))
 
 
 def tree_bytes(tree: PyTree) -> int:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.algorithm.config import Hyperparams
 from rpo_jax.algorithm.rpo import init
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
@@ -74,7 +73,8 @@ def load_initial(folder: Path, specs: Sequence[RunSpec]) -> tuple[str, Policy]:
                 raise SettingsError(
                     f"{label} was trained with {name}={before[name]}, and cannot begin a run with {now}"
                 )
-        jax.eval_shape(partial(init, spec.agent()), Hyperparams(), seeds(0, 1)[0], policy)
+        agent = spec.agent()
+        jax.eval_shape(partial(init, agent), agent.variant.hyperparams_type(), seeds(0, 1)[0], policy)
     return label, policy
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.config import Hyperparams, field_names
+from rpo_jax.algorithm.config import field_names
 from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SettingsError
@@ -24,7 +24,6 @@ from rpo_jax.settings.spec import RunSpec, swept_values
 from rpo_jax.typing import JsonObject
 
 WHERE = ["setting", "seed", "update", "step"]  # the first columns; those of swept hyperparameters follow
-MOST_ROW = 64 * (len(WHERE) + len(METRICS) + len(field_names(Hyperparams)))  # bytes of a row of metrics.csv
 
 
 class LoadedRun(NamedTuple):
@@ -134,7 +133,7 @@ def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
     """
     path, shape = folder / METRICS_TABLE, (num_settings(spec.hyperparams), len(spec.seeds), -1)
     rows = 1 + spec.config.num_updates * shape[0] * shape[1]
-    check_file(path, summary_of(folder, spec), rows * MOST_ROW)
+    check_file(path, summary_of(folder, spec), rows * _most_row(spec))
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
@@ -145,6 +144,11 @@ def read_metrics(folder: Path, spec: RunSpec) -> dict[str, np.ndarray]:
         return {name: np.array([float(row.get(name) or "nan") for row in table]).reshape(shape) for name in METRICS}
     except (ValueError, csv.Error):
         raise damaged(path) from None
+
+
+def _most_row(spec: RunSpec) -> int:
+    """Bytes of a row of a table, at most."""
+    return 64 * (len(WHERE) + len(METRICS) + len(field_names(spec.hyperparams)))
 
 
 def read_evaluations(folder: Path, spec: RunSpec) -> tuple[np.ndarray, np.ndarray] | None:
@@ -164,7 +168,7 @@ def read_evaluations(folder: Path, spec: RunSpec) -> tuple[np.ndarray, np.ndarra
     path, shape = folder / EVALUATIONS, (num_settings(spec.hyperparams), len(spec.seeds))
     if not spec.num_evaluations:
         return None
-    check_file(path, summary_of(folder, spec), (1 + spec.num_evaluations * shape[0] * shape[1]) * MOST_ROW)
+    check_file(path, summary_of(folder, spec), (1 + spec.num_evaluations * shape[0] * shape[1]) * _most_row(spec))
     try:
         with path.open(newline="") as file:
             table = [(int(row["update"]), float(row["return_mean"])) for row in csv.DictReader(file)]

@@ -16,6 +16,7 @@ import numpy as np
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.types import Policy
+from rpo_jax.algorithm.variants import get_variant
 from rpo_jax.envs import SUITES
 from rpo_jax.envs.suites.gymnasium import module_of
 from rpo_jax.errors import SettingsError
@@ -110,8 +111,8 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     """
     described = _read_settings(folder)
     try:
+        _check_registered(folder, described)
         spec = _parse_spec(described)
-        _check_registered(folder, spec, described["imports"] or [])
         return spec, spec.agent()
     except SettingsError as error:
         raise SettingsError(f"{folder / SETTINGS} cannot be used: {error}") from None
@@ -165,21 +166,22 @@ def _parse_spec(described: JsonObject) -> RunSpec:
     return RunSpec(
         **{name: described[name] for name in names},
         config=TrainConfig(**config),
-        hyperparams=_stack_settings(described["hyperparams"]),
+        hyperparams=_stack_settings(described["hyperparams"], get_variant(described["variant"]).hyperparams_type),
         seeds=seeds,
         num_evaluations=evaluations[0],
         evaluation_episodes=evaluations[1],
     )
 
 
-def _check_registered(folder: Path, spec: RunSpec, imports: list[str]) -> None:
+def _check_registered(folder: Path, described: JsonObject) -> None:
     """Raises a SettingsError with the missing --import if a name needs a module that the user has not imported."""
-    if (module := module_of(spec.env)) is not None and module not in sys.modules:
+    env, imports = described["env"], described["imports"] or []
+    if (module := module_of(env)) is not None and module not in sys.modules:
         raise SettingsError(
-            f"environment {spec.env} of {folder} runs code of the module {module!r}; if you trust it, give "
+            f"environment {env} of {folder} runs code of the module {module!r}; if you trust it, give "
             f"--import {shlex.quote(module)}"
         )
-    named = names_by_registry(spec.env, spec.variant, spec.head, spec.network)
+    named = names_by_registry(env, *(described[name] for name in ("variant", "head", "network")))
     missing = [f"{registry.kind} {name!r}" for registry, name in named if not registry.knows(name)]
     if missing:
         given = " ".join(f"--import {name}" for name in imports if re.fullmatch(r"[\w.]+", name))
@@ -211,9 +213,9 @@ def read_initial(folder: Path, agent: Agent) -> Policy | None:
     return read_policies(path, agent, ())
 
 
-def _stack_settings(settings: list[JsonObject]) -> Hyperparams:
+def _stack_settings(settings: list[JsonObject], kind: type[Hyperparams]) -> Hyperparams:
     """Stacks settings to leaves [H]; hyperparameters that an older version did not have get their defaults."""
-    defaults = plain(dataclasses.asdict(Hyperparams()))
+    defaults = plain(dataclasses.asdict(kind()))
     check_settings(len(settings))
     if any(set(row) != set(settings[0]) or not set(row) <= set(defaults) for row in settings):
         raise SettingsError("its hyperparams are not rows of the numbers that this version knows")
@@ -222,7 +224,7 @@ def _stack_settings(settings: list[JsonObject]) -> Hyperparams:
         name: None if all(row[name] is None for row in rows) else _column(name, [row[name] for row in rows])
         for name in defaults
     }
-    return Hyperparams(**columns)
+    return kind(**columns)
 
 
 def _column(name: str, values: list[Any]) -> np.ndarray:

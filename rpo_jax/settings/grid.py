@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.algorithm.config import Hyperparams, check_hyperparams, check_numbers, field_names
+from rpo_jax.algorithm.config import Hyperparams, check_hyperparams, field_names
+from rpo_jax.algorithm.fields import check_values
 from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.keys import GENERATOR
 
@@ -58,7 +59,8 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
     """Combines all given values into one `Hyperparams` with leaves [H]; the last name varies fastest.
 
     Args:
-        base: values of the other hyperparameters; the defaults if None.
+        base: values of the other hyperparameters; the defaults if None. Of a method that adds some, its
+            `hyperparams_type()`.
         **values: one or several values for each named hyperparameter.
 
     Returns:
@@ -68,13 +70,14 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
         SettingsError: if a name is unknown, a value out of range, or there are too many combinations.
     """
     base = base or Hyperparams()
+    fields = {field.name: field for field in dataclasses.fields(base)}
     for name in values:
-        if name not in field_names(base):
-            raise unknown_name("hyperparameter", name, field_names(base))
-    for name in field_names(base):
+        if name not in fields:
+            raise unknown_name("hyperparameter", name, fields)
+    for name in fields:
         if np.ndim(getattr(base, name)):
             raise SettingsError(f"the base of a grid is a single setting, but its {name} holds several values")
-    lists = [_distinct_numbers(name, value) for name, value in values.items()]
+    lists = [_distinct_numbers(fields[name], value) for name, value in values.items()]
     check_settings(math.prod(map(len, lists)))
     combinations = list(itertools.product(*lists))  # H tuples
     columns = {name: np.asarray(column) for name, column in zip(values, zip(*combinations, strict=True), strict=True)}
@@ -85,14 +88,14 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
     return settings
 
 
-def _distinct_numbers(name: str, value: Sequence[float] | float) -> list[float]:
+def _distinct_numbers(field: dataclasses.Field, value: Sequence[float] | float) -> list[float]:
     items: Any = value.tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
     items = list(items) if isinstance(items, Sequence) and not isinstance(items, str) else [items]
-    check_numbers(name, items)
+    check_values(field, items)
     with np.errstate(over="ignore"):
         different = {np.float32(str(item)) for item in items}
     if not items or len(different) < len(items):
-        raise SettingsError(f"{name}={items} needs one value, or several that differ")
+        raise SettingsError(f"{field.name}={items} needs one value, or several that differ")
     return items
 
 

@@ -1,6 +1,7 @@
 """Registration of user-defined environments, variants, heads and networks."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from rpo_jax.algorithm.networks import NETWORKS
 from rpo_jax.algorithm.variants import VARIANTS, Variant
 from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.settings.spec import make_spec
 
 _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "environment": ("a function () -> Environment", callable),
@@ -34,7 +36,8 @@ def register(kind: str, name: str, thing: Any) -> None:
             described in `make_agent`.
 
     Raises:
-        SettingsError: if the kind is unknown, the object is not of that kind, or the name belongs to rpo_jax.
+        SettingsError: if the kind is unknown, the object is not of that kind, or the name, or that of a hyperparameter
+            of a variant, belongs to rpo_jax.
     """
     if kind not in _EXPECTED:
         raise unknown_name("kind", kind, _EXPECTED)
@@ -46,6 +49,16 @@ def register(kind: str, name: str, thing: Any) -> None:
             raise SettingsError(f"environments called {name.partition('/')[0]}/... belong to rpo_jax; choose another")
         ENVIRONMENTS.add(name, thing, pattern=r"[\w.-]+/[\w.-]+")
     elif kind == "variant":
+        _check_fields(thing)
         VARIANTS.add(name, dataclasses.replace(thing, name=name))
     else:
         {"head": HEADS, "network": NETWORKS}[kind].add(name, thing)
+
+
+def _check_fields(variant: Variant) -> None:
+    """Raises a SettingsError if a hyperparameter of a user has the name of another setting."""
+    for field in variant.own_fields():
+        if field.name in inspect.signature(make_spec).parameters:
+            raise SettingsError(
+                f"hyperparameter {field.name} of variant {variant.name} is a setting of rpo_jax already"
+            )

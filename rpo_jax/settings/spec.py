@@ -139,7 +139,8 @@ def make_spec(
         env_args: arguments of the environment itself by name, as of `make_env`: numbers, bools, text, or lists of them.
         num_evaluations: number of evaluations during training, evenly spaced over the updates.
         evaluation_episodes: episodes of each policy per evaluation.
-        **settings: fields of `TrainConfig` and of `Hyperparams`; several values for one of the latter make a sweep.
+        **settings: fields of `TrainConfig` and of the variant's hyperparameters; several values for one of the latter
+            make a sweep.
 
     Returns:
         The specification. `fit` and `sweep` take its `agent()`.
@@ -147,10 +148,11 @@ def make_spec(
     Raises:
         SettingsError: if a setting is invalid or does not fit the others; raised before anything is compiled.
     """
-    numbers = {name: settings.pop(name) for name in field_names(Hyperparams) if name in settings}
-    for name in sorted(foreign_hyperparams(get_variant(variant)) & set(numbers)):
+    method = get_variant(variant)
+    for name in sorted(foreign_hyperparams(method) & set(settings)):
         raise SettingsError(f"{name} has no effect on variant {variant}; leave it out")
-    if get_variant(variant).width is None and "rpo_alpha" not in get_variant(variant).hyperparams:
+    numbers = {name: settings.pop(name) for name in field_names(method.hyperparams_type) if name in settings}
+    if method.width is None and "rpo_alpha" not in method.hyperparams:
         numbers["rpo_alpha"] = 0.0
     base = override(get_preset(preset, env), settings)
     check_seeds(first_seed, num_seeds)
@@ -162,7 +164,7 @@ def make_spec(
         time_limit=base.time_limit if time_limit is None else time_limit,
         backend=backend,
         config=base.config,
-        hyperparams=grid(base.hyperparams, **numbers),
+        hyperparams=grid(method.hyperparams_type(**vars(base.hyperparams)), **numbers),
         seeds=list(range(first_seed, first_seed + num_seeds)),
         num_evaluations=num_evaluations,
         evaluation_episodes=evaluation_episodes,

@@ -1,0 +1,178 @@
+"""Hyperparameters that a user's method adds: in Python, on the command line and in run folders."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import toys
+
+import rpo_jax
+from rpo_jax import PPO, Hyperparams, SettingsError, Variant, grid, make_spec, seeds, setting, sweep
+from rpo_jax.cli import options
+from rpo_jax.cli.main import main
+from rpo_jax.runs.settings import load_spec
+
+MODULE = """
+import dataclasses
+import jax
+import rpo_jax
+
+@dataclasses.dataclass(frozen=True)
+class Own(rpo_jax.Hyperparams):
+    noise_std: float = rpo_jax.setting(0.25, "standard deviation of the noise", low=0)
+
+def width(hyperparams, scale, half_range):
+    return hyperparams.noise_std
+
+method = rpo_jax.Variant("mine", width=width, noise=jax.random.normal, hyperparams_type=Own)
+rpo_jax.register("variant", "mine", method)
+"""
+SIZES = [
+    "--num-envs",
+    "8",
+    "--num-steps",
+    "8",
+    "--num-seeds",
+    "2",
+    "--total-timesteps",
+    "128",
+    "--num-minibatches",
+    "2",
+]
+IMPORT = ["--import", "own_hyperparams"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(Hyperparams):
+    noise_std: float = setting(0.25, "standard deviation of the noise", low=0)
+
+
+def width(hyperparams: Any, scale: jax.Array, half_range: jax.Array) -> Any:
+    return hyperparams.noise_std
+
+
+MINE = Variant("mine", width=width, noise=jax.random.normal, hyperparams_type=Own)
+
+
+@pytest.fixture(autouse=True)
+def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "own_hyperparams.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(options, "_KINDS", dict(options._KINDS))
+    monkeypatch.setattr(options, "_shown", {})
+    toys.forget_names(monkeypatch)
+    yield
+    sys.modules.pop("own_hyperparams", None)
+
+
+def trained(agent: Any, hyperparams: Hyperparams) -> Any:
+    metrics = sweep(agent, hyperparams, seeds(0, 2))[1]
+    return np.asarray(metrics["policy_loss"]), np.asarray(metrics["entropy"])
+
+
+def test_the_loss_uses_it_and_a_sweep_trains_each_value_as_alone() -> None:
+    agent = toys.new_agent(MINE)
+    both = trained(agent, grid(Own(), noise_std=[0.0, 0.5]))
+    ppo = trained(toys.new_agent(PPO), grid())
+    alone = trained(agent, grid(Own(), noise_std=0.5))
+    for x, y, z in zip(both, ppo, alone, strict=True):
+        np.testing.assert_allclose(x[0], y[0], rtol=1e-5, atol=1e-6)  # without noise it is PPO
+        np.testing.assert_allclose(x[1], z[0], rtol=1e-5, atol=1e-6)
+        assert np.abs(x[1] - y[0]).max() > 1e-4
+
+
+def test_a_schedule_may_change_it() -> None:
+    def off(hyperparams: Any, progress: Any) -> Any:
+        return dataclasses.replace(hyperparams, noise_std=0.0 * progress)
+
+    agent = toys.new_agent(dataclasses.replace(MINE, schedule=off))
+    for x, y in zip(trained(agent, grid(Own())), trained(toys.new_agent(PPO), grid()), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+def test_bounds_and_names_are_checked() -> None:
+    with pytest.raises(SettingsError, match=r"noise_std=-1.* is out of range: it must be 0 or more"):
+        grid(Own(), noise_std=[0.1, -1.0])
+    with pytest.raises(SettingsError, match="noise_std=-1 is out of range"):
+        Own(noise_std=-1)
+    with pytest.raises(SettingsError, match="unknown hyperparameter 'noise_sdt'; did you mean noise_std"):
+        grid(Own(), noise_sdt=0.1)
+    with pytest.raises(SettingsError, match=r"variant mine takes Own, and got Hyperparams; give rpo_jax\.grid"):
+        sweep(toys.new_agent(MINE), grid(), seeds(0, 1))
+
+
+def test_a_field_without_documentation_or_with_a_name_that_is_taken_is_refused() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Bare(Hyperparams):
+        own: float = 0.1
+
+    @dataclasses.dataclass(frozen=True)
+    class Taken(Hyperparams):
+        num_envs: float = setting(0.1, "anything")
+
+    @dataclasses.dataclass(frozen=True)
+    class TakenLater(Hyperparams):
+        preset: float = setting(0.1, "anything")
+
+    with pytest.raises(SettingsError, match=r"own of variant mine is not made by rpo_jax\.setting"):
+        Variant("mine", hyperparams_type=Bare)
+    with pytest.raises(SettingsError, match="num_envs of variant mine belongs to TrainConfig"):
+        Variant("mine", hyperparams_type=Taken)
+    with pytest.raises(SettingsError, match="preset of variant mine is a setting of rpo_jax already"):
+        rpo_jax.register("variant", "mine", Variant("mine", hyperparams_type=TakenLater))
+
+
+def test_other_methods_do_not_take_it() -> None:
+    rpo_jax.register("variant", "mine", MINE)
+    with pytest.raises(SettingsError, match="noise_std has no effect on variant ppo; leave it out"):
+        make_spec("gymnax/Pendulum-v1", "ppo", noise_std=0.1)
+    spec = make_spec("gymnax/Pendulum-v1", "mine", noise_std=[0.1, 0.2])
+    assert isinstance(spec.hyperparams, Own)
+    np.testing.assert_allclose(spec.hyperparams.noise_std, [0.1, 0.2])
+    assert np.shape(spec.hyperparams.learning_rate) == (2,)
+
+
+def test_the_command_takes_it_and_the_folder_keeps_it(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "--variant", "mine", "--noise-std", "0.1", "0.5", *SIZES, *IMPORT, "--out", "run"]
+    assert main(command) == 0
+    rows = json.loads(Path("run/settings.json").read_text())["hyperparams"]
+    assert [row["noise_std"] for row in rows] == [0.1, 0.5]
+    np.testing.assert_allclose(load_spec(Path("run")).hyperparams.noise_std, [0.1, 0.5])  # pyright: ignore
+    assert "noise_std" in Path("run/metrics.csv").read_text().partition("\n")[0]
+    assert "noise_std=0.5" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--num-episodes", "2", *IMPORT]) == 0
+    toys.forget_names(pytest.MonkeyPatch())
+    sys.modules.pop("own_hyperparams", None)
+    assert main(["evaluate", "run", "--num-episodes", "2"]) == 2
+    assert "variant 'mine' of run is not registered; give --import own_hyperparams" in capsys.readouterr().err
+
+
+def test_the_help_has_it_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--variant", "mine", *IMPORT, "--help"])
+    assert stop.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--noise-std" in told
+    assert "standard deviation of the noise" in told
+
+
+def test_a_comparison_gives_it_to_the_method_that_has_it() -> None:
+    command = ["compare", "--variants", "mine", "ppo", "--noise-std", "0.1", *SIZES, *IMPORT, "--out", "both"]
+    assert main(command) == 0
+    rows = [json.loads(Path(f"both/{name}/settings.json").read_text())["hyperparams"] for name in ("mine", "ppo")]
+    assert rows[0][0]["noise_std"] == 0.1
+    assert "noise_std" not in rows[1][0]
+
+
+def test_a_misspelt_option_is_told_with_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--variant", "mine", "--noise-sdt", "0.1", *IMPORT]) == 2
+    assert "unknown setting --noise-sdt; did you mean --noise-std" in capsys.readouterr().err
+    assert main(["train", "--noise-std", "0.1", *IMPORT]) == 2
+    assert "noise_std has no effect on variant rpo; leave it out" in capsys.readouterr().err
