@@ -32,10 +32,16 @@ def test_its_files_exist() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_its_command_lines_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rpo_jax.cli import options
     from rpo_jax.cli.commands import COMMANDS
     from rpo_jax.cli.parse import parse
 
+    toys.forget_names(monkeypatch)
+    monkeypatch.setattr(options, "_KINDS", dict(options._KINDS))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(next(program for program in PROGRAMS if "register(" in program))
     lines = [line.split("#")[0].split() for line in README.splitlines() if line.startswith("rpo-jax ")]
     assert len(lines) > 5
     for line in lines:
