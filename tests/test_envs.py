@@ -241,6 +241,19 @@ print(list(xla_bridge._backends), {"gymnax", "brax", "mujoco", "matplotlib.pyplo
     assert run_python(code) == "[] set()\n"
 
 
+def test_gymnax_is_imported_without_seaborn_which_works_where_it_is_used():
+    code = """
+import sys, rpo_jax
+rpo_jax.make_env("gymnax/Pendulum-v1")
+print({"seaborn", "pandas", "scipy.stats"} & set(sys.modules))
+from gymnax.environments.misc import pong
+print(len(pong.sns.color_palette("cubehelix", 3)), pong.sns.__name__)
+import seaborn
+print(seaborn.color_palette is pong.sns.color_palette)
+"""
+    assert run_python(code) == "set()\n3 seaborn\nTrue\n"
+
+
 def test_the_public_names_are_those_of_the_stub():
     assert {"TrainConfig", "Hyperparams", "make_env", "fit", "evaluate", "grid", "seeds"} <= set(dir(rpo_jax))
     assert all(hasattr(rpo_jax, name) for name in dir(rpo_jax))

@@ -2,7 +2,9 @@
 
 import dataclasses
 import importlib
+import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -45,7 +47,7 @@ def make(env_id: str, /, *, batching: Batching = BATCHING, **parameters: float) 
     """
     if env_id not in TASKS:
         raise _unusable(env_id)
-    env, params = importlib.import_module("gymnax").make(env_id)
+    env, params = _gymnax().make(env_id)
     params = _with_parameters(params, parameters, f"gymnax/{env_id}")
     space = env.action_space(params)
 
@@ -68,6 +70,26 @@ def make(env_id: str, /, *, batching: Batching = BATCHING, **parameters: float) 
     )
 
 
+class _ImportedOnUse(ModuleType):
+    """Stands in for a module, which is imported as soon as something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # the import system asks for these
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _gymnax() -> Any:
+    """Imports gymnax, but not seaborn, which would take a third of the time to import, and is for pictures of pong."""
+    if "seaborn" in sys.modules:
+        return importlib.import_module("gymnax")
+    sys.modules["seaborn"] = _ImportedOnUse("seaborn")
+    try:
+        return importlib.import_module("gymnax")
+    finally:
+        del sys.modules["seaborn"]
+
+
 def _with_parameters(params: Any, values: Mapping[str, Any], name: str) -> Any:
     """Returns gymnax's parameters with other values."""
     defaults = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
@@ -86,7 +108,7 @@ def _with_parameters(params: Any, values: Mapping[str, Any], name: str) -> Any:
 
 
 def _unusable(env_id: str) -> SettingsError:
-    if env_id in importlib.import_module("gymnax").registered_envs:
+    if env_id in _gymnax().registered_envs:
         return SettingsError(
             f"gymnax/{env_id} has discrete actions, and RPO needs continuous ones; gymnax has: {', '.join(TASKS)}"
         )
