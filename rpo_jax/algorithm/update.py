@@ -54,12 +54,8 @@ def update_policy(
         direction: Any
         direction, opt_state = optimizer.update(grads, opt_state)
         weights = constrain(weights - rates * direction)
-        finite = {
-            "loss": jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
-            "gradient": jnp.isfinite(metrics["grad_norm"]),
-            "parameters": jnp.isfinite(weights).all(),
-        }
-        return (weights, opt_state), (metrics, finite)
+        row = jnp.stack([metrics[name] for name in LOSS_METRICS])  # a GPU launches a kernel for each array that is kept
+        return (weights, opt_state), (row, jnp.isfinite(weights).all())
 
     def epoch(carry):
         index, learner, sums, _, fault = carry
@@ -69,7 +65,13 @@ def update_policy(
             advantage = standardize(minibatches.advantage, share, -1, config.bessel_correction)
             minibatches = minibatches._replace(advantage=advantage)
         noise = draw_noise(agent, key_noise)
-        learner, (metrics, finite) = jax.lax.scan(minibatch, learner, (minibatches, noise))
+        learner, (rows, sound) = jax.lax.scan(minibatch, learner, (minibatches, noise))
+        metrics = dict(zip(LOSS_METRICS, rows.T, strict=True))  # [M]
+        finite = {
+            "loss": jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
+            "gradient": jnp.isfinite(metrics["grad_norm"]),
+            "parameters": sound,
+        }
         means = {name: values.mean() for name, values in metrics.items()}
         sums = {name: sums[name] + value for name, value in means.items()}
         fault = jnp.where(fault > 0, fault, first_fault(**finite))
