@@ -133,6 +133,13 @@ def test_a_setting_that_is_added_later_changes_nothing(monkeypatch):
     assert identity_of() == before
 
 
+def test_a_sweep_of_a_setting_that_has_no_value_by_default_counts():
+    one, same, other = (identity_of(settings=grid(rpo_alpha_end=x)) for x in ([0.1, 0.2], [0.1, 0.2], [0.1, 0.3]))
+    assert one == same
+    assert changed(one) == {"hyperparameters"}
+    assert one["hyperparameters"] != other["hyperparameters"]
+
+
 def test_a_field_that_is_added_later_changes_nothing(monkeypatch):
     """To records that describe the method of a user, a head and the evaluations."""
     parts = [

@@ -13,18 +13,31 @@ FAR = 10**5  # from a number that does not divide another, the nearest that do a
 Record = TypeVar("Record", bound=type)
 
 
-def setting(default: Any, doc: str, **bounds: Any) -> Any:
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    finite: bool = True,
+) -> Any:
     """Creates a dataclass field of a settings record.
 
     Args:
         default: its default.
         doc: its documentation, which `--help` shows.
-        **bounds: its bounds: `low`, `above`, `high`, and `finite=False` where infinity is allowed.
+        low: least value; any if None.
+        above: number above which values are; any if None.
+        high: largest value; any if None.
+        finite: whether infinity is refused.
 
     Returns:
         The field.
     """
-    return dataclasses.field(default=default, metadata={"doc": doc, **bounds})
+    bounds = {"low": low, "above": above, "high": high}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    return dataclasses.field(default=default, metadata={"doc": doc, "finite": finite, **given})
 
 
 def documented(record: Record) -> Record:

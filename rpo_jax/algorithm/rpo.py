@@ -9,7 +9,7 @@ import numpy as np
 
 from rpo_jax.algorithm.advantages import generalized_advantage_estimation
 from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
-from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.config import Hyperparams, field_names
 from rpo_jax.algorithm.divergence import quarantine
 from rpo_jax.algorithm.losses import standardize
 from rpo_jax.algorithm.metrics import Metrics, rollout_metrics
@@ -97,12 +97,15 @@ def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy
 
 
 def _check_hyperparams(agent: Agent, hyperparams: Hyperparams) -> None:
-    if not isinstance(hyperparams, kind := agent.variant.hyperparams_type):
+    if type(hyperparams) is not (kind := agent.variant.hyperparams_type):
+        takes, got = kind.__name__, type(hyperparams).__name__
+        again = "create the variant and the agent with that class"  # as after a cell of a notebook was run again
         raise SettingsError(
-            f"variant {agent.variant.name} takes {kind.__name__}, and got {type(hyperparams).__name__}; give "
-            f"rpo_jax.grid({kind.__name__}(), ...)"
+            f"variant {agent.variant.name} takes {takes}, and got {'another class ' * (got == takes)}{got}; "
+            f"{again if got == takes else f'give rpo_jax.grid({takes}(), ...)'}"
         )
-    shapes = {name: np.shape(value) for name, value in vars(hyperparams).items() if value is not None}
+    values = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
+    shapes = {name: np.shape(value) for name, value in values.items() if value is not None}
     if several := [f"{name} {list(shape)}" for name, shape in shapes.items() if shape]:
         raise SettingsError(
             f"train and init take one setting, and these are several: {', '.join(several)}; sweep and fit train all"

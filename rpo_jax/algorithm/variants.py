@@ -5,13 +5,13 @@ To add a method, create a `Variant` from these functions or your own. The traini
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from rpo_jax.algorithm.augmentation import Augment, drac, drac_kl, scale_amplitude
-from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig, field_names
+from rpo_jax.algorithm.config import Hyperparams, Scalar, field_names
 from rpo_jax.algorithm.perturbation import Noise, Width, alpha, alpha_of_range, alpha_of_scale, anneal, uniform
 from rpo_jax.algorithm.types import Batch, Params
 from rpo_jax.errors import SettingsError, unknown_name
@@ -49,8 +49,8 @@ class Variant:
         check: function that raises `SettingsError` for an agent that the method cannot train.
 
     Raises:
-        SettingsError: if there is no hyperparameter of one of these names, or fields of the subclass are not from
-            `setting` or have names of other settings.
+        SettingsError: if there is no hyperparameter of one of these names, or the subclass is not a dataclass whose
+            own fields are from `setting`.
     """
 
     name: str
@@ -67,18 +67,35 @@ class Variant:
     check: Callable[["Agent"], None] = lambda agent: None
 
     def __post_init__(self) -> None:
+        _check_class(self.name, self.hyperparams_type)
         for name in self.hyperparams:
             if name not in (known := field_names(self.hyperparams_type)):
                 raise unknown_name(f"hyperparameter of variant {self.name}", name, known)
         for field in self.own_fields():
-            if "doc" not in field.metadata or field.name in field_names(TrainConfig):
-                reason = "belongs to TrainConfig" if "doc" in field.metadata else "is not made by rpo_jax.setting"
-                raise SettingsError(f"hyperparameter {field.name} of variant {self.name} {reason}")
+            if "doc" not in field.metadata:
+                raise SettingsError(
+                    f"hyperparameter {field.name} of variant {self.name} is not made by rpo_jax.setting"
+                )
+            if field.name in field_names(Hyperparams):
+                raise SettingsError(
+                    f"hyperparameter {field.name} of variant {self.name} belongs to Hyperparams already"
+                )
 
     def own_fields(self) -> list[dataclasses.Field]:
         """Returns the fields that `hyperparams_type` adds to those of `Hyperparams`."""
-        common = field_names(Hyperparams)
-        return [field for field in dataclasses.fields(self.hyperparams_type) if field.name not in common]
+        common = dataclasses.fields(Hyperparams)
+        return [field for field in dataclasses.fields(self.hyperparams_type) if field not in common]
+
+
+def _check_class(variant: str, kind: Any) -> None:
+    """Raises a SettingsError if the `hyperparams_type` of a method is no subclass, or lacks its decorator."""
+    if not (isinstance(kind, type) and issubclass(kind, Hyperparams)):
+        raise SettingsError(f"hyperparams_type of variant {variant} is {kind!r}; give a subclass of Hyperparams")
+    for name, value in (item for base in kind.__mro__ for item in vars(base).items()):
+        if isinstance(value, dataclasses.Field):  # the decorator puts the default in its place
+            raise SettingsError(
+                f"{kind.__name__}.{name} is not a field yet: put @dataclasses.dataclass(frozen=True) above the class"
+            )
 
 
 def hold_log_std(hyperparams: Hyperparams, log_scale: jax.Array) -> jax.Array:

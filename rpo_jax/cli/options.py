@@ -19,7 +19,7 @@ NOT_GIVEN = "the preset's"
 _KINDS: dict[str, tuple[Any, str]] = {
     field.name: (field.type, field.metadata["doc"]) for field in dataclasses.fields(TrainConfig)
 }
-_shown: dict[str, Any] = {}  # what `show_preset` shows, with the name of the preset at ""
+_shown: dict[str, Any] = {}  # the values that the help shows, once `show_preset` has put the preset's name at ""
 
 
 def add_hyperparams(fields: Iterable[dataclasses.Field]) -> None:
@@ -30,6 +30,7 @@ def add_hyperparams(fields: Iterable[dataclasses.Field]) -> None:
     """
     for field in fields:
         _KINDS[field.name] = (tuple[float, ...], f"{field.metadata['doc']}; several values make a sweep")
+        _shown[field.name] = field.default
 
 
 add_hyperparams(dataclasses.fields(Hyperparams))
@@ -69,7 +70,7 @@ def show_preset(name: str, env: str) -> None:
 
 
 def _hint(name: str, _: str) -> str:
-    if name not in _shown:
+    if "" not in _shown or name not in _shown:
         return ""
     value = _shown[name]
     text = "not given" if value in (None, ()) else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -19,6 +19,7 @@ from rpo_jax.settings.aliases import ALIASES, RELATIONS
 from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, check_range
 
 HELP = {"-h", "--help"}
+TRAINING = ("train", "compare")  # the commands that take settings
 BOUNDS = {  # of options that are whole numbers
     "num_evaluations": (0, MAX_EVALUATIONS),
     "evaluation_episodes": (1, MAX_EPISODES),
@@ -48,28 +49,27 @@ def parse(arguments: list[str]) -> Command:
 
 
 def _add_own_options(arguments: list[str]) -> None:
-    """Adds the hyperparameters of the user's methods, if there is an option that only they can have, or to the help."""
-    if arguments[:1] not in (["train"], ["compare"]):
+    """Adds the hyperparameters of the user's methods, if the help is asked for or an option can only be theirs."""
+    if not arguments or arguments[0] not in TRAINING:
         return
     known = _option_names(RunOptions) | {"variant", "variants"}
-    unknown = [word for word in arguments if word.startswith("--") and _name_of(word) not in known]
-    if not (imports := _imports(arguments)) and not (unknown and entry_points(group=GROUP)):
+    unknown = any(word.startswith("--") and _name_of(word) not in known for word in arguments)
+    if not (unknown or HELP & set(arguments)):
         return
-    if unknown or HELP & set(arguments):
+    if (imports := _imports(arguments)) or entry_points(group=GROUP):
         set_up_jax(imports)
         from rpo_jax.algorithm.variants import VARIANTS
 
         VARIANTS.import_all()
-        taken = {field.name for field in dataclasses.fields(RunOptions)}
         for name in VARIANTS.registered:
-            add_hyperparams(field for field in VARIANTS[name].own_fields() if field.name not in taken)
+            add_hyperparams(VARIANTS[name].own_fields())
 
 
 def _imports(arguments: list[str]) -> tuple[str, ...]:
-    """The modules given by --import."""
-    words = [*arguments, ""]
-    after = [following for word, following in itertools.pairwise(words) if word == "--import"]
-    return (*after, *(word.partition("=")[2] for word in words if word.startswith("--import=")))
+    """The modules given by --import; tyro tells of one that is missing."""
+    after = [following for word, following in itertools.pairwise(arguments) if word == "--import"]
+    joined = [word.removeprefix("--import=") for word in arguments if word.startswith("--import=")]
+    return tuple(name for name in (*after, *joined) if name and not name.startswith("-"))
 
 
 def _show_values(arguments: list[str]) -> None:
@@ -127,8 +127,10 @@ def _check_names(arguments: list[str]) -> None:
             other = ALIASES.get(alias, "").replace("_", "-")
             near = [other] if other in known else difflib.get_close_matches(name, known, n=3) or ["help"]
             relation = f", which is {RELATIONS[alias]}" if other in known and alias in RELATIONS else ""
+            can_be_own = arguments[0] in TRAINING and other not in known and not _imports(arguments)
+            own = "; --import MODULE adds those of your own methods" if can_be_own else ""
             raise SettingsError(
-                f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}{relation}?"
+                f"unknown setting --{name}; did you mean {' or '.join('--' + n for n in near)}{relation}?{own}"
             )
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Column, Table
 from rich.text import Text
 
+from rpo_jax.algorithm.config import field_names
+
 if TYPE_CHECKING:
     from rpo_jax.runs.session import Session
     from rpo_jax.settings.spec import RunSpec
@@ -48,7 +50,8 @@ def _settings_table(spec: "RunSpec") -> Table:
     names = [field.name for field in dataclasses.fields(spec) if field.name not in (*TITLE, *GROUPS)]
     rows = {name: getattr(spec, name) for name in names} | vars(spec.config)
     rows |= {"seeds": f"{spec.seeds[0]} ... {spec.seeds[-1]}"}
-    for name, values in vars(spec.hyperparams).items():
+    for name in field_names(spec.hyperparams):
+        values = getattr(spec.hyperparams, name)
         rows[name] = None if values is None else " ".join(dict.fromkeys(f"{value:.6g}" for value in values.tolist()))
     for name, value in rows.items():
         table.add_row(name, Text("-" if value in (None, (), {}) else str(value)))

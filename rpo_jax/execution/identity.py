@@ -69,7 +69,9 @@ def _changed(settings: Any) -> dict[str, Any]:
 
 
 def _equal(value: Any, default: Any) -> bool:
-    if value is None or default is None or isinstance(value, str | tuple):
+    if value is None or default is None:
+        return value is default
+    if isinstance(value, str | tuple):
         return value == default
     return bool(np.all(np.float32(value) == np.float32(default)))
 

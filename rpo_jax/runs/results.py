@@ -24,6 +24,7 @@ from rpo_jax.settings.spec import RunSpec, swept_values
 from rpo_jax.typing import JsonObject
 
 WHERE = ["setting", "seed", "update", "step"]  # the first columns; those of swept hyperparameters follow
+RETURNS = ["return_mean", "return_std", "return_min", "return_max"]  # the last columns of evaluations
 
 
 class LoadedRun(NamedTuple):
@@ -87,7 +88,7 @@ def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) ->
 def _write_evaluations(path: Path, spec: RunSpec, evaluated: Evaluated) -> None:
     with path.open("w", newline="") as file:
         writer, swept = csv.writer(file), swept_values(spec)
-        writer.writerow([*WHERE, *swept[0], "return_mean", "return_std", "return_min", "return_max"])
+        writer.writerow([*WHERE, *swept[0], *RETURNS])
         for setting, run in np.ndindex(evaluated.returns.shape[:2]):
             for update, returns in zip(evaluated.updates.tolist(), evaluated.returns[setting, run], strict=True):
                 measured = returns.mean(), returns.std(), returns.min(), returns.max()

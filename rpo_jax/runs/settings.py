@@ -217,8 +217,12 @@ def _stack_settings(settings: list[JsonObject], kind: type[Hyperparams]) -> Hype
     """Stacks settings to leaves [H]; hyperparameters that an older version did not have get their defaults."""
     defaults = plain(dataclasses.asdict(kind()))
     check_settings(len(settings))
-    if any(set(row) != set(settings[0]) or not set(row) <= set(defaults) for row in settings):
-        raise SettingsError("its hyperparams are not rows of the numbers that this version knows")
+    if any(set(row) != set(settings[0]) for row in settings):
+        raise SettingsError("its hyperparams are not rows of the same numbers")
+    if unknown := set(settings[0]) - set(defaults):
+        raise SettingsError(
+            f"{kind.__name__}, its hyperparameters, has no {', '.join(sorted(unknown))} any more, or yet"
+        )
     rows = [defaults | row for row in settings]
     columns: JsonObject = {
         name: None if all(row[name] is None for row in rows) else _column(name, [row[name] for row in rows])

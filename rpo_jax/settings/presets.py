@@ -179,7 +179,7 @@ def override(preset: Preset, values: Mapping[str, Any]) -> Preset:
         SettingsError: if a name is unknown, or the settings are incompatible.
     """
     config_names = {field.name for field in dataclasses.fields(TrainConfig)}
-    number_names = {field.name for field in dataclasses.fields(Hyperparams)}
+    number_names = {field.name for field in dataclasses.fields(preset.hyperparams)}
     for name in values:
         if name not in config_names | number_names:
             if name in RELATIONS:

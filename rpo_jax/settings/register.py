@@ -1,22 +1,33 @@
 """Registration of user-defined environments, variants, heads and networks."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+from rpo_jax.algorithm.config import TrainConfig, field_names
 from rpo_jax.algorithm.heads import HEADS, Head
+from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.algorithm.networks import NETWORKS
 from rpo_jax.algorithm.variants import VARIANTS, Variant
 from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.errors import SettingsError, unknown_name
-from rpo_jax.settings.spec import make_spec
+from rpo_jax.settings.spec import RunSpec
 
 _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "environment": ("a function () -> Environment", callable),
     "variant": ("a Variant", lambda thing: isinstance(thing, Variant)),
     "head": ("a Head", lambda thing: isinstance(thing, Head)),
     "network": ("a function (Environment, TrainConfig) -> flax module", callable),
+}
+# Names that a hyperparameter of a user cannot have.
+_TAKEN = {
+    *field_names(TrainConfig),
+    *field_names(RunSpec),
+    *("num_seeds", "first_seed", "settings"),  # arguments of `make_spec`
+    *("variants", "env_arg", "out", "runs_at_once", "logger", "compilation_cache", "imports", "help"),  # options
+    *("stop_at_return", "dry_run"),
+    *("setting", "seed", "update", "step", *METRICS),  # columns of tables
+    *("return_mean", "return_std", "return_min", "return_max"),
 }
 
 
@@ -37,7 +48,7 @@ def register(kind: str, name: str, thing: Any) -> None:
 
     Raises:
         SettingsError: if the kind is unknown, the object is not of that kind, or the name, or that of a hyperparameter
-            of a variant, belongs to rpo_jax.
+            of a variant, is one that rpo_jax uses already.
     """
     if kind not in _EXPECTED:
         raise unknown_name("kind", kind, _EXPECTED)
@@ -56,9 +67,10 @@ def register(kind: str, name: str, thing: Any) -> None:
 
 
 def _check_fields(variant: Variant) -> None:
-    """Raises a SettingsError if a hyperparameter of a user has the name of another setting."""
+    """Raises a SettingsError if a hyperparameter of a user has the name of another setting, an option or a column."""
     for field in variant.own_fields():
-        if field.name in inspect.signature(make_spec).parameters:
+        if field.name in _TAKEN:
             raise SettingsError(
-                f"hyperparameter {field.name} of variant {variant.name} is a setting of rpo_jax already"
+                f"hyperparameter {field.name} of variant {variant.name} has a name that rpo_jax uses already; choose "
+                "another"
             )

@@ -151,10 +151,12 @@ def make_spec(
     method = get_variant(variant)
     for name in sorted(foreign_hyperparams(method) & set(settings)):
         raise SettingsError(f"{name} has no effect on variant {variant}; leave it out")
-    numbers = {name: settings.pop(name) for name in field_names(method.hyperparams_type) if name in settings}
+    base = get_preset(preset, env)
+    base = base._replace(hyperparams=method.hyperparams_type(**vars(base.hyperparams)))
+    numbers = {name: settings.pop(name) for name in field_names(base.hyperparams) if name in settings}
     if method.width is None and "rpo_alpha" not in method.hyperparams:
         numbers["rpo_alpha"] = 0.0
-    base = override(get_preset(preset, env), settings)
+    base = override(base, settings)
     check_seeds(first_seed, num_seeds)
     spec = RunSpec(
         env=env,
@@ -164,7 +166,7 @@ def make_spec(
         time_limit=base.time_limit if time_limit is None else time_limit,
         backend=backend,
         config=base.config,
-        hyperparams=grid(method.hyperparams_type(**vars(base.hyperparams)), **numbers),
+        hyperparams=grid(base.hyperparams, **numbers),
         seeds=list(range(first_seed, first_seed + num_seeds)),
         num_evaluations=num_evaluations,
         evaluation_episodes=evaluation_episodes,
