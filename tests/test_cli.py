@@ -223,6 +223,7 @@ def test_compare_trains_both_on_the_same_seeds_into_one_picture(tmp_path):
     assert rpo["final_entropy"] != ppo["final_entropy"]
     assert re.search(r"\brpo\b", outcome.out)
     assert re.search(r"\bppo\b", outcome.out)
+    assert re.search(r"compilation; [\d,]+ and [\d,]+ steps/s over all runs", outcome.out)
     assert strict_json(path / "comparison.json") == [rpo, ppo]
     both, one = played(str(path), "--num-episodes", "3"), played(str(path / "ppo"), "--num-episodes", "3")
     assert (both.code, both.out.count("3 episodes with the mean action")) == (0, 1)

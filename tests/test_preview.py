@@ -33,7 +33,7 @@ def test_a_dry_run_says_what_would_be_trained(
     assert re.findall(r"rpo_alpha +│ ([\d. ]*\d)", out) == alphas
     assert len(re.findall(r"gamma +│ 0.98 ", out)) == len(alphas)
     runs = 4 if command[0] == "train" else 2
-    assert f"runs: {runs} (settings x seeds), {runs} at once" in out
+    assert re.search(rf"runs: {runs} \(settings x seeds\), {runs} at once on (1 device|\d+ devices)\n", out)
     assert "updates of each run: 8 of 128 steps, in minibatches of 32" in out
     assert len(re.findall(r"evaluation_episodes +│ 16 ", out)) == len(alphas)
     assert re.search(r"memory: \d+\.\d MiB on each device\ndisk: about \d+\.\d MiB for results", out)

@@ -77,8 +77,9 @@ def _sizes(spec: "RunSpec", folder: Path, runs_at_once: int | None) -> list[str]
     if evaluation:
         check_evaluation(agent, runs.count, evaluation.num_episodes, jax.devices())
     spread, program = fit_in_memory(agent, runs.count, None, runs_at_once, partial(compile_segment, runs))
+    devices = f"{len(spread.devices)} device{'s' if len(spread.devices) > 1 else ''}"
     return [
-        f"runs: {runs.count:,} (settings x seeds), {spread.num_runs:,} at once on {len(spread.devices)} devices",
+        f"runs: {runs.count:,} (settings x seeds), {spread.num_runs:,} at once on {devices}",
         f"updates of each run: {config.num_updates:,} of {config.round_timesteps:,} steps, in minibatches of "
         f"{config.round_timesteps // config.num_minibatches:,}",
         f"memory: {mebibytes(needed_bytes(program))} on each device",

@@ -31,7 +31,7 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
         console.print(sentence, highlight=False)
     total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
     compiling = sum(summary["compile_seconds"] for summary in summaries)
-    speed = ", ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
+    speed = " and ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
     console.print(
         f"{total:.1f} s, of which {compiling:.1f} s compilation; {speed} steps/s over all runs", highlight=False
     )
