@@ -111,6 +111,10 @@ def test_bounds_and_names_are_checked() -> None:
         Own(noise_std=-1)
     with pytest.raises(SettingsError, match="unknown hyperparameter 'noise_sdt'; did you mean noise_std"):
         grid(Own(), noise_sdt=0.1)
+    with pytest.raises(SettingsError, match=r"unknown hyperparameter 'noise_std'.*; one of your own needs its class"):
+        grid(noise_std=0.1)
+    with pytest.raises(SettingsError, match=r"the base of a grid is a record, such as Hyperparams\(\), and not <class"):
+        grid(Own, noise_std=0.1)  # pyright: ignore[reportArgumentType]
     with pytest.raises(SettingsError, match=r"variant mine takes Own, and got Hyperparams; give rpo_jax\.grid\(Own"):
         sweep(toys.new_agent(MINE), grid(), seeds(0, 1))
     with pytest.raises(SettingsError, match="variant ppo takes Hyperparams, and got Own"):

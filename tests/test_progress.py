@@ -73,7 +73,7 @@ def test_a_log_file_has_lines_with_them(monkeypatch: pytest.MonkeyPatch) -> None
     lines = shown(80, False, progress_of(2500, [-1200, -1000], 30.0, evaluated=-9)).splitlines()
     begin, end = "rpo: 320,000 of 1,280,000 steps (25%)  return -1,100.0", "entropy 1.42  21.3k steps/s  0:01:30 left"
     expected = f"{begin}  eval -9.0  {end}"
-    assert lines == ["going on from update 2,499 of 10,000", expected]
+    assert lines == ["rpo: compiling", "going on from update 2,499 of 10,000", expected]
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,26 @@ def test_the_table_of_a_sweep_fits_80_columns(evaluated: bool) -> None:
     assert "…" not in text
 
 
+def test_runs_of_a_folder_that_have_nothing_in_common_are_told_apart() -> None:
+    envs = {"first": "gymnax/Pendulum-v1", "second": "gymnax/MountainCarContinuous-v0"}
+    specs = {name: rpo_jax.make_spec(env, num_seeds=1, **SPEC_SIZES) for name, env in envs.items()}
+    console = Console(file=io.StringIO(), width=100)
+    console.print(evaluation_table(specs, [np.ones((1, 1, 3)), np.zeros((1, 1, 3))], sample=False))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "gymnax/Pendulum-v1 and gymnax/MountainCarContinuous-v0: returns of 3 episodes" in " ".join(text.split())
+    assert re.search(r"first +0 +1\.0", text)
+    assert re.search(r"second +0 +0\.0", text)
+
+
 def test_the_table_of_an_evaluated_sweep_fits_80_columns() -> None:
     names = ("rpo", "ppo-constant-std")
     sweep = {"learning_rate": [0.000123, 0.000456], "entropy_coefficient": [0.00123, 0.0456]}
-    specs = [rpo_jax.make_spec("gymnax/Pendulum-v1", name, num_seeds=1, **sweep, **SPEC_SIZES) for name in names]
+    specs = {name: rpo_jax.make_spec("gymnax/Pendulum-v1", name, num_seeds=1, **sweep, **SPEC_SIZES) for name in names}
     returns = [np.full((4, 1, 3), -1234.5), np.full((4, 1, 3), -12.25)]
     console = Console(file=io.StringIO(), width=80)
     console.print(evaluation_table(specs, returns, sample=False))
     text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
-    header, *rows = text[text.index("variant") - 1 :].splitlines()
+    header, *rows = text[text.index(" run ") :].splitlines()
     ends = [0, *(header.index(word) for word in ("setting", " seed"))]
     variants, settings = ("".join(row[begin:end].strip() for row in rows) for begin, end in itertools.pairwise(ends))
     assert variants.count("rpo") == variants.count("ppo-constant-std") == 4

@@ -32,7 +32,8 @@ def evaluate(options: Evaluate) -> int:
     runs = [load_run(folder, best=options.best) for folder in folders]
     keep_programs(options, Console(stderr=True))
     returns = [evaluate_run(run, options.num_episodes, options.sample, options.seed) for run in runs]
-    Console().print(evaluation_table([run.spec for run in runs], returns, options.sample))
+    specs = {folder.name: run.spec for folder, run in zip(folders, runs, strict=True)}
+    Console().print(evaluation_table(specs, returns, options.sample))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Evaluation of the policies of a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
@@ -57,11 +57,11 @@ def evaluation_key(seed: int) -> jax.Array:
     return jax.random.fold_in(seeds(seed, 1)[0], EVALUATION)
 
 
-def evaluation_table(specs: Sequence[RunSpec], returns: Sequence[np.ndarray], sample: bool) -> Table:
+def evaluation_table(specs: Mapping[str, RunSpec], returns: Sequence[np.ndarray], sample: bool) -> Table:
     """Creates a table of the returns of every policy of each run; several runs are named.
 
     Args:
-        specs: specifications of the runs.
+        specs: specifications of the runs by name.
         returns: returns of their episodes, each [H, S, episodes].
         sample: whether actions were sampled.
 
@@ -69,14 +69,15 @@ def evaluation_table(specs: Sequence[RunSpec], returns: Sequence[np.ndarray], sa
         The table.
     """
     action = "a sampled" if sample else "the mean"
-    title = f"{specs[0].env}: returns of {returns[0].shape[-1]} episodes with {action} action"
-    labels_of = [setting_labels(spec) for spec in specs]
-    words = [name for name, shown in (("variant", len(specs) > 1), ("setting", any(map(any, labels_of)))) if shown]
+    envs = " and ".join(dict.fromkeys(spec.env for spec in specs.values()))
+    title = f"{envs}: returns of {returns[0].shape[-1]} episodes with {action} action"
+    labels_of = [setting_labels(spec) for spec in specs.values()]
+    words = [name for name, shown in (("run", len(specs) > 1), ("setting", any(map(any, labels_of)))) if shown]
     table = folding_table(title, words, ("seed", "mean", "standard\ndeviation", "worst", "best"))
-    for spec, own, labels in zip(specs, returns, labels_of, strict=True):
+    for (name, spec), own, labels in zip(specs.items(), returns, labels_of, strict=True):
         for setting, run in np.ndindex(own.shape[:2]):
             row = own[setting, run]
             cells = (f"{number:,.1f}" for number in (row.mean(), row.std(), row.min(), row.max()))
-            texts = {"variant": spec.variant, "setting": in_lines(labels[setting])}
-            table.add_row(*(texts[name] for name in words), str(spec.seeds[run]), *cells)
+            texts = {"run": name, "setting": in_lines(labels[setting])}
+            table.add_row(*(texts[word] for word in words), str(spec.seeds[run]), *cells)
     return table

@@ -64,6 +64,8 @@ class ProgressBar:
         Yields:
             The bar.
         """
+        if not self._console.is_terminal:  # compiling can take a minute
+            self._console.print(f"{self._spec.variant}: compiling", highlight=False, soft_wrap=True)
         with self._bar:
             yield self
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rpo_jax.algorithm.config import Hyperparams, check_hyperparams, field_names
 from rpo_jax.algorithm.fields import check_values
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError, one_line, unknown_name
 from rpo_jax.keys import GENERATOR
 
 MAX_SEEDS = 1_000_000
@@ -67,13 +67,17 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
         H hyperparameter settings, leaves [H].
 
     Raises:
-        SettingsError: if a name is unknown, a value out of range, or there are too many combinations.
+        SettingsError: if the base is no `Hyperparams`, a name is unknown, a value out of range, or there are too many
+            combinations.
     """
-    base = base or Hyperparams()
+    base = Hyperparams() if base is None else base
+    if not isinstance(base, Hyperparams):
+        raise SettingsError(f"the base of a grid is a record, such as Hyperparams(), and not {one_line(base, 60)}")
     fields = {field.name: field for field in dataclasses.fields(base)}
     for name in values:
         if name not in fields:
-            raise unknown_name("hyperparameter", name, fields)
+            own = "; one of your own needs its class, as in grid(Own(), ...)" if type(base) is Hyperparams else ""
+            raise SettingsError(f"{unknown_name('hyperparameter', name, fields)}{own}")
     for name in fields:
         if np.ndim(getattr(base, name)):
             raise SettingsError(f"the base of a grid is a single setting, but its {name} holds several values")
