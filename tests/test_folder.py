@@ -240,7 +240,7 @@ def test_a_number_that_this_version_does_not_know_is_refused(path):
     for row in described["hyperparams"]:
         row["mystery"] = 1.0
     write_json(path / SETTINGS, described | {DIGEST: digest_of(described)})
-    with pytest.raises(SettingsError, match="that this version knows"):
+    with pytest.raises(SettingsError, match="has no mystery any more, or yet"):
         load_spec(path)
 
 
