@@ -196,6 +196,27 @@ def test_a_comparison_whose_folder_is_moved_away_is_trained_whole(tmp_path: Path
     assert is_finished(tmp_path / "both" / "ppo")
 
 
+@pytest.mark.parametrize("where", ["results.write_policies", "results.write_json", "launch.draw_run"])
+def test_a_folder_that_is_moved_while_results_are_written_is_written_anew(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, away = tmp_path / "run", tmp_path / "away"
+    module, _, name = f"rpo_jax.runs.{where}".rpartition(".")
+    write = getattr(sys.modules[module], name)
+
+    def move_first(*args: Any) -> None:
+        if not away.exists():
+            folder.rename(away)
+        write(*args)
+
+    monkeypatch.setattr(f"{module}.{name}", move_first)
+    with toys.told("was moved or removed"):
+        train_to(folder, updates=2)
+    assert is_finished(folder)
+    assert len(rpo_jax.load_run(folder).policy.params) > 0
+    assert (folder / "curves.png").exists()
+
+
 def test_an_interrupt_while_results_are_written_leaves_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.analysis.curves import Curves, draw_curves
-from rpo_jax.errors import SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.execution.fit import Fit, fitted
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.files import atomic_write
@@ -89,14 +89,26 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
                         if failure
                         else KeyboardInterrupt
                     )
-                path = folder_of(path, settings, spec, initial)
-                written = write_run(path, spec, result)
+                written = _write_where_it_stays(path, settings, spec, initial, result)
                 shown.close()  # here, where a signal is caught
     except BaseException:
         if new and not trained:
             release(path)
         raise
     return written
+
+
+def _write_where_it_stays(
+    path: Path, settings: bytes, spec: RunSpec, initial: Policy | None, result: Fit
+) -> tuple[JsonObject, dict[str, Curves]]:
+    """Writes the results, and all of them again if the folder is moved or removed meanwhile."""
+    while True:
+        place = folder_of(path, settings, spec, initial)
+        try:
+            return write_run(place, spec, result)
+        except (SettingsError, OSError):
+            if (place / SETTINGS).exists():
+                raise
 
 
 def write_run(path: Path, spec: RunSpec, result: Fit) -> tuple[JsonObject, dict[str, Curves]]:
