@@ -234,5 +234,7 @@ def moved(scratch: Path) -> Outcomes:
         if process.wait(move, lambda path=path, began=began: began() and (path / SETTINGS).exists()):
             if "was moved or removed" in process.complaint:
                 yield {"survived": whole.equals(path), "lost": 0}
+            elif "holds no run" in process.complaint:  # it had not begun to train
+                yield {"survived": not process.updates, "lost": 0}
             else:  # it had written all before
                 yield {"survived": not away.exists() or whole.equals(away), "lost": 0}
