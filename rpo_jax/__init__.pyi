@@ -1,9 +1,9 @@
+from .algorithm.acting import make_policy as make_policy
 from .algorithm.agent import Agent as Agent
 from .algorithm.agent import make_agent as make_agent
 from .algorithm.config import Hyperparams as Hyperparams
 from .algorithm.config import TrainConfig as TrainConfig
 from .algorithm.evaluation import Trajectory as Trajectory
-from .algorithm.evaluation import make_policy as make_policy
 from .algorithm.fields import setting as setting
 from .algorithm.heads import Head as Head
 from .algorithm.heads import get_head as get_head

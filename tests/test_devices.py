@@ -17,7 +17,7 @@ import rpo_jax
 from rpo_jax import SettingsError
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.sharing import AXIS, Share
-from rpo_jax.execution.devices import map_in_batches
+from rpo_jax.execution.batches import map_in_batches
 from rpo_jax.execution.env_axis import Layout, lay_out
 
 SCRIPT = Path(__file__).parent / "on_eight_devices.py"

@@ -12,7 +12,8 @@ import toys
 
 from rpo_jax import SettingsError, fit, grid, seeds, sweep
 from rpo_jax.execution import devices, memory
-from rpo_jax.execution.devices import join_runs, spread_runs
+from rpo_jax.execution.batches import join_runs
+from rpo_jax.execution.devices import spread_runs
 from rpo_jax.execution.evaluations import Evaluation
 from rpo_jax.execution.memory import fit_in_memory, needed_bytes, usable_bytes
 from rpo_jax.execution.sweep import as_runs, compile_sweep

@@ -10,7 +10,7 @@ import pytest
 import toys
 
 from rpo_jax import Hyperparams, Policy, init
-from rpo_jax.algorithm.evaluation import make_actor
+from rpo_jax.algorithm.acting import make_actor
 from rpo_jax.algorithm.networks import ActorCritic, init_params, orthogonal
 from rpo_jax.algorithm.rollout import collect_rollout
 

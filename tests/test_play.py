@@ -21,7 +21,7 @@ from PIL import Image, ImageSequence
 from rich.console import Console
 
 from rpo_jax import SettingsError, SimulatorError
-from rpo_jax.algorithm.evaluation import make_actor
+from rpo_jax.algorithm.acting import make_actor
 from rpo_jax.cli.main import main
 from rpo_jax.envs import SUITES
 from rpo_jax.errors import warn_once

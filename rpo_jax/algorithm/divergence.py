@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from rpo_jax.algorithm.metrics import Metrics
+from rpo_jax.algorithm.metrics import Metrics, as_metrics, as_rows
 from rpo_jax.algorithm.types import FAULTS, TrainingState
 
 
@@ -28,7 +28,7 @@ def quarantine(before: TrainingState, after: TrainingState, metrics: Metrics) ->
         name: jax.tree.map(lambda x, y: jnp.where(lost, x, y), getattr(before, name), getattr(after, name))
         for name in ("params", "opt_state", "obs_moments", "return_moments", "discounted_return", "update")
     }
-    return after.replace(**kept, fault=fault), {name: jnp.where(lost, jnp.nan, x) for name, x in metrics.items()}
+    return after.replace(**kept, fault=fault), as_metrics(jnp.where(lost, jnp.nan, as_rows(metrics)))
 
 
 def first_fault(**finite: jax.Array) -> jax.Array:

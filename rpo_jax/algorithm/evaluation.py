@@ -1,6 +1,5 @@
 """Evaluation: plays episodes with a trained policy, without updating its observation normalisation."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -8,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.algorithm.acting import check_policy, make_actor
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Scalar
-from rpo_jax.algorithm.networks import param_shapes
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.wrappers import suite_state
 from rpo_jax.errors import SettingsError
-from rpo_jax.keys import GENERATOR, as_keys
+from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 MAX_EPISODE_STEPS = 10_000
@@ -195,88 +194,3 @@ def record(
     (env_state, _), trajectory = jax.lax.scan(play, agent.env.reset(key_reset[None]), jnp.arange(num_steps))
     agent.env.close(env_state)
     return trajectory
-
-
-def make_policy(
-    agent: Agent,
-    state: TrainingState | Policy,
-    *,
-    run: tuple[int, ...] = (),
-    observation_clip: Scalar = 10.0,
-) -> Callable[[np.typing.ArrayLike], np.ndarray]:
-    """Makes a function that acts, for programs outside of JAX, such as a loop over an environment of Gymnasium.
-
-    Args:
-        agent: static part of the run, from `make_agent`.
-        state: training state or policy, of one run or, with leaves [H, S, ...], of several.
-        run: indices of the run in the leading axes of `state`, such as (0, 3).
-        observation_clip: bound of normalised observations, as in training.
-
-    Returns:
-        A function of observations in the environment's own units, [O] or [N, O], that returns mean actions within the
-        bounds, [A] or [N, A].
-
-    Raises:
-        SettingsError: if `state` with `run` is not that of one run of this agent; the function raises it for an
-            observation of another shape.
-    """
-    one = Policy(*jax.tree.map(lambda x: jnp.asarray(x)[run], (state.params, state.obs_moments)))
-    check_policy(agent, one)
-    act = jit(make_actor(agent, one, jax.random.key(0, impl=GENERATOR), False, observation_clip))
-
-    def policy(obs: np.typing.ArrayLike) -> np.ndarray:
-        array = np.asarray(obs, np.float32)
-        if array.ndim not in (1, 2) or array.shape[-1] != agent.env.observation_size:
-            raise SettingsError(
-                f"an observation of {agent.env.name} has shape [{agent.env.observation_size}], and not "
-                f"{list(array.shape)}"
-            )
-        action = np.asarray(act(np.atleast_2d(array), 0))
-        return action[0] if array.ndim == 1 else action
-
-    return policy
-
-
-def check_policy(agent: Agent, state: TrainingState | Policy) -> None:
-    """Raises a SettingsError if `state` is not that of one run of `agent`."""
-    expected = jax.tree.map(jnp.shape, param_shapes(agent.network, agent.env.observation_size))
-    found = jax.tree.map(jnp.shape, state.params)
-    if found == expected:
-        return
-    axes = {a[: len(a) - len(b)] for a, b in zip(*map(_shapes, (found, expected)), strict=False)}
-    if len(axes) == 1 and (several := axes.pop()):
-        raise SettingsError(
-            f"the state holds runs {list(several)}, and one is needed: jax.tree.map(lambda x: x[0, 0], state) takes "
-            "the first; or use jax.vmap"
-        )
-    raise SettingsError("the parameters of the state are not those of the agent's network")
-
-
-def _shapes(tree: PyTree) -> list[tuple[int, ...]]:
-    return jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, tuple))
-
-
-def make_actor(
-    agent: Agent, state: TrainingState | Policy, key: jax.Array, sample: bool, observation_clip: Scalar
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Makes a function that chooses actions as a policy does.
-
-    Args:
-        agent: from `make_agent`.
-        state: the policy.
-        key: random key of the samples.
-        sample: whether to sample actions instead of taking the mean action.
-        observation_clip: bound to which normalised observations are clipped.
-
-    Returns:
-        A function `(obs [N, O], step) -> actions for the environment [N, A]`.
-    """
-
-    def act(obs: jax.Array, step: jax.Array) -> jax.Array:
-        loc, log_scale = agent.distribution(state, obs, observation_clip)
-        if not sample:
-            return agent.to_env(agent.head.mean(loc, log_scale))
-        noise = agent.head.noise(jax.random.fold_in(key, step), loc.shape)
-        return agent.to_env(agent.head.sample(loc, log_scale, noise))
-
-    return act

@@ -31,6 +31,16 @@ METRICS = {
 }
 
 
+def as_rows(metrics: Metrics) -> jax.Array:
+    """Stacks all `METRICS` [...] into rows [..., K]: one array is kept with fewer operations than one for each."""
+    return jnp.stack([metrics[name] for name in METRICS], axis=-1)
+
+
+def as_metrics(rows: jax.Array) -> Metrics:
+    """Returns the `METRICS` {name: [...]} of rows [..., K]: the inverse of `as_rows`."""
+    return {name: rows[..., column] for column, name in enumerate(METRICS)}
+
+
 def rollout_metrics(rollout: Transition, batch: Batch, share: Share = WHOLE) -> Metrics:
     """Computes the `ROLLOUT_METRICS` [] of a rollout.
 

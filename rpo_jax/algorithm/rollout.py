@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.axes import join_axis, split_axis
 from rpo_jax.algorithm.config import Hyperparams
 from rpo_jax.algorithm.resets import scan_windows
 from rpo_jax.algorithm.types import TrainingState, Transition
@@ -121,23 +122,14 @@ def _in_blocks(
     """Calls `play(first, (state [..., N], obs [N, O]), noises [T, N, A])` for one block of environments at a time."""
     if num_blocks == 1:
         return play(jnp.zeros((), jnp.int32), start, noises)
-    num_envs = len(start[1])
-    size = num_envs // num_blocks
+    size = len(start[1]) // num_blocks
 
-    def cut(tree, axis):
-        def of(x):
-            before, after = x.shape[:axis], x.shape[axis:][1:]
-            return jnp.moveaxis(x.reshape((*before, num_blocks, size, *after)), len(before), 0)
+    def split(tree: PyTree, axis: int) -> PyTree:
+        return jax.tree.map(lambda x: split_axis(x, axis, num_blocks), tree)
 
-        return jax.tree.map(of, tree)
+    def join(tree: PyTree, axis: int) -> PyTree:
+        return jax.tree.map(lambda x: join_axis(x, axis), tree)
 
-    def join(tree, axis):
-        def of(x):
-            before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
-            return jnp.moveaxis(x, 0, len(before)).reshape((*before, num_envs, *after))
-
-        return jax.tree.map(of, tree)
-
-    blocks = (size * jnp.arange(num_blocks), (cut(start[0], -1), cut(start[1], 0)), cut(noises, 1))
+    blocks = (size * jnp.arange(num_blocks), (split(start[0], -1), split(start[1], 0)), split(noises, 1))
     end, outputs = jax.lax.map(lambda block: play(*block), blocks)
     return (join(end[0], -1), join(end[1], 0)), join(outputs, 1)

@@ -12,7 +12,7 @@ from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
 from rpo_jax.algorithm.config import Hyperparams, field_names
 from rpo_jax.algorithm.divergence import quarantine
 from rpo_jax.algorithm.losses import standardize
-from rpo_jax.algorithm.metrics import Metrics, rollout_metrics
+from rpo_jax.algorithm.metrics import Metrics, as_metrics, as_rows, rollout_metrics
 from rpo_jax.algorithm.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.types import Batch, Policy, TrainingState, Transition
@@ -44,9 +44,12 @@ def train(
     """
 
     def body(state, _):
-        return train_iteration(agent, hyperparams, state)
+        state, metrics = train_iteration(agent, hyperparams, state)
+        return state, as_rows(metrics)
 
-    return jax.lax.scan(body, init(agent, hyperparams, key, initial), length=agent.config.num_updates)
+    state = init(agent, hyperparams, key, initial)
+    state, rows = jax.lax.scan(body, state, length=agent.config.num_updates)
+    return state, as_metrics(rows)
 
 
 def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None) -> TrainingState:

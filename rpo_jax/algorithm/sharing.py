@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from rpo_jax.algorithm.axes import join_axis, split_axis
 from rpo_jax.typing import PyTree
 
 AXIS = "environments"
@@ -56,12 +57,7 @@ class Share:
         """Concatenates the devices' parts `x` along an `axis`, with one exchange for all arrays of a tree."""
         if self.count == 1:
             return x
-
-        def join(parts):  # [count, ..., N / count, ...]
-            parts = jnp.moveaxis(parts, 0, axis)
-            return parts.reshape((*parts.shape[:axis], -1, *parts.shape[axis + 2 :]))
-
-        return jax.tree.map(join, self._of_all(x))
+        return jax.tree.map(lambda parts: join_axis(parts, axis), self._of_all(x))
 
     def mean(self, x: PyTree) -> PyTree:
         """Averages the arrays of a tree `x` over devices, with one exchange for all of them."""
@@ -79,7 +75,7 @@ class Share:
         count = 1 if self.chunk_size is None else _fewest_large_parts(size, most=self.chunk_size)
         if count == 1:
             return self.mean(function(*samples))
-        chunks = jax.tree.map(lambda x: x.reshape((count, -1, *x.shape[1:])), samples)
+        chunks = jax.tree.map(lambda x: split_axis(x, 0, count), samples)
         means = jax.lax.map(lambda chunk: function(*chunk), chunks)
         return self.mean(jax.tree.map(lambda x: x.mean(0), means))
 

@@ -72,25 +72,18 @@ def update_policy(
             "gradient": jnp.isfinite(metrics["grad_norm"]),
             "parameters": sound,
         }
-        means = {name: values.mean() for name, values in metrics.items()}
-        sums = {name: sums[name] + value for name, value in means.items()}
+        means = rows.mean(0)
         fault = jnp.where(fault > 0, fault, first_fault(**finite))
-        return index + 1, learner, sums, means["approx_kl"], fault
+        return index + 1, learner, sums + means, means[list(LOSS_METRICS).index("approx_kl")], fault
 
     def goes_on(carry):
         index, _, _, kl, _ = carry
         return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
 
-    zeros = {name: jnp.zeros(()) for name in LOSS_METRICS}
-    start = (
-        jnp.zeros((), jnp.int32),
-        (weights, state.opt_state),
-        zeros,
-        jnp.full((), -jnp.inf),
-        jnp.zeros((), jnp.int32),
-    )
+    zero = 0 * state.update  # of each run: what becomes so in a loop makes JAX trace the loop again under vmap
+    start = (zero, (weights, state.opt_state), jnp.zeros(len(LOSS_METRICS)) + zero, -jnp.inf + zero, zero)
     epochs, (weights, opt_state), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
-    metrics = {name: value / epochs for name, value in sums.items()}
+    metrics = dict(zip(LOSS_METRICS, sums / epochs, strict=True))
     metrics["epochs"] = epochs.astype(jnp.float32)
     learned = {"params": as_params(weights), "opt_state": opt_state, "update": state.update + 1, "fault": fault}
     return state.replace(**learned), metrics

@@ -14,7 +14,7 @@ def where_any(function: Callable[..., jax.Array], wanted: jax.Array, *args: PyTr
     Under `jax.vmap`, `lax.cond` evaluates both branches; this skips the call unless some member of the batch needs it.
 
     Args:
-        function: pure function that returns one array [...].
+        function: pure function that returns one array [...] float32.
         wanted: whether each element of the result is needed, bool of any shape [...].
         *args: arguments of the function, trees of arrays.
 
@@ -23,8 +23,7 @@ def where_any(function: Callable[..., jax.Array], wanted: jax.Array, *args: PyTr
     """
 
     def evaluate(wanted, args, call):
-        shape = jax.eval_shape(call, *args)
-        return jax.lax.cond(wanted.any(), call, lambda *_: jnp.zeros(shape.shape, shape.dtype), *args)
+        return jax.lax.cond(wanted.any(), call, lambda *_: jnp.zeros(wanted.shape), *args)
 
     @jax.custom_batching.custom_vmap
     def skip(wanted, args):

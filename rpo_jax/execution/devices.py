@@ -17,7 +17,8 @@ from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.jit import compile_traced, set_process_options
 from rpo_jax.errors import SettingsError
-from rpo_jax.execution.env_axis import join_environments, lay_out, numpy_of, split_environments
+from rpo_jax.execution.batches import map_in_batches
+from rpo_jax.execution.env_axis import join_environments, lay_out, split_environments
 from rpo_jax.typing import Device, PyTree
 
 RUNS = "runs"  # name of the mesh axis
@@ -227,25 +228,6 @@ class Spread:
         return jax.shard_map(over_runs, mesh=self._mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=False)
 
 
-def map_in_batches(function: Callable[[PyTree], Tree], xs: PyTree, batch_size: int) -> Tree:
-    """Maps a function over the first axis, with vmap over batches that are processed one after another.
-
-    Args:
-        function: pure function of a tree of arrays.
-        xs: arguments, leaves [size, ...].
-        batch_size: number of elements in a batch.
-
-    Returns:
-        Results, leaves [size, ...].
-    """
-    size = len(jax.tree.leaves(xs)[0])
-    if batch_size == 1 and size == 1:
-        return jax.tree.map(lambda x: x[None], function(jax.tree.map(lambda x: x[0], xs)))
-    if batch_size == size:
-        return jax.vmap(function)(xs)
-    return jax.lax.map(function, xs, batch_size=batch_size if batch_size > 1 else None)
-
-
 def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Device] | None = None) -> Spread:
     """Shards runs over devices. The result is cached, and with it its programs.
 
@@ -261,16 +243,3 @@ def spread_runs(agent: Agent, num_runs: int, devices: Sequence[Device] | None = 
 
 
 _spread_runs = lru_cache(maxsize=64)(Spread)
-
-
-def join_runs(batches: Sequence[Tree], num_runs: int) -> Tree:
-    """Concatenates batches of runs, and removes the padding of the last.
-
-    Args:
-        batches: batches, leaves [R, ...].
-        num_runs: number of runs in all batches, without padding.
-
-    Returns:
-        Leaves [num_runs, ...].
-    """
-    return jax.tree.map(lambda *parts: numpy_of(parts[0]).concatenate(parts)[:num_runs], *batches)

@@ -4,14 +4,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.algorithm.axes import join_axis, split_axis
 from rpo_jax.algorithm.config import TrainConfig
 from rpo_jax.algorithm.types import TrainingState
+from rpo_jax.execution.batches import numpy_of
 
-# The fields of a state that have an axis of environments, and which it is.
-_ENVIRONMENT_AXES = {"env_state": -1, "obs": 0, "discounted_return": 0}
+# The fields of a state of several runs that have an axis of environments, and which it is.
+_ENVIRONMENT_AXES = {"env_state": -1, "obs": 1, "discounted_return": 1}
 
 
 class Layout(NamedTuple):
@@ -45,11 +46,6 @@ def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
     return Layout(groups, shares)
 
 
-def numpy_of(x: Any) -> Any:
-    """Returns `jnp` if `x` is an array of JAX, such as of random keys, and `np` otherwise."""
-    return jnp if isinstance(x, jax.Array) else np
-
-
 def split_environments(state: TrainingState, layout: Layout) -> TrainingState:
     """Gives each device of a group its share of the environments, and a copy of the rest.
 
@@ -62,15 +58,15 @@ def split_environments(state: TrainingState, layout: Layout) -> TrainingState:
     """
     groups, shares = layout
 
+    def by_device(x: Any) -> Any:  # [shares, groups * K, ...]
+        x = x.reshape((shares, groups, -1, *x.shape[2:])).swapaxes(0, 1)
+        return x.reshape((-1, *x.shape[3:]))
+
     def replicate(x: Any) -> Any:
-        x = x.reshape((groups, 1, -1, *x.shape[1:]))
-        return numpy_of(x).broadcast_to(x, (groups, shares, *x.shape[2:])).reshape((-1, *x.shape[3:]))
+        return by_device(numpy_of(x).broadcast_to(x, (shares, *x.shape)))
 
     def split(axis: int, x: Any) -> Any:
-        before, after = x.shape[1:][:axis], x.shape[1:][axis:][1:]
-        x = x.reshape((groups, -1, *before, shares, x.shape[1:][axis] // shares, *after))
-        x = numpy_of(x).moveaxis(x, 2 + len(before), 1)  # [groups, shares, K, before, N / shares, after]
-        return x.reshape((-1, *x.shape[3:]))
+        return by_device(split_axis(x, axis, shares))
 
     parts = {name: jax.tree.map(partial(split, axis), getattr(state, name)) for name, axis in _ENVIRONMENT_AXES.items()}
     return jax.tree.map(replicate, state).replace(**parts)
@@ -90,14 +86,12 @@ def join_environments(state: TrainingState, layout: Layout) -> TrainingState:
     if shares == 1:
         return state
 
-    def take_first(x: Any) -> Any:
-        return x.reshape((groups, shares, -1, *x.shape[1:]))[:, 0].reshape((-1, *x.shape[1:]))
+    def by_share(x: Any) -> Any:  # [shares, groups * K, ...]
+        x = x.reshape((groups, shares, -1, *x.shape[1:])).swapaxes(0, 1)
+        return x.reshape((shares, -1, *x.shape[3:]))
 
     def join(axis: int, x: Any) -> Any:
-        x = x.reshape((groups, shares, -1, *x.shape[1:]))
-        before, after = x.shape[3:][:axis], x.shape[3:][axis:][1:]
-        x = numpy_of(x).moveaxis(x, 1, 2 + len(before))  # [groups, K, before, shares, N / shares, after]
-        return x.reshape((groups * x.shape[1], *before, -1, *after))
+        return join_axis(by_share(x), axis)
 
     parts = {name: jax.tree.map(partial(join, axis), getattr(state, name)) for name, axis in _ENVIRONMENT_AXES.items()}
-    return jax.tree.map(take_first, state).replace(**parts)
+    return jax.tree.map(lambda x: by_share(x)[0], state).replace(**parts)

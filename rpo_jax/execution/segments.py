@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.config import Hyperparams
-from rpo_jax.algorithm.metrics import METRICS, Metrics
+from rpo_jax.algorithm.metrics import METRICS, Metrics, as_metrics, as_rows
 from rpo_jax.algorithm.rpo import init, train_iteration
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
@@ -201,9 +201,12 @@ def _advance(spread: Spread, settings: Hyperparams, state: TrainingState, count:
         def body(index, carry):
             state, rows = carry
             state, metrics = train_iteration(spread.agent, hyperparams, state)
-            return state, {name: rows[name].at[index].set(metrics[name]) for name in METRICS}
+            return state, rows.at[index].set(as_rows(metrics))
 
-        return jax.lax.fori_loop(0, count, body, (state, {name: jnp.zeros(MAX_SEGMENT) for name in METRICS}))
+        # Of each run from the beginning: what becomes so in a loop makes JAX trace the loop again under vmap.
+        rows = jnp.zeros((MAX_SEGMENT, len(METRICS))) + 0 * state.update
+        state, rows = jax.lax.fori_loop(0, count, body, (state, rows))
+        return state, as_metrics(rows)
 
     return spread.map(do_updates, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(settings, state, count)
 

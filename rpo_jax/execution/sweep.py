@@ -16,7 +16,8 @@ from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution import waiting
-from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread, join_runs
+from rpo_jax.execution.batches import join_runs
+from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.execution.memory import fit_in_memory
 from rpo_jax.keys import as_keys
 from rpo_jax.settings.grid import grid, num_settings

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.algorithm.acting import make_actor
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.evaluation import make_actor
 from rpo_jax.algorithm.heads import clip_to_bounds, squash_to_bounds
 from rpo_jax.algorithm.networks import ActorCritic
 from rpo_jax.algorithm.types import Policy

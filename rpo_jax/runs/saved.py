@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rpo_jax.algorithm.evaluation import make_policy
+from rpo_jax.algorithm.acting import make_policy
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.fit import Fit
 from rpo_jax.execution.identity import identify

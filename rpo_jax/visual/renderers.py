@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from rpo_jax.algorithm.evaluation import Trajectory, make_actor
+from rpo_jax.algorithm.acting import make_actor
+from rpo_jax.algorithm.evaluation import Trajectory
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import gymnasium, playground
