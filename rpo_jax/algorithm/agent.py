@@ -11,9 +11,10 @@ from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.algorithm.heads import HEADS, Head, check_head, get_head
-from rpo_jax.algorithm.networks import check_network, init_params, make_mlp, param_shapes
+from rpo_jax.algorithm.networks import ActorCritic, check_network, init_params, make_mlp, param_shapes
 from rpo_jax.algorithm.normalization import Moments, normalize
 from rpo_jax.algorithm.sharing import WHOLE, Share
+from rpo_jax.algorithm.stacked import act_and_evaluate
 from rpo_jax.algorithm.types import Params, Policy, TrainingState
 from rpo_jax.algorithm.variants import RPO, Variant, get_variant
 from rpo_jax.envs import Environment, record_episodes
@@ -94,6 +95,12 @@ class Agent:
     def value(self, params: Params, obs: jax.Array) -> jax.Array:
         """Returns the values [...] of normalised observations `obs` [..., O], by the parameters `params`."""
         return self.network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
+
+    def act_and_value(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns what `act` and `value` do, by `params` for normalised observations `obs` [N, O]."""
+        if self.share.few_kernels and isinstance(self.network, ActorCritic):
+            return act_and_evaluate(self.network, params, obs)
+        return *self.act(params, obs), self.value(params, obs)
 
     def to_env(self, action: jax.Array) -> jax.Array:
         """Maps a stored `action` [..., A] to the one that the environment receives [..., A]."""

@@ -16,7 +16,7 @@ MAX_LOG_RATIO = 30.0
 
 
 def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """Computes `-mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))` (PPO, arXiv 1707.06347, eq. 7).
+    """Computes `-min(r * A, clip(r, 1 - eps, 1 + eps) * A)` of each sample (PPO, arXiv 1707.06347, eq. 7).
 
     Args:
         ratio: probability ratio r [B].
@@ -24,21 +24,21 @@ def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: Scal
         clip_epsilon: eps.
 
     Returns:
-        The loss [].
+        The losses [B].
     """
     chex.assert_equal_shape([ratio, advantage])
     clipped = jnp.clip(ratio, 1.0 - clip_epsilon, 1.0 + clip_epsilon)
-    return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+    return -jnp.minimum(ratio * advantage, clipped * advantage)
 
 
 def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
-    """Computes `1/2 mean((value - target)^2)` [] of inputs [B]."""
+    """Computes `1/2 (value - target)^2` [B] of inputs [B]."""
     chex.assert_equal_shape([value, target])
-    return 0.5 * jnp.square(value - target).mean()
+    return 0.5 * jnp.square(value - target)
 
 
 def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, clip_epsilon: Scalar) -> jax.Array:
-    """Computes `1/2 mean(max((V - target)^2, (V_old + clip(V - V_old, +-eps) - target)^2))`, as in PPO's code.
+    """Computes `1/2 max((V - target)^2, (V_old + clip(V - V_old, +-eps) - target)^2)` of each sample, as in PPO's code.
 
     Args:
         value: value V [B].
@@ -47,11 +47,11 @@ def clipped_squared_error(value: jax.Array, old: jax.Array, target: jax.Array, c
         clip_epsilon: eps.
 
     Returns:
-        The loss [].
+        The losses [B].
     """
     chex.assert_equal_shape([value, old, target])
     clipped = old + jnp.clip(value - old, -clip_epsilon, clip_epsilon)
-    return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)).mean()
+    return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(clipped - target))
 
 
 def standardize(
@@ -111,28 +111,30 @@ def minibatch_loss(
     if variant.augment and noise.obs is not None:
         augmented = variant.augment(hyperparams, batch.obs, noise.obs)
         seen = augmented if variant.augment_loss else batch.obs
-    loc, log_scale = agent.act(params, seen)
+    loc, log_scale, value = agent.act_and_value(params, seen)
     perturbed = agent.perturb(loc, log_scale, noise.location, hyperparams)
     log_prob = agent.head.log_prob(perturbed, log_scale, batch.action, half_range)
     log_ratio = log_prob - batch.log_prob
     ratio = jnp.exp(jnp.minimum(log_ratio, MAX_LOG_RATIO))
-    policy_loss = clipped_surrogate(ratio, batch.advantage, hyperparams.clip_epsilon)
+    surrogate = clipped_surrogate(ratio, batch.advantage, hyperparams.clip_epsilon)
 
-    value = agent.value(params, seen)
     if agent.config.clip_value_loss:
-        value_loss = clipped_squared_error(value, batch.value, batch.target, hyperparams.clip_epsilon)
+        error = clipped_squared_error(value, batch.value, batch.target, hyperparams.clip_epsilon)
     else:
-        value_loss = squared_error(value, batch.target)
+        error = squared_error(value, batch.target)
 
     entropy = agent.head.entropy(loc, log_scale, half_range).mean()
-    loss = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
+    loss = surrogate.mean() + hyperparams.value_coefficient * error.mean() - hyperparams.entropy_coefficient * entropy
     if variant.term:
         loss += variant.term(params, agent, batch, augmented, hyperparams)
+    clipped = jnp.abs(ratio - 1.0) > hyperparams.clip_epsilon
+    of_samples = jnp.stack([surrogate, error, ratio - 1.0 - log_ratio, clipped])  # one sum is one kernel on a GPU
+    policy_loss, value_loss, kl, clip_fraction = of_samples.mean(-1)
     metrics = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,
         "entropy": entropy,
-        "approx_kl": (ratio - 1.0 - log_ratio).mean(),
-        "clip_fraction": (jnp.abs(ratio - 1.0) > hyperparams.clip_epsilon).mean(),
+        "approx_kl": kl,
+        "clip_fraction": clip_fraction,
     }
     return loss, metrics

@@ -125,18 +125,24 @@ class ActorCritic(nn.Module):
 
     def act(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Computes the location [..., A] and the log-scale, [A] or [..., A], for normalised `obs` [..., O]."""
-        outputs = self.policy(_divide(obs, self.policy_scale))
-        if self.std == "shared":
-            return outputs, self.log_scale
-        loc, log_scale = jnp.split(outputs, 2, axis=-1)
-        return loc, jnp.clip(log_scale, *LOG_SCALE_BOUNDS)
+        outputs = self.policy(divide(obs, self.policy_scale))
+        return split_outputs(outputs, self.log_scale if self.std == "shared" else None)
 
     def evaluate(self, obs: jax.Array) -> jax.Array:
         """Computes the value [...] of normalised `obs` [..., O]."""
-        return self.value(_divide(obs, self.value_scale)).squeeze(-1)
+        return self.value(divide(obs, self.value_scale)).squeeze(-1)
 
 
-def _divide(obs: jax.Array, scale: tuple[float, ...]) -> jax.Array:
+def split_outputs(outputs: jax.Array, log_scale: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns location and log-scale: of a policy's `outputs` [..., 2 A] if `log_scale` [A] is None."""
+    if log_scale is not None:
+        return outputs, log_scale
+    loc, log_scale = jnp.split(outputs, 2, axis=-1)
+    return loc, jnp.clip(log_scale, *LOG_SCALE_BOUNDS)
+
+
+def divide(obs: jax.Array, scale: tuple[float, ...]) -> jax.Array:
+    """Divides `obs` [..., O] by constants [O], if there are any."""
     return obs / jnp.asarray(scale) if scale else obs
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.axes import join_axis, split_axis
 from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.packing import packed
 from rpo_jax.algorithm.resets import scan_windows
 from rpo_jax.algorithm.types import TrainingState, Transition
 from rpo_jax.envs.protocol import Episodes, Timestep
@@ -52,7 +53,9 @@ def collect_rollout(
         step = partial(_step, agent, state, hyperparams, own_keys)
         inputs = (jax.random.split(key_steps, config.num_steps), *noises)
         if not env.on_host:
-            return scan_windows(step, start, inputs, draw, key_resets, begins)
+            step, unpack = packed(step) if agent.share.few_kernels else (step, lambda steps: steps)
+            end, steps = scan_windows(step, start, inputs, draw, key_resets, begins)
+            return end, unpack(steps)
         if config.reset_every_round:
             start = env.restart(own_keys(jax.random.split(key_resets, 1)[0]), start[0])
         return jax.lax.scan(partial(step, initial=None), start, inputs)  # the suite resets on its own

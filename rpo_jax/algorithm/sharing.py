@@ -27,11 +27,14 @@ class Share:
             block if None, or if no equal blocks come close to this size.
         chunk_size: largest number of samples in a chunk; gradients are computed for one equal chunk at a time. One
             chunk if None, or if no equal chunks come close to this size.
+        few_kernels: whether to keep arrays together and to join products, as for a device that launches a kernel for
+            each operation.
     """
 
     count: int = 1
     cache_bytes: int | None = None
     chunk_size: int | None = None
+    few_kernels: bool = False
 
     def num_blocks(self, env_state: PyTree) -> int:
         """Returns the number of blocks in which to step environments whose state is `env_state`, leaves [..., N]."""

@@ -17,6 +17,8 @@ from rpo_jax.algorithm.perturbation import Noise
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Batch, Params, TrainingState
 
+ROWS = (*LOSS_METRICS, "sound")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
+
 
 def update_policy(
     agent: Agent, state: TrainingState, batch: Batch, key: jax.Array, hyperparams: Hyperparams
@@ -54,8 +56,8 @@ def update_policy(
         direction: Any
         direction, opt_state = optimizer.update(grads, opt_state)
         weights = constrain(weights - rates * direction)
-        row = jnp.stack([metrics[name] for name in LOSS_METRICS])  # a GPU launches a kernel for each array that is kept
-        return (weights, opt_state), (row, jnp.isfinite(weights).all())
+        metrics["sound"] = jnp.isfinite(weights).all()
+        return (weights, opt_state), jnp.stack([metrics[name] for name in ROWS])
 
     def epoch(carry):
         index, learner, sums, _, fault = carry
@@ -65,16 +67,16 @@ def update_policy(
             advantage = standardize(minibatches.advantage, share, -1, config.bessel_correction)
             minibatches = minibatches._replace(advantage=advantage)
         noise = draw_noise(agent, key_noise)
-        learner, (rows, sound) = jax.lax.scan(minibatch, learner, (minibatches, noise))
-        metrics = dict(zip(LOSS_METRICS, rows.T, strict=True))  # [M]
+        learner, rows = jax.lax.scan(minibatch, learner, (minibatches, noise))
+        metrics = dict(zip(ROWS, rows.T, strict=True))  # [M]
         finite = {
             "loss": jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
             "gradient": jnp.isfinite(metrics["grad_norm"]),
-            "parameters": sound,
+            "parameters": metrics["sound"] > 0,
         }
-        means = rows.mean(0)
+        means = rows[:, : len(LOSS_METRICS)].mean(0)
         fault = jnp.where(fault > 0, fault, first_fault(**finite))
-        return index + 1, learner, sums + means, means[list(LOSS_METRICS).index("approx_kl")], fault
+        return index + 1, learner, sums + means, means[ROWS.index("approx_kl")], fault
 
     def goes_on(carry):
         index, _, _, kl, _ = carry

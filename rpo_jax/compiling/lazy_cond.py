@@ -22,8 +22,8 @@ def where_any(function: Callable[..., jax.Array], wanted: jax.Array, *args: PyTr
         The result of the function [...], or zeros of its shape.
     """
 
-    def evaluate(wanted, args, call):
-        return jax.lax.cond(wanted.any(), call, lambda *_: jnp.zeros(wanted.shape), *args)
+    def evaluate(wanted, args, call, *axes):
+        return jax.lax.cond(wanted.any(), call, lambda *_: jnp.zeros((*axes, *wanted.shape)), *args)
 
     @jax.custom_batching.custom_vmap
     def skip(wanted, args):
@@ -32,6 +32,7 @@ def where_any(function: Callable[..., jax.Array], wanted: jax.Array, *args: PyTr
     @skip.def_vmap
     def _(axis_size, in_batched, wanted, args):
         axes = jax.tree.map(lambda batched: 0 if batched else None, in_batched[1])
-        return evaluate(wanted, args, jax.vmap(function, tuple(axes), axis_size=axis_size)), True
+        call = jax.vmap(function, tuple(axes), axis_size=axis_size)
+        return evaluate(wanted, args, call, *([] if in_batched[0] else [axis_size])), True
 
     return skip(wanted, args)

@@ -66,7 +66,9 @@ def _runs_per_batch(config: TrainConfig) -> int:
 
 def _with_sizes_of(usual: Share, own: Share) -> Share:
     """Returns the usual share with the sizes that an agent's own share names, if it names any."""
-    return Share(usual.count, own.cache_bytes or usual.cache_bytes, own.chunk_size or usual.chunk_size)
+    return Share(
+        usual.count, own.cache_bytes or usual.cache_bytes, own.chunk_size or usual.chunk_size, usual.few_kernels
+    )
 
 
 class Spread:
@@ -95,7 +97,7 @@ class Spread:
         on_cpu = devices[0].platform == "cpu"
         cores = max(1, num_cores() // jax.local_device_count())  # of each device
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
-        usual = Share(shares, CACHE_BYTES, cores * CHUNK_SIZE) if on_cpu else Share(shares)
+        usual = Share(shares, CACHE_BYTES, cores * CHUNK_SIZE) if on_cpu else Share(shares, few_kernels=True)
         self.agent = dataclasses.replace(agent, share=_with_sizes_of(usual, agent.share))
         self.num_runs = num_runs
         runs_per_device = -(-num_runs // groups)

@@ -1,0 +1,93 @@
+"""Where each kernel costs a launch, arrays are kept together and products joined: the results are the same."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+
+from rpo_jax import Hyperparams, TrainConfig, make_agent
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.networks import ActorCritic
+from rpo_jax.algorithm.packing import packed
+from rpo_jax.algorithm.rpo import train
+from rpo_jax.algorithm.sharing import Share
+from rpo_jax.algorithm.stacked import act_and_evaluate
+from rpo_jax.typing import PyTree
+
+NETWORKS = {
+    "shared": {},
+    "state": {"std": "state"},
+    "scaled": {"policy_scale": (1.0, 2.0, 3.0), "activation": "relu"},
+    "no hidden layer": {"hidden_sizes": ()},
+    "one hidden layer": {"hidden_sizes": (5,), "precision": "highest", "weight_init": "uniform"},
+}
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("action_size", [1, 4])
+def test_both_networks_at_once_are_the_two(options: dict[str, Any], action_size: int) -> None:
+    network = ActorCritic(action_size, **{"hidden_sizes": (8, 6), **options})
+    obs = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
+    params = network.init(jax.random.key(0), obs, method=lambda module, obs: (module.act(obs), module.evaluate(obs)))
+    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape), params)
+
+    def apart(params: PyTree) -> tuple[jax.Array, ...]:
+        return *network.apply(params, obs, method="act"), network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
+
+    together = partial(act_and_evaluate, network, obs=obs)
+    for found, expected in zip(together(params), apart(params), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    gradients = [
+        jax.grad(lambda params, of=of: sum(jnp.sin(x).sum() for x in of(params)))(params) for of in (together, apart)
+    ]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *gradients)
+
+
+def outputs(step: jax.Array) -> dict[str, Any]:
+    """Of three environments."""
+    return {
+        "float": jnp.where(step == 2, jnp.nan, jnp.asarray([[1.5, -0.0], [jnp.inf, 1e-42], [3e38, 0.1]])),
+        "int": jnp.asarray([-1, 2**31 - 1, 7]) + step * 0,
+        "bool": jnp.asarray([True, False, True]),
+        "none": None,
+    }
+
+
+def test_what_is_packed_comes_back_bit_by_bit() -> None:
+    def step(carry: jax.Array, x: jax.Array) -> tuple[jax.Array, PyTree]:
+        return carry + 1, outputs(x)
+
+    packed_step, unpack = packed(step)
+    _, rows = jax.lax.scan(packed_step, jnp.zeros(()), jnp.arange(4))
+    assert (rows.shape, rows.dtype) == ((4, 3, 4), jnp.uint32)
+    _, expected = jax.lax.scan(step, jnp.zeros(()), jnp.arange(4))
+    for found, right in zip(jax.tree.leaves(unpack(rows)), jax.tree.leaves(expected), strict=True):
+        assert found.dtype == right.dtype
+        np.testing.assert_array_equal(np.asarray(found).view(np.uint8), np.asarray(right).view(np.uint8))
+
+
+def test_numbers_of_64_bits_are_left_as_they_are() -> None:
+    with jax.enable_x64(True):
+        packed_step, unpack = packed(lambda carry, x: (carry, {"x": jnp.full(3, x, jnp.float64)}))
+        _, rows = jax.lax.scan(packed_step, jnp.zeros(()), jnp.arange(4))
+        assert unpack(rows)["x"].dtype == np.float64
+
+
+@pytest.mark.parametrize("variant", ["rpo", "drac"])
+def test_training_is_the_same(variant: str) -> None:
+    config = TrainConfig(
+        num_envs=8, num_steps=6, num_minibatches=2, num_epochs=2, total_timesteps=5 * 48, hidden_sizes=(8,)
+    )
+    agent = make_agent(toys.reaching_env(), variant, config)
+
+    def trained(agent: Agent) -> tuple[PyTree, PyTree]:
+        state, metrics = jax.jit(partial(train, agent))(Hyperparams(), jax.random.key(0))
+        return state.params, metrics
+
+    found, expected = (trained(dataclasses.replace(agent, share=Share(few_kernels=few))) for few in (True, False))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
