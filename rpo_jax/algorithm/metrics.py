@@ -32,12 +32,12 @@ METRICS = {
 
 
 def as_rows(metrics: Metrics) -> jax.Array:
-    """Stacks all `METRICS` [...] into rows [..., K]: one array is kept with fewer operations than one for each."""
+    """Stacks `metrics`, all `METRICS` [...], and returns rows [..., K]: one array takes fewer operations than K."""
     return jnp.stack([metrics[name] for name in METRICS], axis=-1)
 
 
 def as_metrics(rows: jax.Array) -> Metrics:
-    """Returns the `METRICS` {name: [...]} of rows [..., K]: the inverse of `as_rows`."""
+    """Returns the `METRICS` {name: [...]} of `rows` [..., K]: the inverse of `as_rows`."""
     return {name: rows[..., column] for column, name in enumerate(METRICS)}
 
 

@@ -142,7 +142,7 @@ def split_outputs(outputs: jax.Array, log_scale: jax.Array | None) -> tuple[jax.
 
 
 def divide(obs: jax.Array, scale: tuple[float, ...]) -> jax.Array:
-    """Divides `obs` [..., O] by constants [O], if there are any."""
+    """Returns `obs` [..., O] divided by the constants `scale` [O], if there are any."""
     return obs / jnp.asarray(scale) if scale else obs
 
 
