@@ -128,8 +128,9 @@ def minibatch_loss(
     if variant.term:
         loss += variant.term(params, agent, batch, augmented, hyperparams)
     clipped = jnp.abs(ratio - 1.0) > hyperparams.clip_epsilon
-    of_samples = jnp.stack([surrogate, error, ratio - 1.0 - log_ratio, clipped])  # one sum is one kernel on a GPU
-    policy_loss, value_loss, kl, clip_fraction = of_samples.mean(-1)
+    of_samples = (surrogate, error, ratio - 1.0 - log_ratio, clipped)
+    means = jnp.stack(of_samples).mean(-1) if agent.share.few_kernels else [x.mean() for x in of_samples]
+    policy_loss, value_loss, kl, clip_fraction = means
     metrics = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,
