@@ -18,7 +18,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # They take the longest: begun first, none keeps one worker busy while the others have ended.
-LONGEST = ("test_diagnosis", "test_brax_suite", "test_playground_suite", "test_evaluation_by_suite", "test_devices")
+LONGEST = (
+    *("test_diagnosis", "test_brax_suite", "test_playground_suite", "test_evaluation_by_suite", "test_devices"),
+    *("test_no_run_is_lost", "test_variants_learn", "test_train", "test_readme"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

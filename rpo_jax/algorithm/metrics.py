@@ -1,5 +1,7 @@
 """Metrics of an update, computed inside the compiled program."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -36,8 +38,8 @@ def as_rows(metrics: Metrics) -> jax.Array:
     return jnp.stack([metrics[name] for name in METRICS], axis=-1)
 
 
-def as_metrics(rows: jax.Array) -> Metrics:
-    """Returns the `METRICS` {name: [...]} of `rows` [..., K]: the inverse of `as_rows`."""
+def as_metrics(rows: Any) -> dict[str, Any]:
+    """Returns the `METRICS` {name: [...]} of `rows` [..., K], of JAX or NumPy: the inverse of `as_rows`."""
     return {name: rows[..., column] for column, name in enumerate(METRICS)}
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.config import Hyperparams
-from rpo_jax.algorithm.metrics import METRICS, Metrics, as_metrics, as_rows
+from rpo_jax.algorithm.metrics import METRICS, as_metrics, as_rows
 from rpo_jax.algorithm.rpo import init, train_iteration
 from rpo_jax.algorithm.types import Policy, TrainingState
 from rpo_jax.compiling.jit import jit
@@ -87,13 +87,13 @@ class Segments:
         def advance() -> tuple[list[TrainingState], dict[str, np.ndarray]]:
             pairs = zip(self._batches, self._states, strict=True)
             done = (self._program(settings, state, count) for (settings, _), state in pairs)
-            states, metrics = zip(*done, strict=True)
-            return list(states), _rows(self._spread, metrics, count, self._runs)  # waits for the segment
+            states, rows = zip(*done, strict=True)
+            return list(states), _metrics(self._spread, rows, count, self._runs)  # waits for the segment
 
-        states, rows = waiting.call(self._spread.agent.env, advance)
+        states, metrics = waiting.call(self._spread.agent.env, advance)
         self._spread.agent.env.check()
         self._states = states
-        return rows
+        return metrics
 
     def state(self) -> TrainingState:
         """Returns the states of all runs, leaves [H, S, ...]."""
@@ -146,7 +146,7 @@ def compile_segment(runs: Runs, spread: Spread, initial: Policy | None = None) -
         initial: trained policy with which every run begins; a new policy for each run if None.
 
     Returns:
-        The program: hyperparameters, states and a number of updates to states and metrics.
+        The program: hyperparameters, states and a number of updates to states and rows of metrics [R, MAX_SEGMENT, K].
     """
     settings, keys = spread.placed(runs.arrays)
     state = spread.shapes(partial(_init_runs, spread), settings, keys, initial)
@@ -183,10 +183,10 @@ def _is_key(x: jax.Array) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _rows(spread: Spread, batches: Sequence[Metrics], count: int, runs: Runs) -> dict[str, np.ndarray]:
+def _metrics(spread: Spread, batches: Sequence[jax.Array], count: int, runs: Runs) -> dict[str, np.ndarray]:
     """Gathers the metrics of the `count` updates of a segment {name: [H, S, count]}."""
-    parts = [{name: spread.runs(np.asarray(x)[:, :count]) for name, x in metrics.items()} for metrics in batches]
-    return runs.by_setting({name: np.concatenate([part[name] for part in parts])[: runs.count] for name in METRICS})
+    rows = np.concatenate([spread.runs(np.asarray(batch)[:, :count]) for batch in batches])[: runs.count]
+    return runs.by_setting(as_metrics(rows))
 
 
 @partial(jit, static_argnums=0)
@@ -194,7 +194,9 @@ def _init_runs(spread: Spread, settings: Hyperparams, keys: jax.Array, initial: 
     return spread.map(partial(init, spread.agent), (BY_RUN, BY_RUN, EVERYWHERE), BY_DEVICE)(settings, keys, initial)
 
 
-def _advance(spread: Spread, settings: Hyperparams, state: TrainingState, count: int) -> tuple[TrainingState, Metrics]:
+def _advance(
+    spread: Spread, settings: Hyperparams, state: TrainingState, count: int
+) -> tuple[TrainingState, jax.Array]:
     """Does `count` updates of every run. The count is traced, so that one program serves segments of any length."""
 
     def do_updates(hyperparams: Hyperparams, state: TrainingState, count: int):
@@ -205,8 +207,7 @@ def _advance(spread: Spread, settings: Hyperparams, state: TrainingState, count:
 
         # Of each run from the beginning: what becomes so in a loop makes JAX trace the loop again under vmap.
         rows = jnp.zeros((MAX_SEGMENT, len(METRICS))) + 0 * state.update
-        state, rows = jax.lax.fori_loop(0, count, body, (state, rows))
-        return state, as_metrics(rows)
+        return jax.lax.fori_loop(0, count, body, (state, rows))
 
     return spread.map(do_updates, (BY_RUN, BY_DEVICE, EVERYWHERE), (BY_DEVICE, BY_RUN))(settings, state, count)
 
