@@ -1,4 +1,4 @@
-"""`vmap_last` against `jax.vmap` with the batch last: every rule, what has none, and environments of every suite."""
+"""`vmap_last` and `vmap_components` against `jax.vmap`: every rule, what has none, and environments of suites."""
 
 import re
 from functools import partial
@@ -12,6 +12,7 @@ from jax.extend.core import primitives
 
 from rpo_jax import SettingsError
 from rpo_jax.diagnosis.stepping import QUICK
+from rpo_jax.envs.components import vmap_components
 from rpo_jax.envs.suites import brax, gymnax
 from rpo_jax.envs.vmap_last import RULES, interpret, vmap_last
 from rpo_jax.envs.vmap_last.products import MAX_RESULT
@@ -149,11 +150,11 @@ BITWISE = (
 
 def assert_same(function, *args, exact=False):
     expected = jax.jit(jax.vmap(function, in_axes=-1, out_axes=-1))(*args)
-    result = jax.jit(vmap_last(function))(*args)
-    assert jax.tree.structure(result) == jax.tree.structure(expected)
-    for ours, theirs in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
-        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-        np.testing.assert_allclose(ours, theirs, rtol=0 if exact else 2e-5, atol=0 if exact else 2e-5)
+    for result in jax.jit(lambda *args: (vmap_last(function)(*args), vmap_components(function)(*args)))(*args):
+        assert jax.tree.structure(result) == jax.tree.structure(expected)
+        for ours, theirs in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
+            assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+            np.testing.assert_allclose(ours, theirs, rtol=0 if exact else 2e-5, atol=0 if exact else 2e-5)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -8,6 +8,13 @@ from worker import serve
 
 def make(work):
     """One call trains every seed."""
+    train = make_training(work)
+    keys = jax.random.split(jax.random.key(0), work["seeds"])
+    return lambda: jax.block_until_ready(train(keys))
+
+
+def make_training(work):
+    """The compiled function that trains one run for each of its keys."""
     warnings.simplefilter("ignore")
     from rejax import PPO
 
@@ -29,9 +36,7 @@ def make(work):
         ent_coef=0.0,
         **sizes,
     ).replace(eval_callback=lambda *_: ())
-    train = jax.jit(jax.vmap(ppo.train))
-    keys = jax.random.split(jax.random.key(0), work["seeds"])
-    return lambda: jax.block_until_ready(train(keys))
+    return jax.jit(jax.vmap(ppo.train))
 
 
 if __name__ == "__main__":

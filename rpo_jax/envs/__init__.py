@@ -108,10 +108,11 @@ def make_env(name: str, /, *, time_limit: str = "bootstrap", **options: Any) -> 
             to the return, which is correct; "terminate" treats it as the end of the task, as the paper's published
             code does.
         **options: options of one suite, of which None is the default. `backend` of Brax: "spring" (the default),
-            "positional", "generalized" or "mjx". `batching` of suites in JAX: "last" or "first", as of `vectorize`.
-            `num_threads` of EnvPool: threads of the pool of each device. Any other is an argument of the environment
-            itself, for Gymnasium, gymnax, Brax and environments that were given to `register`: such as `g=5.0`, and
-            `max_episode_steps` to truncate episodes at another step. It becomes part of the environment's name.
+            "positional", "generalized" or "mjx". `batching` of suites in JAX: "last", "first" or "components", as of
+            `vectorize`. `num_threads` of EnvPool: threads of the pool of each device. Any other is an argument of the
+            environment itself, for Gymnasium, gymnax, Brax and environments that were given to `register`: such as
+            `g=5.0`, and `max_episode_steps` to truncate episodes at another step. It becomes part of the environment's
+            name.
 
     Returns:
         The environment.

@@ -11,6 +11,7 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.bounds import action_bounds, check_sizes
+from rpo_jax.envs.components import vmap_components
 from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Timestep, where
 from rpo_jax.envs.validation import traced, validated
 from rpo_jax.envs.vmap_last import vmap_last
@@ -18,8 +19,12 @@ from rpo_jax.errors import unknown_name
 from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
-Batching = Literal["last", "first"]
-BATCHED: dict[Batching, Callable[..., Any]] = {"last": vmap_last, "first": partial(jax.vmap, in_axes=-1, out_axes=-1)}
+Batching = Literal["last", "first", "components"]
+BATCHED: dict[Batching, Callable[..., Any]] = {
+    "last": vmap_last,
+    "first": partial(jax.vmap, in_axes=-1, out_axes=-1),
+    "components": vmap_components,
+}
 
 
 def vectorize(
@@ -42,8 +47,9 @@ def vectorize(
         low: lower bounds of the actions [A].
         high: upper bounds of the actions [A].
         time_limit: steps after which `dynamics` truncates an episode; None if there is no limit.
-        batching: on which axis of the arrays within `dynamics` the batch is: "last" is `vmap_last`, "first" `jax.vmap`.
-            The state's leaves are [..., N] either way; only speed differs, and rounding.
+        batching: on which axis of the arrays within `dynamics` the batch is: "last" is `vmap_last`, "first" `jax.vmap`;
+            "components" is `vmap_components`, whose programs are few kernels of a GPU, and slow to compile. The state's
+            leaves are [..., N] in any case; only speed differs, and rounding.
 
     Returns:
         The environment, of any number of copies of these dynamics.

@@ -48,7 +48,7 @@ def vmap_last(function: Callable[..., Any]) -> Callable[..., Any]:
     def batched(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
         leaves = list(map(jnp.asarray, leaves))
-        size = _size_of_batch(leaves)
+        size = size_of_batch(leaves)
         single = [jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype) for leaf in leaves]
         program, result = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, single))
         values = run(program, size, [Value(leaf, True) for leaf in leaves])
@@ -57,7 +57,8 @@ def vmap_last(function: Callable[..., Any]) -> Callable[..., Any]:
     return batched
 
 
-def _size_of_batch(leaves: Sequence[jax.Array]) -> int:
+def size_of_batch(leaves: Sequence[jax.Array]) -> int:
+    """Returns the size of the last axis of `leaves`, and raises a ValueError if it is not the same for all."""
     sizes = {leaf.shape[-1:] for leaf in leaves}
     if len(sizes) != 1 or () in sizes:
         shapes = ", ".join(str(leaf.shape) for leaf in leaves)

@@ -17,7 +17,7 @@ def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
 
 def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     params = equation.params
-    num_consts, num_carry = _consts_and_carry(params)
+    num_consts, num_carry = consts_and_carry(params)
     consts, start, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
     carried, found = [value.batched for value in start], []  # whether each is batched: before a step, and after it
 
@@ -39,7 +39,7 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     return list(map(Value, [*end, *ys], [*carried, *found[len(carried) :]]))
 
 
-def _consts_and_carry(params: dict[str, Any]) -> tuple[int, int]:
+def consts_and_carry(params: dict[str, Any]) -> tuple[int, int]:
     """How many of a scan's operands are constants, and how many are carried."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]

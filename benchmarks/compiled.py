@@ -1,0 +1,107 @@
+"""Training compiled for an H100 and for TPUs that are not here: what one update would start there, and its memory.
+
+On a GPU each operation of the compiled program is about one kernel launch, of 2 to 4 microseconds, which bounds small
+works. Every program is compiled in a process of its own, with the plug-in of its target, in an environment that is made
+when it is first needed.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import venv
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from arguments import chosen
+from libraries import VENVS, Failure, given_pythons, last_lines
+from peers.compiled_program import TARGETS
+from recording import add, records
+from works import GPU_WORKS, Work
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = Path(__file__).parent / "peers" / "compiled_program.py"
+REJAX = ("rejax==0.1.3", "gymnax==0.0.9", "brax==0.14.2")
+LIBRARIES = ("rpo_jax", "Rejax")
+
+
+def main(
+    works: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    *,
+    targets: tuple[str, ...] = (),
+    libraries: tuple[str, ...] = LIBRARIES,
+    batching: Annotated[str, tyro.conf.arg(help="of rpo_jax's environments; their default if none")] = "",
+    python: Annotated[tuple[str, ...], tyro.conf.arg(help="TARGET/LIBRARY=PATH of a Python that has both")] = (),
+    time_out: float = 1800.0,
+    again: Annotated[bool, tyro.conf.arg(help="also what is recorded already")] = False,
+) -> None:
+    """Writes `results/compiled.json` after every program; goes on where it was cut."""
+    console, given = Console(stderr=True), given_pythons(python)
+    for name in chosen("work", works, GPU_WORKS):
+        for target in chosen("target", targets, TARGETS):
+            for library in libraries:
+                key = {"work": name, "target": target, "library": library, "batching": batching}
+                if not again and any(all(row[part] == key[part] for part in key) for row in records("compiled")):
+                    continue
+                try:
+                    path = given.get(f"{target}/{library}") or make_python(target, library)
+                    found = compile_apart(path, library, target, GPU_WORKS[name], batching, time_out)
+                except Failure as failure:
+                    console.print(f"{key}: {failure}")
+                    continue
+                add("compiled", key | found, *key)
+                console.print({name: value for name, value in (key | found).items() if name != "loops"})
+
+
+def make_python(target: str, library: str) -> str:
+    """The Python that has a library and the plug-in of a target, made here if it is not there.
+
+    Raises:
+        Failure: if it could not be installed.
+    """
+    platform, _ = TARGETS[target]
+    folder = VENVS / f"compiled-{platform}-{library.lower()}"
+    path = folder / "bin" / "python"
+    if not path.exists():
+        release = version("jax")
+        plugin = {
+            "cuda": (f"jax-cuda13-plugin=={release}", f"jax-cuda13-pjrt=={release}", "nvidia-cuda-nvcc"),
+            "tpu": (f"jax[tpu]=={release}",),
+        }[platform]
+        own = ("-c", str(ROOT / "constraints.txt"), str(ROOT)) if library == "rpo_jax" else REJAX
+        print(f"installing {library} and {' '.join(plugin)}", file=sys.stderr)
+        venv.create(folder, with_pip=True)
+        pip = [path, "-m", "pip", "install", "--quiet", f"jax=={release}", *plugin, *own]
+        installed = subprocess.run(pip, stderr=subprocess.PIPE, text=True)
+        if installed.returncode:
+            subprocess.run(["rm", "-r", folder])  # what is half installed would be taken for installed
+            raise Failure(f"could not be installed:\n{last_lines(installed.stderr)}")
+    return str(path)
+
+
+def compile_apart(path: str, library: str, target: str, work: Work, batching: str, time_out: float) -> dict[str, Any]:
+    """What a process of its own finds.
+
+    Raises:
+        Failure: if it fails, or takes longer than `time_out` seconds.
+    """
+    description = dataclasses.asdict(work) | {"batching": batching}
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT) if library == "rpo_jax" else "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    surroundings.pop("JAX_COMPILATION_CACHE_DIR", None)
+    command = [path, str(PROGRAM), library, target, json.dumps(description)]
+    try:
+        done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=time_out)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"not compiled within {time_out:.0f} s") from None
+    if done.returncode:
+        raise Failure(last_lines(done.stderr))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
