@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import toys
 
-from rpo_jax import Hyperparams, TrainConfig, make_agent
+from rpo_jax import Hyperparams, TrainConfig, make_agent, make_env
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.networks import ActorCritic
 from rpo_jax.algorithm.packing import packed
@@ -91,3 +91,26 @@ def test_training_is_the_same(variant: str) -> None:
 
     found, expected = (trained(dataclasses.replace(agent, share=Share(few_kernels=few))) for few in (True, False))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
+
+
+def test_an_environment_is_stepped_in_few_kernels_where_they_count() -> None:
+    env = make_env("gymnax/Pendulum-v1", time_limit="terminate")
+    agent = make_agent(env, "rpo", TrainConfig(num_envs=4, num_steps=8, num_minibatches=2, total_timesteps=3 * 32))
+    assert agent.env.few_kernels
+    few = dataclasses.replace(agent, env=agent.env.few_kernels, share=Share(few_kernels=True))
+    found, expected = (jax.jit(partial(train, of))(Hyperparams(), jax.random.key(0))[0].params for of in (few, agent))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "few"),
+    [
+        ("brax/hopper", {}, True),
+        ("brax/hopper", {"backend": "positional"}, True),
+        ("brax/hopper", {"batching": "last"}, False),
+        ("brax/swimmer", {}, False),
+        ("brax/reacher", {"backend": "mjx"}, False),
+    ],
+)
+def test_which_environments_are(name: str, options: dict[str, str], few: bool) -> None:
+    assert (make_env(name, **options).few_kernels is not None) is few

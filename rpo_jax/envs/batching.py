@@ -20,6 +20,7 @@ from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first", "components"]
+Step = Callable[[jax.Array, PyTree, jax.Array, Episodes], tuple[PyTree, Timestep]]
 BATCHED: dict[Batching, Callable[..., Any]] = {
     "last": vmap_last,
     "first": partial(jax.vmap, in_axes=-1, out_axes=-1),
@@ -35,7 +36,7 @@ def vectorize(
     low: np.ndarray,
     high: np.ndarray,
     time_limit: int | None = None,
-    batching: Batching = "last",
+    batching: Batching | None = None,
 ) -> Environment:
     """Makes an Environment of single dynamics: a batch of them, and automatic reset to episodes begun beforehand.
 
@@ -48,8 +49,9 @@ def vectorize(
         high: upper bounds of the actions [A].
         time_limit: steps after which `dynamics` truncates an episode; None if there is no limit.
         batching: on which axis of the arrays within `dynamics` the batch is: "last" is `vmap_last`, "first" `jax.vmap`;
-            "components" is `vmap_components`, whose programs are few kernels of a GPU, and slow to compile. The state's
-            leaves are [..., N] in any case; only speed differs, and rounding.
+            "components" is `vmap_components`, whose programs are few kernels of a GPU, and slow to compile. "last" on a
+            CPU and "components" on other devices if None. The state's leaves are [..., N] in any case; only speed
+            differs, and rounding.
 
     Returns:
         The environment, of any number of copies of these dynamics.
@@ -80,7 +82,7 @@ def batch_dynamics(
     low: np.ndarray,
     high: np.ndarray,
     time_limit: int | None = None,
-    batching: Batching = "last",
+    batching: Batching | None = None,
 ) -> Environment:
     """Does what `vectorize` does, for the dynamics of a suite, whose results are known to be right.
 
@@ -99,17 +101,32 @@ def batch_dynamics(
     Raises:
         SettingsError: if there is no such batching, or a bound, the observation size or the time limit cannot be used.
     """
-    if batching not in BATCHED:
+    if batching is not None and batching not in BATCHED:
         raise unknown_name("batching", batching, BATCHED)
     check_sizes(observation_size, time_limit, name)
     low, high = action_bounds(low, high, name)
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     one = Dynamics(jit(dynamics.init), jit(dynamics.step))
-    init, advance = (jit(BATCHED[batching](function)) for function in one)
+    init = jit(BATCHED[batching or "last"](one.init))
 
     def reset(keys: jax.Array) -> Episodes:
         state, obs = _replace_broken_starts(*init(as_keys(keys, 1, "keys")))
         return _replace_empty_arrays(state), obs.T
+
+    env = Environment(
+        name=name,
+        observation_size=observation_size,
+        low=low,
+        high=high,
+        reset=reset,
+        step=_batched_step(one, batching or "last"),
+        time_limit=time_limit,
+    )
+    return env if batching else env._replace(few_kernels=env._replace(step=_batched_step(one, "components")))
+
+
+def _batched_step(one: Dynamics, batching: Batching) -> Step:
+    advance = jit(BATCHED[batching](one.step))
 
     def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: Episodes) -> tuple[PyTree, Timestep]:
         keys = as_keys(keys, 1, "keys")
@@ -118,15 +135,7 @@ def batch_dynamics(
         state, next_obs = where(terminated | truncated, initial, (_replace_empty_arrays(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
-    return Environment(
-        name=name,
-        observation_size=observation_size,
-        low=low,
-        high=high,
-        reset=reset,
-        step=step,
-        time_limit=time_limit,
-    )
+    return step
 
 
 def _replace_broken_starts(state: PyTree, obs: jax.Array) -> tuple[PyTree, jax.Array]:

@@ -21,7 +21,7 @@ def terminate_at_time_limit(env: Environment) -> Environment:
         state, timestep = env.step(keys, state, action, initial)
         return state, timestep._replace(terminated=timestep.ended, truncated=jnp.zeros_like(timestep.truncated))
 
-    return env._replace(step=step)
+    return env._replace(step=step, few_kernels=env.few_kernels and terminate_at_time_limit(env.few_kernels))
 
 
 def record_episodes(env: Environment) -> Environment:
@@ -52,7 +52,13 @@ def record_episodes(env: Environment) -> Environment:
         state = (inner, jnp.where(timestep.ended, 0.0, total), jnp.where(timestep.ended, 0, length))
         return state, timestep._replace(episode_return=total, episode_length=length)
 
-    return env._replace(reset=reset, step=step, restart=restart, close=lambda state: env.close(suite_state(state)))
+    return env._replace(
+        reset=reset,
+        step=step,
+        restart=restart,
+        close=lambda state: env.close(suite_state(state)),
+        few_kernels=env.few_kernels and record_episodes(env.few_kernels),
+    )
 
 
 def suite_state(state: PyTree) -> PyTree:

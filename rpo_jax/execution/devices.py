@@ -98,7 +98,8 @@ class Spread:
         cores = max(1, num_cores() // jax.local_device_count())  # of each device
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
         usual = Share(shares, CACHE_BYTES, cores * CHUNK_SIZE) if on_cpu else Share(shares, few_kernels=True)
-        self.agent = dataclasses.replace(agent, share=_with_sizes_of(usual, agent.share))
+        env = agent.env if on_cpu else agent.env.few_kernels or agent.env
+        self.agent = dataclasses.replace(agent, env=env, share=_with_sizes_of(usual, agent.share))
         self.num_runs = num_runs
         runs_per_device = -(-num_runs // groups)
         at_once = _runs_per_batch(agent.config) if on_cpu and not agent.env.on_host else runs_per_device

@@ -79,7 +79,7 @@ class Value:
 
     @cached_property
     def parts(self) -> np.ndarray:
-        """Its components [...], an array of objects."""
+        """Returns its components [...], an array of objects."""
         if self._parts is not None:
             return self._parts
         if self.known is not None:
@@ -118,7 +118,7 @@ def taken_apart(components: Sequence[Any] | np.ndarray, shape: tuple[int, ...]) 
 
 
 def as_vector(part: Any, dtype: Any, size: int) -> jax.Array:
-    """Returns a component as a vector [size] of a `dtype`."""
+    """Returns a component, `part`, as a vector [size] of a `dtype`."""
     if np.ndim(part):
         return part
     number = part if isinstance(part, jax.Array) else np.asarray(part, dtype)

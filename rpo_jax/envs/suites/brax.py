@@ -35,8 +35,9 @@ TASKS = {
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000
 # How many times as fast a step is as with the other, on a CPU with 128 and 1024 environments (benchmarks/batching.py):
-# `spring` 2.7 to 3.8, hopper on other backends 1.2 to 1.6. Not measured on a GPU.
-BATCHING: Batching = "last"
+# "last" with `spring` 2.7 to 3.8, hopper on other backends 1.2 to 1.6. On an accelerator "components" of these backends
+# has a tenth of the kernels, counted by benchmarks/compiled.py; it is not tried with others, whose arrays are larger.
+FEW_KERNELS = ("spring", "positional")
 
 
 class BraxState(Protocol):
@@ -65,7 +66,7 @@ def make(
     /,
     backend: str | None = None,
     *,
-    batching: Batching = BATCHING,
+    batching: Batching | None = None,
     max_episode_steps: int | None = None,
     **arguments: Any,
 ) -> Environment:
@@ -74,7 +75,7 @@ def make(
     Args:
         name: one of `TASKS`.
         backend: one of `BACKENDS`; "spring" if None, except for the swimmer, which only has "generalized".
-        batching: as of `vectorize`.
+        batching: as of `vectorize`; "last" if None, but with the backends `FEW_KERNELS` as there.
         max_episode_steps: steps after which an episode is truncated; `EPISODE_LENGTH` if None.
         **arguments: arguments of the environment itself, such as `ctrl_cost_weight=0.1`.
 
@@ -91,6 +92,8 @@ def make(
         raise unknown_name("Brax backend", backend, BACKENDS)
     if name == "swimmer" and backend not in (None, "generalized"):
         raise SettingsError(f"brax/swimmer runs on backend 'generalized' only, not on {backend!r}")
+    if batching is None and (backend or _usual_backend(name)) not in FEW_KERNELS:
+        batching = "last"
     limit = EPISODE_LENGTH if max_episode_steps is None else max_episode_steps
     with quiet(), _refusing(name, arguments):
         env = load(name, backend, **arguments)
@@ -142,10 +145,14 @@ def load(
     Raises:
         SettingsError: if the environment does not take the arguments.
     """
-    backend = backend or ("generalized" if name == "swimmer" else "spring")
+    backend = backend or _usual_backend(name)
     make = _load_brax().get_environment
     with _refusing(name, arguments):
         return make(name, backend=backend, **arguments)
+
+
+def _usual_backend(name: str) -> str:
+    return "generalized" if name == "swimmer" else "spring"
 
 
 @contextlib.contextmanager

@@ -24,12 +24,11 @@ TASKS = {
     "Swimmer-misc": (16, 2),
 }
 # How many times as fast a step is as with the other, on a CPU with 128 and 1024 environments (benchmarks/batching.py):
-# 0.9 to 1.2, and 1.0 to 1.2 with 1024. Not measured on a GPU.
-BATCHING: Batching = "last"
+# "last" 0.9 to 1.2, and 1.0 to 1.2 with 1024; "components" is few kernels, for accelerators (benchmarks/compiled.py).
 LARGEST = {int: np.iinfo(np.int32).max, float: float(np.finfo(np.float32).max)}  # numbers that JAX has
 
 
-def make(env_id: str, /, *, batching: Batching = BATCHING, **parameters: float) -> Environment:
+def make(env_id: str, /, *, batching: Batching | None = None, **parameters: float) -> Environment:
     """Makes a gymnax environment.
 
     Args:

@@ -58,7 +58,7 @@ def vmap_last(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def size_of_batch(leaves: Sequence[jax.Array]) -> int:
-    """Returns the size of the last axis of `leaves`, and raises a ValueError if it is not the same for all."""
+    """Returns the size N of the last axis of `leaves` [..., N]; raises a ValueError if it is not the same for all."""
     sizes = {leaf.shape[-1:] for leaf in leaves}
     if len(sizes) != 1 or () in sizes:
         shapes = ", ".join(str(leaf.shape) for leaf in leaves)

@@ -40,7 +40,7 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
 
 
 def consts_and_carry(params: dict[str, Any]) -> tuple[int, int]:
-    """How many of a scan's operands are constants, and how many are carried."""
+    """Returns how many operands of a scan, by its `params`, are constants, and how many are carried."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
     consts, carry, _ = params["ft_in"].unpack()  # since JAX 0.11
