@@ -89,7 +89,8 @@ def test_training_is_the_same(variant: str) -> None:
         state, metrics = jax.jit(partial(train, agent))(Hyperparams(), jax.random.key(0))
         return state.params, metrics
 
-    found, expected = (trained(dataclasses.replace(agent, share=Share(few_kernels=few))) for few in (True, False))
+    shares = (Share(few_kernels=True, values_at_once=16), Share())
+    found, expected = (trained(dataclasses.replace(agent, share=share)) for share in shares)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
 
 

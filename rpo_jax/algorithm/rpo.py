@@ -3,6 +3,8 @@
 RPO is PPO with an action mean that is perturbed by uniform noise during learning.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -167,7 +169,7 @@ def estimate_advantages(
     """
     obs = agent.normalize(state.obs_moments, rollout.obs, hyperparams.observation_clip)
     state, rewards = _normalized_rewards(agent, state, rollout, hyperparams)
-    values = agent.value(state.params, obs)
+    values = agent.share.map_values(partial(agent.value, state.params), obs)
     advantages, targets = generalized_advantage_estimation(
         rewards,
         values,
@@ -193,10 +195,10 @@ def _successor_values(
     """
 
     def value(params, moments, clip, obs):
-        return agent.value(params, agent.normalize(moments, obs, clip))
+        return agent.share.map_values(partial(agent.value, params), agent.normalize(moments, obs, clip))
 
     seen_by = (state.params, state.obs_moments, hyperparams.observation_clip)
-    next_values = jnp.concatenate([values[1:], value(*seen_by, state.obs)[None]])
+    next_values = jnp.concatenate([values[1:], value(*seen_by, state.obs[None])])
     at_the_cut = where_any(value, rollout.truncated, *seen_by, rollout.final_obs)
     return jnp.where(rollout.truncated, at_the_cut, next_values)
 

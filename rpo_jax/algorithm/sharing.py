@@ -27,6 +27,7 @@ class Share:
             block if None, or if no equal blocks come close to this size.
         chunk_size: largest number of samples in a chunk; gradients are computed for one equal chunk at a time. One
             chunk if None, or if no equal chunks come close to this size.
+        values_at_once: largest number of samples whose values are computed at a time; equal parts of them. All if None.
         few_kernels: whether to keep arrays together and to join products, as for a device that launches a kernel for
             each operation.
     """
@@ -34,6 +35,7 @@ class Share:
     count: int = 1
     cache_bytes: int | None = None
     chunk_size: int | None = None
+    values_at_once: int | None = None
     few_kernels: bool = False
 
     def num_blocks(self, env_state: PyTree) -> int:
@@ -61,6 +63,15 @@ class Share:
         if self.count == 1:
             return x
         return jax.tree.map(lambda parts: join_axis(parts, axis), self._of_all(x))
+
+    def map_values(self, function: Callable[[jax.Array], jax.Array], obs: jax.Array) -> jax.Array:
+        """Returns the values [T, N] that a `function` computes of observations [..., O], for `obs` [T, N, O]."""
+        num_steps, num_envs, _ = obs.shape
+        most = num_steps if self.values_at_once is None else max(1, self.values_at_once // num_envs)
+        parts = fewest_equal_parts(num_steps, most)
+        if parts == 1:
+            return function(obs)
+        return join_axis(jax.lax.map(function, split_axis(obs, 0, parts)), 0)
 
     def mean(self, x: PyTree) -> PyTree:
         """Averages the arrays of a tree `x` over devices, with one exchange for all of them."""

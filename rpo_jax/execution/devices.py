@@ -24,6 +24,7 @@ from rpo_jax.typing import Device, PyTree
 RUNS = "runs"  # name of the mesh axis
 CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no faster, and compile more slowly
 CHUNK_SIZE = 2048  # samples per core whose activations in networks of 64-64 fit in its cache
+LAYER_BYTES = 2**26  # of the activations of a layer that an accelerator keeps for the values of a rollout
 ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
 # How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
@@ -64,11 +65,20 @@ def _runs_per_batch(config: TrainConfig) -> int:
     return -(-ROWS * config.num_minibatches // config.round_timesteps)
 
 
+def _share_of_cpu(count: int) -> Share:
+    cores = max(1, num_cores() // jax.local_device_count())  # of each device
+    return Share(count, CACHE_BYTES, cores * CHUNK_SIZE)
+
+
+def _share_of_accelerator(count: int, batch_size: int, config: TrainConfig) -> Share:
+    of_sample = 4 * batch_size * max(config.hidden_sizes, default=1)  # bytes of a layer, of all runs
+    return Share(count, values_at_once=max(1, LAYER_BYTES // of_sample), few_kernels=True)
+
+
 def _with_sizes_of(usual: Share, own: Share) -> Share:
     """Returns the usual share with the sizes that an agent's own share names, if it names any."""
-    return Share(
-        usual.count, own.cache_bytes or usual.cache_bytes, own.chunk_size or usual.chunk_size, usual.few_kernels
-    )
+    sizes = ("cache_bytes", "chunk_size", "values_at_once")
+    return dataclasses.replace(usual, **{name: getattr(own, name) or getattr(usual, name) for name in sizes})
 
 
 class Spread:
@@ -95,16 +105,15 @@ class Spread:
             devices: devices to use, at least one.
         """
         on_cpu = devices[0].platform == "cpu"
-        cores = max(1, num_cores() // jax.local_device_count())  # of each device
         self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
-        usual = Share(shares, CACHE_BYTES, cores * CHUNK_SIZE) if on_cpu else Share(shares, few_kernels=True)
-        env = agent.env if on_cpu else agent.env.few_kernels or agent.env
-        self.agent = dataclasses.replace(agent, env=env, share=_with_sizes_of(usual, agent.share))
         self.num_runs = num_runs
         runs_per_device = -(-num_runs // groups)
         at_once = _runs_per_batch(agent.config) if on_cpu and not agent.env.on_host else runs_per_device
         batches = -(-runs_per_device // at_once)
         self.batch_size = -(-runs_per_device // batches)
+        usual = _share_of_cpu(shares) if on_cpu else _share_of_accelerator(shares, self.batch_size, agent.config)
+        env = agent.env if on_cpu else agent.env.few_kernels or agent.env
+        self.agent = dataclasses.replace(agent, env=env, share=_with_sizes_of(usual, agent.share))
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
         self.devices = devices[: groups * shares]
         self._mesh = Mesh(np.asarray(self.devices).reshape(groups, shares), (RUNS, AXIS))
