@@ -28,10 +28,10 @@ def render(runs: list[Row]) -> str:
     return section(
         "What would training launch on an accelerator?",
         paragraph(
-            "Training is compiled for accelerators that are not here, and the operations that the program would start "
-            "are counted; on a GPU each is about one kernel launch, of 2 to 4 microseconds. The loop of epochs is taken "
-            "to run for all of them. Such a program was not tuned on a device: the times are those of compiling it here, "
-            "and nothing is said of its speed.",
+            "Training is compiled for accelerators that are not here, and the operations that the program would",
+            "start are counted; on a GPU each is about one kernel launch, of 2 to 4 microseconds. The loop of epochs",
+            "is taken to run for all of them. Such a program was not tuned on a device: the times are those of",
+            "compiling it here, and nothing is said of its speed.",
             claim(
                 f"An update of rpo_jax takes {min(shares):.0%} to {max(shares):.0%} of the operations of Rejax's.",
                 max(shares) < 1,
