@@ -291,6 +291,7 @@ def test_envs_lists_every_suite_with_sizes(monkeypatch):
 
 
 def test_envs_of_a_suite_lists_its_tasks(monkeypatch):
+    toys.forget_names(monkeypatch)
     tasks = {"Hop-v1": (15, 4), "Run-v1": (24, 6)}
     monkeypatch.setitem(SUITES, "envpool", SUITES["envpool"]._replace(tasks=lambda: tasks))
     outcome = call("envs", "envpool")

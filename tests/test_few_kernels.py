@@ -17,6 +17,7 @@ from rpo_jax.algorithm.packing import packed
 from rpo_jax.algorithm.rpo import train
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.algorithm.stacked import act_and_evaluate
+from rpo_jax.envs import Dynamics, Environment, Successor, vectorize
 from rpo_jax.typing import PyTree
 
 NETWORKS = {
@@ -39,13 +40,15 @@ def test_both_networks_at_once_are_the_two(options: dict[str, Any], action_size:
     def apart(params: PyTree) -> tuple[jax.Array, ...]:
         return *network.apply(params, obs, method="act"), network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
 
-    together = partial(act_and_evaluate, network, obs=obs)
-    for found, expected in zip(together(params), apart(params), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    gradients = [
-        jax.grad(lambda params, of=of: sum(jnp.sin(x).sum() for x in of(params)))(params) for of in (together, apart)
-    ]
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *gradients)
+    def results(of: Any, params: PyTree) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        return sum(jnp.sin(x).sum() for x in of(params)), of(params)  # pyright: ignore[reportReturnType]
+
+    @jax.jit
+    def both(params: PyTree) -> list[Any]:
+        together = partial(act_and_evaluate, network, obs=obs)
+        return [jax.grad(partial(results, of), has_aux=True)(params) for of in (together, apart)]
+
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *both(params))
 
 
 def outputs(step: jax.Array) -> dict[str, Any]:
@@ -97,21 +100,43 @@ def test_training_is_the_same(variant: str) -> None:
 def test_an_environment_is_stepped_in_few_kernels_where_they_count() -> None:
     env = make_env("gymnax/Pendulum-v1", time_limit="terminate")
     agent = make_agent(env, "rpo", TrainConfig(num_envs=4, num_steps=8, num_minibatches=2, total_timesteps=3 * 32))
-    assert agent.env.few_kernels
-    few = dataclasses.replace(agent, env=agent.env.few_kernels, share=Share(few_kernels=True))
+    assert agent.env.for_accelerator
+    few = dataclasses.replace(agent, env=agent.env.for_accelerator, share=Share(few_kernels=True))
     found, expected = (jax.jit(partial(train, of))(Hyperparams(), jax.random.key(0))[0].params for of in (few, agent))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
 
 
+def with_products(**options: Any) -> Environment:
+    """Its step multiplies matrices that are too large for sums of vectors."""
+    weights = np.ones((40, 40), np.float32)
+
+    def step(key: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, Successor]:
+        state = 0.01 * (state @ weights)
+        return state, Successor(state, state[0], jnp.array(False), jnp.array(False))
+
+    dynamics = Dynamics(lambda key: (jnp.ones(40), jnp.ones(40)), step)
+    return vectorize(dynamics, name="toy/products", observation_size=40, **toys.bounds(-1.0, 1.0), **options)
+
+
+def program_of(env: Environment, num_envs: int = 3) -> str:
+    keys, actions = jax.random.split(jax.random.key(0), num_envs), jnp.zeros((num_envs, 1))
+    initial = env.reset(keys)
+    return str(jax.make_jaxpr(env.step)(keys, initial[0], actions, initial))
+
+
+def test_physics_is_of_full_precision_on_an_accelerator() -> None:
+    env = with_products()
+    assert env.for_accelerator
+    assert "HIGHEST" in program_of(env.for_accelerator)
+    assert "HIGHEST" not in program_of(env)  # the only one of a CPU
+    with jax.default_matmul_precision("default"):  # as the user says
+        assert "HIGHEST" not in program_of(with_products().for_accelerator or env)
+
+
 @pytest.mark.parametrize(
-    ("name", "options", "few"),
-    [
-        ("brax/hopper", {}, True),
-        ("brax/hopper", {"backend": "positional"}, True),
-        ("brax/hopper", {"batching": "last"}, False),
-        ("brax/swimmer", {}, False),
-        ("brax/reacher", {"backend": "mjx"}, False),
-    ],
+    ("options", "few"), [({}, True), ({"batching": "last"}, False), ({"backend": "generalized"}, False)]
 )
-def test_which_environments_are(name: str, options: dict[str, str], few: bool) -> None:
-    assert (make_env(name, **options).few_kernels is not None) is few
+def test_which_environments_are_taken_apart(options: dict[str, str], few: bool) -> None:
+    env = make_env("brax/inverted_pendulum", **options)
+    assert env.for_accelerator
+    assert ("reduce_sum" not in program_of(env.for_accelerator)) is few

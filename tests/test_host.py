@@ -186,7 +186,7 @@ def test_an_interrupt_closes_no_pool_that_is_stepped(monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rpo_jax.execution.segments._rows", interrupted)  # the first thing that waits for a segment
+    monkeypatch.setattr("rpo_jax.execution.segments._metrics", interrupted)  # the first thing that waits for a segment
     agent = toys.tiny_agent(env=host_env(SlowPool), num_steps=50)
     with pytest.raises(KeyboardInterrupt):
         fit(agent, grid(), seeds(0, 2))

@@ -20,7 +20,6 @@ from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first", "components"]
-Step = Callable[[jax.Array, PyTree, jax.Array, Episodes], tuple[PyTree, Timestep]]
 BATCHED: dict[Batching, Callable[..., Any]] = {
     "last": vmap_last,
     "first": partial(jax.vmap, in_axes=-1, out_axes=-1),
@@ -105,28 +104,27 @@ def batch_dynamics(
         raise unknown_name("batching", batching, BATCHED)
     check_sizes(observation_size, time_limit, name)
     low, high = action_bounds(low, high, name)
-    # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    one = Dynamics(jit(dynamics.init), jit(dynamics.step))
-    init = jit(BATCHED[batching or "last"](one.init))
-
-    def reset(keys: jax.Array) -> Episodes:
-        state, obs = _replace_broken_starts(*init(as_keys(keys, 1, "keys")))
-        return _replace_empty_arrays(state), obs.T
-
     env = Environment(
         name=name,
         observation_size=observation_size,
         low=low,
         high=high,
-        reset=reset,
-        step=_batched_step(one, batching or "last"),
+        **_functions(dynamics, batching or "last", batching or "last"),
         time_limit=time_limit,
     )
-    return env if batching else env._replace(few_kernels=env._replace(step=_batched_step(one, "components")))
+    precise = Dynamics(*map(_in_full_precision, dynamics))
+    return env._replace(for_accelerator=env._replace(**_functions(precise, "last", batching or "components")))
 
 
-def _batched_step(one: Dynamics, batching: Batching) -> Step:
-    advance = jit(BATCHED[batching](one.step))
+def _functions(dynamics: Dynamics, of_reset: Batching, of_step: Batching) -> dict[str, Callable[..., Any]]:
+    """`reset` and `step` of an Environment of these dynamics."""
+    # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
+    init = jit(BATCHED[of_reset](jit(dynamics.init)))
+    advance = jit(BATCHED[of_step](jit(dynamics.step)))
+
+    def reset(keys: jax.Array) -> Episodes:
+        state, obs = _replace_broken_starts(*init(as_keys(keys, 1, "keys")))
+        return _replace_empty_arrays(state), obs.T
 
     def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: Episodes) -> tuple[PyTree, Timestep]:
         keys = as_keys(keys, 1, "keys")
@@ -135,7 +133,17 @@ def _batched_step(one: Dynamics, batching: Batching) -> Step:
         state, next_obs = where(terminated | truncated, initial, (_replace_empty_arrays(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
-    return step
+    return {"reset": reset, "step": step}
+
+
+def _in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Computes products in float32, unless the user has set JAX's own precision: TF32 and bfloat16 hurt physics."""
+
+    def run(*args: Any) -> Any:
+        with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):  # pyright: ignore[reportAttributeAccessIssue]
+            return function(*args)
+
+    return run
 
 
 def _replace_broken_starts(state: PyTree, obs: jax.Array) -> tuple[PyTree, jax.Array]:

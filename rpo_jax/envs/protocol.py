@@ -104,8 +104,8 @@ class Environment(NamedTuple):
         close: `state -> None`, frees what the suite holds on the host, at the end of a program.
         check: `() -> None`, raises a `SimulatorError` if an environment on the host has failed; to be called after a
             program has run.
-        few_kernels: the same environment as a program of few kernels, for devices on which each costs a launch; None if
-            there is none.
+        for_accelerator: the same environment for a GPU or TPU, with products of full precision and, where that helps,
+            as a program of few kernels; None if it is no other.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Environment(NamedTuple):
     restart: Callable[[jax.Array, PyTree], tuple[PyTree, jax.Array]] = _raise_no_restart
     close: Callable[[PyTree], None] = lambda state: None
     check: Callable[[], None] = lambda: None
-    few_kernels: "Environment | None" = None
+    for_accelerator: "Environment | None" = None
 
     def forget(self) -> None:
         """Discards a failure that `check` has not raised yet, before a new run."""

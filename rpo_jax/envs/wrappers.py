@@ -21,7 +21,7 @@ def terminate_at_time_limit(env: Environment) -> Environment:
         state, timestep = env.step(keys, state, action, initial)
         return state, timestep._replace(terminated=timestep.ended, truncated=jnp.zeros_like(timestep.truncated))
 
-    return env._replace(step=step, few_kernels=env.few_kernels and terminate_at_time_limit(env.few_kernels))
+    return env._replace(step=step, for_accelerator=env.for_accelerator and terminate_at_time_limit(env.for_accelerator))
 
 
 def record_episodes(env: Environment) -> Environment:
@@ -57,7 +57,7 @@ def record_episodes(env: Environment) -> Environment:
         step=step,
         restart=restart,
         close=lambda state: env.close(suite_state(state)),
-        few_kernels=env.few_kernels and record_episodes(env.few_kernels),
+        for_accelerator=env.for_accelerator and record_episodes(env.for_accelerator),
     )
 
 

@@ -112,7 +112,7 @@ class Spread:
         batches = -(-runs_per_device // at_once)
         self.batch_size = -(-runs_per_device // batches)
         usual = _share_of_cpu(shares) if on_cpu else _share_of_accelerator(shares, self.batch_size, agent.config)
-        env = agent.env if on_cpu else agent.env.few_kernels or agent.env
+        env = agent.env if on_cpu else agent.env.for_accelerator or agent.env
         self.agent = dataclasses.replace(agent, env=env, share=_with_sizes_of(usual, agent.share))
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
         self.devices = devices[: groups * shares]

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from rpo_jax.envs.components import control, operations
-from rpo_jax.envs.components.interpret import RULES, Batch, run
+from rpo_jax.envs.components.interpret import RULES, run
 from rpo_jax.envs.components.values import Value
 from rpo_jax.envs.vmap_last import size_of_batch
 
@@ -48,7 +48,7 @@ def vmap_components(function: Callable[..., Any]) -> Callable[..., Any]:
         size = size_of_batch(leaves)
         single = [jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype) for leaf in leaves]
         program, result = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, single))
-        values = run(program, Batch(size), [Value.of_whole(leaf) for leaf in leaves])
+        values = run(program, size, [Value.of_whole(leaf) for leaf in leaves])
         return jax.tree.unflatten(jax.tree.structure(result), [value.whole(size) for value in values])
 
     return batched

@@ -10,16 +10,16 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr
 
-from rpo_jax.envs.components.interpret import Batch, Rule, run
+from rpo_jax.envs.components.interpret import Rule, run
 from rpo_jax.envs.components.values import MAX_PARTS, Value, taken_apart
 from rpo_jax.envs.vmap_last.control import consts_and_carry
 
 
-def _call(equation: Any, batch: Batch, *operands: Value) -> list[Value]:
-    return run(equation.params["jaxpr" if "jaxpr" in equation.params else "call_jaxpr"], batch, operands)
+def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
+    return run(equation.params["jaxpr" if "jaxpr" in equation.params else "call_jaxpr"], size, operands)
 
 
-def _scan(equation: Any, batch: Batch, *operands: Value) -> list[Value]:
+def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     params = equation.params
     num_consts, num_carry = consts_and_carry(params)
     consts, start, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
@@ -28,25 +28,25 @@ def _scan(equation: Any, batch: Batch, *operands: Value) -> list[Value]:
     found: list[bool] = []
 
     def results_of(carry: Any, x: Any) -> list[Value]:
-        return run(params["jaxpr"], batch, (*consts, *_apart(carry, start, single), *_rows(x, xs)))
+        return run(params["jaxpr"], size, (*consts, *_apart(carry, start, single), *_rows(x, xs)))
 
     def body(carry: Any, x: Any) -> Any:
         results = results_of(carry, x)
-        return _together(results[:num_carry], single, batch), [value.whole(batch.size) for value in results[num_carry:]]
+        return _together(results[:num_carry], single, size), [value.whole(size) for value in results[num_carry:]]
 
     def find_singles(carry: Any, x: Any) -> None:
         found[:] = [value.is_single for value in results_of(carry, x)]
 
-    rows = [value.single() if value.is_single else value.whole(batch.size) for value in xs]
+    rows = [value.single() if value.is_single else value.whole(size) for value in xs]
     one = [jax.ShapeDtypeStruct(row.shape[1:], row.dtype) for row in rows]
     while any(single):  # a counter, say, stays the same
         before = single
-        jax.eval_shape(find_singles, _together(start, single, batch), one)
+        jax.eval_shape(find_singles, _together(start, single, size), one)
         single = [own and after for own, after in zip(before, found, strict=False)]
         if single == before:
             break
     loop = {name: params[name] for name in ("length", "reverse", "unroll")}
-    end, ys = lax.scan(body, _together(start, single, batch), rows, **loop)
+    end, ys = lax.scan(body, _together(start, single, size), rows, **loop)
     return [*_apart(end, start, single), *map(Value.of_whole, ys)]
 
 
@@ -60,14 +60,14 @@ def _rows(x: Sequence[jax.Array], xs: Sequence[Value]) -> list[Value]:
     return [Value.of_known(row) if value.is_single else Value.of_whole(row) for row, value in zip(x, xs, strict=True)]
 
 
-def _together(values: Sequence[Value], single: Sequence[bool], batch: Batch) -> tuple[Any, Any, Any]:
+def _together(values: Sequence[Value], single: Sequence[bool], size: int) -> tuple[Any, Any, Any]:
     """What is carried: arrays that are single, large ones, and the others' components as one array for each dtype."""
     singles = [value.single() for value, own in zip(values, single, strict=True) if own]
     others = [value for value, own in zip(values, single, strict=True) if not own]
-    large = [value.whole(batch.size) for value in others if not _is_joined(value)]
+    large = [value.whole(size) for value in others if not _is_joined(value)]
     joined: dict[str, list[jax.Array]] = {}
     for value in filter(_is_joined, others):
-        joined.setdefault(str(value.dtype), []).append(value.whole(batch.size).reshape((-1, batch.size)))
+        joined.setdefault(str(value.dtype), []).append(value.whole(size).reshape((-1, size)))
     return singles, large, {dtype: jnp.concatenate(arrays) for dtype, arrays in joined.items()}
 
 
@@ -92,18 +92,18 @@ def _is_joined(value: Value) -> bool:
     return value.size <= MAX_PARTS and not jnp.issubdtype(value.dtype, jax.dtypes.extended)
 
 
-def _cond(equation: Any, batch: Batch, index: Value, *operands: Value) -> Any:
+def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
     branches = equation.params["branches"]
     if index.known is not None:
-        return run(branches[int(np.clip(int(index.known), 0, len(branches) - 1))], batch, operands)
+        return run(branches[int(np.clip(int(index.known), 0, len(branches) - 1))], size, operands)
 
     def branch(program: ClosedJaxpr) -> Callable[[], list[jax.Array]]:
-        return lambda: [value.whole(batch.size) for value in run(program, batch, operands)]
+        return lambda: [value.whole(size) for value in run(program, size, operands)]
 
     if index.is_single:
         _take_apart(operands)
         return [Value.of_whole(x) for x in lax.switch(index.single(), [branch(program) for program in branches])]
-    which = lax.clamp(0, index.whole(batch.size).astype(jnp.int32), len(branches) - 1)  # all are done, one is taken
+    which = lax.clamp(0, index.whole(size).astype(jnp.int32), len(branches) - 1)  # all are done, one is taken
     results = zip(*(branch(program)() for program in branches), strict=True)
     return [Value.of_whole(lax.select_n(jnp.broadcast_to(which, cases[0].shape), *cases)) for cases in results]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,32 +10,22 @@ import numpy as np
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Literal
 
+from rpo_jax.envs.components.known import by_numpy
 from rpo_jax.envs.components.values import MAX_PARTS, Value
 from rpo_jax.envs.vmap_last.interpret import bind
 
-
-class Batch(NamedTuple):
-    """The batch.
-
-    Attributes:
-        size: its size, N.
-    """
-
-    size: int
-
-
-# By the name of an operation: `(equation, batch, operands) -> results`; NotImplemented where the rule does not apply.
+# By the name of an operation: `(equation, size, operands) -> results`; NotImplemented where the rule does not apply.
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
 PROGRAMS = ("jit", "closed_call", "custom_jvp_call", "scan", "cond")  # whose rules hold no array apart themselves
 
 
-def run(program: ClosedJaxpr, batch: Batch, values: Sequence[Value]) -> list[Value]:
-    """Runs a program on a batch, each operation where and as it was written.
+def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]:
+    """Runs a program on a size, each operation where and as it was written.
 
     Args:
         program: program of arrays [...].
-        batch: the batch.
+        size: size of the batch.
         values: its arguments.
 
     Returns:
@@ -55,20 +45,20 @@ def run(program: ClosedJaxpr, batch: Batch, values: Sequence[Value]) -> list[Val
         source = equation.source_info
         names = source_info_util.current_name_stack() + source.name_stack
         with source_info_util.user_context(source.traceback, name_stack=names), equation.ctx.manager:
-            results = _apply(equation, batch, operands)
+            results = _apply(equation, size, operands)
         known |= zip(equation.outvars, results, strict=True)
     return [read(atom) for atom in program.jaxpr.outvars]
 
 
-def _apply(equation: Any, batch: Batch, operands: Sequence[Value]) -> list[Value]:
+def _apply(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
     if operands and all(value.known is not None for value in operands) and not equation.effects:
         return _compute(equation, operands)
     rule = RULES.get(name)
     if rule is None or (name not in PROGRAMS and _is_large(equation)):
-        return _by_vmap(equation, batch, operands)
-    results = rule(equation, batch, *operands)
-    return _by_vmap(equation, batch, operands) if results is NotImplemented else results
+        return _by_vmap(equation, size, operands)
+    results = rule(equation, size, *operands)
+    return _by_vmap(equation, size, operands) if results is NotImplemented else results
 
 
 def _is_large(equation: Any) -> bool:
@@ -80,17 +70,19 @@ def _is_large(equation: Any) -> bool:
 
 def _compute(equation: Any, operands: Sequence[Value]) -> list[Value]:
     """The operation on known arrays."""
+    if (found := by_numpy(equation, [np.asarray(value.known, value.dtype) for value in operands])) is not None:
+        return [Value.of_known(np.asarray(x)) for x in found]
     with jax.ensure_compile_time_eval():
         arrays = [jnp.asarray(value.known, value.dtype) for value in operands]
         return [Value.of_known(x) for x in bind(equation, equation.primitive.get_bind_params(equation.params), *arrays)]
 
 
-def _by_vmap(equation: Any, batch: Batch, operands: Sequence[Value]) -> list[Value]:
+def _by_vmap(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:
     """The operation under `jax.vmap`; or as it is, if nothing it works on is batched."""
     call = partial(bind, equation, equation.primitive.get_bind_params(equation.params))
     single = [value.is_single for value in operands]
     if all(single):
         return [Value.of_known(x) for x in call(*(value.single() for value in operands))]
     axes = [None if own else -1 for own in single]
-    arrays = [value.single() if own else value.whole(batch.size) for own, value in zip(single, operands, strict=True)]
-    return [Value.of_whole(x) for x in jax.vmap(call, axes, -1, axis_size=batch.size)(*arrays)]
+    arrays = [value.single() if own else value.whole(size) for own, value in zip(single, operands, strict=True)]
+    return [Value.of_whole(x) for x in jax.vmap(call, axes, -1, axis_size=size)(*arrays)]

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rpo_jax.envs.components.interpret import Batch, Rule
+from rpo_jax.envs.components.interpret import Rule
+from rpo_jax.envs.components.known import MOVES, by_numpy
 from rpo_jax.envs.components.values import MAX_PARTS, Value, as_vector, taken_apart
 from rpo_jax.envs.vmap_last.interpret import bind
 from rpo_jax.envs.vmap_last.operations import ELEMENTWISE
@@ -25,45 +26,53 @@ REDUCTIONS = {
 }
 
 
-def _elementwise(equation: Any, batch: Batch, *operands: Value) -> Any:
+def _elementwise(equation: Any, size: int, *operands: Value) -> Any:
     if equation.primitive.name == "select_n" and operands[0].known is not None and not operands[0].shape:
         return [operands[1 + int(operands[0].known)]]
     shape, dtype = equation.outvars[0].aval.shape, equation.outvars[0].aval.dtype
     parts = [np.broadcast_to(value.parts, shape) for value in operands]
     found = np.empty(shape, object)
     for index in np.ndindex(shape):
-        found[index] = _of_parts(equation, batch, [part[index] for part in parts], operands)
+        found[index] = _of_parts(equation, size, [part[index] for part in parts], operands)
     return [Value.of_parts(found, dtype)]
 
 
-def _of_parts(equation: Any, batch: Batch, parts: list[Any], operands: tuple[Value, ...]) -> Any:
+def _of_parts(equation: Any, size: int, parts: list[Any], operands: tuple[Value, ...]) -> Any:
     if all(isinstance(part, np.generic) for part in parts):
         with jax.ensure_compile_time_eval():
             arrays = [jnp.asarray(part, value.dtype) for part, value in zip(parts, operands, strict=True)]
             return np.asarray(bind(equation, equation.params, *arrays)[0])[()]
-    return _bind(equation, batch, parts, [value.dtype for value in operands])
+    return _bind(equation, size, parts, [value.dtype for value in operands])
 
 
-def _bind(equation: Any, batch: Batch, parts: list[Any], dtypes: list[Any]) -> Any:
+def _bind(equation: Any, size: int, parts: list[Any], dtypes: list[Any]) -> Any:
     """The operation on components, at least one of them of JAX."""
     vectors = any(np.ndim(part) for part in parts)
     arrays = [
-        as_vector(part, dtype, batch.size) if vectors else jnp.asarray(part, dtype)
+        as_vector(part, dtype, size) if vectors else jnp.asarray(part, dtype)
         for part, dtype in zip(parts, dtypes, strict=True)
     ]
     return bind(equation, equation.params, *arrays)[0]
 
 
-def _bitcast(equation: Any, batch: Batch, x: Value) -> Any:
+def _bitcast(equation: Any, size: int, x: Value) -> Any:
     if equation.invars[0].aval.shape != equation.outvars[0].aval.shape:  # to numbers of another width
         return NotImplemented
-    return _elementwise(equation, batch, x)
+    return _elementwise(equation, size, x)
+
+
+def _rearrange(equation: Any, size: int, *operands: Value) -> Any:
+    """Moves the parts, by NumPy."""
+    found = by_numpy(equation, [value.parts for value in operands])
+    if found is None:
+        return NotImplemented
+    return [Value.of_parts(np.asarray(x, object), equation.outvars[0].aval.dtype) for x in found]
 
 
 def _move(*moved: int) -> Rule:
     """A rule for operations that only move the numbers of these operands (of all if none): done on their numbers."""
 
-    def rule(equation: Any, batch: Batch, *operands: Value) -> Any:
+    def rule(equation: Any, size: int, *operands: Value) -> Any:
         which = moved or range(len(operands))
         others = [value.known for place, value in enumerate(operands) if place not in which]
         if any(known is None for known in others):
@@ -96,14 +105,14 @@ def _of_numbers(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scatter(combine: Callable[..., Any] | None) -> Rule:
-    def rule(equation: Any, batch: Batch, x: Value, indices: Value, updates: Value) -> Any:
+    def rule(equation: Any, size: int, x: Value, indices: Value, updates: Value) -> Any:
         if indices.known is None or x.size * updates.size > MAX_PARTS**2:
             return NotImplemented
         dtype, found = equation.outvars[0].aval.dtype, x.parts.copy().reshape(-1)
         for place, targets in enumerate(_targets(equation, x.shape, indices.known, updates.shape)):
             part = updates.parts.reshape(-1)[place]
             for target in targets:
-                found[target] = part if combine is None else _combined(combine, [found[target], part], dtype, batch)
+                found[target] = part if combine is None else _combined(combine, [found[target], part], dtype, size)
         return [Value.of_parts(found.reshape(x.shape), dtype)]
 
     return rule
@@ -122,14 +131,14 @@ def _targets(equation: Any, shape: tuple[int, ...], indices: np.ndarray, updates
     return [np.flatnonzero(row) for row in hits]
 
 
-def _combined(function: Callable[..., Any], parts: list[Any], dtype: Any, batch: Batch) -> Any:
+def _combined(function: Callable[..., Any], parts: list[Any], dtype: Any, size: int) -> Any:
     """The parts folded by a function of two."""
     vectors = any(np.ndim(part) for part in parts)
-    arrays = [as_vector(part, dtype, batch.size) if vectors else jnp.asarray(part, dtype) for part in parts]
+    arrays = [as_vector(part, dtype, size) if vectors else jnp.asarray(part, dtype) for part in parts]
     return reduce(function, arrays)
 
 
-def _reduction(equation: Any, batch: Batch, x: Value) -> Any:
+def _reduction(equation: Any, size: int, x: Value) -> Any:
     axes = equation.params["axes"]
     kept = [axis for axis in range(len(x.shape)) if axis not in axes]
     rows = x.parts.transpose((*kept, *axes)).reshape((*(x.shape[axis] for axis in kept), -1))
@@ -137,11 +146,11 @@ def _reduction(equation: Any, batch: Batch, x: Value) -> Any:
         return NotImplemented
     found, dtype = np.empty(rows.shape[:-1], object), equation.outvars[0].aval.dtype
     for index in np.ndindex(found.shape):
-        found[index] = _combined(REDUCTIONS[equation.primitive.name], list(rows[index]), dtype, batch)
+        found[index] = _combined(REDUCTIONS[equation.primitive.name], list(rows[index]), dtype, size)
     return [Value.of_parts(found, dtype)]
 
 
-def _dot_general(equation: Any, batch: Batch, x: Value, y: Value) -> Any:
+def _dot_general(equation: Any, size: int, x: Value, y: Value) -> Any:
     (x_summed, y_summed), (x_shared, y_shared) = equation.params["dimension_numbers"]
     dtype, shape = equation.outvars[0].aval.dtype, equation.outvars[0].aval.shape
     terms = int(np.prod([x.shape[axis] for axis in x_summed], dtype=int))
@@ -157,20 +166,15 @@ def _dot_general(equation: Any, batch: Batch, x: Value, y: Value) -> Any:
     found = np.empty((*left.shape[:-1], right.shape[-2]), object)
     for index in np.ndindex(found.shape):
         pairs = zip(left[index[:-1]], right[(*index[:-2], index[-1])], strict=True)
-        products = [_combined(lax.mul, list(pair), dtype, batch) for pair in pairs]
-        found[index] = _combined(lax.add, products, dtype, batch)
+        products = [_combined(lax.mul, list(pair), dtype, size) for pair in pairs]
+        found[index] = _combined(lax.add, products, dtype, size)
     return [Value.of_parts(found.reshape(shape), dtype)]
 
 
-# fmt: off
-MOVING = (
-    "broadcast_in_dim", "concatenate", "copy", "reshape", "rev", "slice", "split", "squeeze", "stack", "tile",
-    "transpose", "unstack",
-)
-# fmt: on
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
-    **dict.fromkeys(MOVING, _move()),
+    **dict.fromkeys(MOVES, _rearrange),
+    **dict.fromkeys(("stack", "tile", "unstack"), _move()),
     **dict.fromkeys(REDUCTIONS, _reduction),
     "bitcast_convert_type": _bitcast,
     "gather": _move(0),
