@@ -20,6 +20,8 @@ from rpo_jax.keys import as_keys
 from rpo_jax.typing import PyTree
 
 Batching = Literal["last", "first", "components"]
+Reset = Callable[[jax.Array], Episodes]
+Step = Callable[[jax.Array, PyTree, jax.Array, Episodes], tuple[PyTree, Timestep]]
 BATCHED: dict[Batching, Callable[..., Any]] = {
     "last": vmap_last,
     "first": partial(jax.vmap, in_axes=-1, out_axes=-1),
@@ -104,19 +106,22 @@ def batch_dynamics(
         raise unknown_name("batching", batching, BATCHED)
     check_sizes(observation_size, time_limit, name)
     low, high = action_bounds(low, high, name)
+    reset, step = _functions(dynamics, batching or "last", batching or "last")
     env = Environment(
         name=name,
         observation_size=observation_size,
         low=low,
         high=high,
-        **_functions(dynamics, batching or "last", batching or "last"),
+        reset=reset,
+        step=step,
         time_limit=time_limit,
     )
     precise = Dynamics(*map(_in_full_precision, dynamics))
-    return env._replace(for_accelerator=env._replace(**_functions(precise, "last", batching or "components")))
+    reset, step = _functions(precise, batching or "last", batching or "components")
+    return env._replace(for_accelerator=env._replace(reset=reset, step=step))
 
 
-def _functions(dynamics: Dynamics, of_reset: Batching, of_step: Batching) -> dict[str, Callable[..., Any]]:
+def _functions(dynamics: Dynamics, of_reset: Batching, of_step: Batching) -> tuple[Reset, Step]:
     """`reset` and `step` of an Environment of these dynamics."""
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
     init = jit(BATCHED[of_reset](jit(dynamics.init)))
@@ -133,7 +138,7 @@ def _functions(dynamics: Dynamics, of_reset: Batching, of_step: Batching) -> dic
         state, next_obs = where(terminated | truncated, initial, (_replace_empty_arrays(state), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
-    return {"reset": reset, "step": step}
+    return reset, step
 
 
 def _in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
