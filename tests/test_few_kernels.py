@@ -29,8 +29,11 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-@pytest.mark.parametrize("action_size", [1, 4])
+@pytest.mark.parametrize(
+    ("options", "action_size"),
+    [*((options, 4) for options in NETWORKS.values()), ({}, 1)],
+    ids=[*NETWORKS, "one action"],
+)
 def test_both_networks_at_once_are_the_two(options: dict[str, Any], action_size: int) -> None:
     network = ActorCritic(action_size, **{"hidden_sizes": (8, 6), **options})
     obs = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
