@@ -9,8 +9,6 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
-import venv
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +17,7 @@ import tyro
 from rich.console import Console
 
 from arguments import chosen
-from libraries import VENVS, Failure, given_pythons, last_lines
+from libraries import Failure, given_pythons, installed_python, last_lines
 from peers.compiled_program import TARGETS
 from recording import add, records
 from works import GPU_WORKS, Work
@@ -64,24 +62,13 @@ def make_python(target: str, library: str) -> str:
     Raises:
         Failure: if it could not be installed.
     """
-    platform, _ = TARGETS[target]
-    folder = VENVS / f"compiled-{platform}-{library.lower()}"
-    path = folder / "bin" / "python"
-    if not path.exists():
-        release = version("jax")
-        plugin = {
-            "cuda": (f"jax-cuda13-plugin=={release}", f"jax-cuda13-pjrt=={release}", "nvidia-cuda-nvcc"),
-            "tpu": (f"jax[tpu]=={release}",),
-        }[platform]
-        own = ("-c", str(ROOT / "constraints.txt"), str(ROOT)) if library == "rpo_jax" else REJAX
-        print(f"installing {library} and {' '.join(plugin)}", file=sys.stderr)
-        venv.create(folder, with_pip=True)
-        pip = [path, "-m", "pip", "install", "--quiet", f"jax=={release}", *plugin, *own]
-        installed = subprocess.run(pip, stderr=subprocess.PIPE, text=True)
-        if installed.returncode:
-            subprocess.run(["rm", "-r", folder])  # what is half installed would be taken for installed
-            raise Failure(f"could not be installed:\n{last_lines(installed.stderr)}")
-    return str(path)
+    platform, release = TARGETS[target][0], version("jax")
+    plugin = {
+        "cuda": (f"jax-cuda13-plugin=={release}", f"jax-cuda13-pjrt=={release}", "nvidia-cuda-nvcc"),
+        "tpu": (f"jax[tpu]=={release}",),
+    }[platform]
+    own = ("-c", str(ROOT / "constraints.txt"), str(ROOT)) if library == "rpo_jax" else REJAX
+    return installed_python(f"compiled-{platform}-{library.lower()}", (f"jax=={release}", *plugin, *own))
 
 
 def compile_apart(path: str, library: str, target: str, work: Work, batching: str, time_out: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 from works import Work
@@ -93,7 +94,16 @@ def python_of(library: str, given: dict[str, str]) -> str:
     requirements = LIBRARIES[library].requirements
     if requirements is None or library in given:
         return given.get(library, sys.executable)
-    folder = VENVS / library.lower().replace(" ", "-")
+    return installed_python(library.lower().replace(" ", "-"), requirements)
+
+
+def installed_python(name: str, requirements: Sequence[str]) -> str:
+    """The Python of an environment that is made here, if it is not there, with what pip is asked to install.
+
+    Raises:
+        Failure: if it could not be installed.
+    """
+    folder = VENVS / name
     python = folder / "bin" / "python"
     if not python.exists():
         print(f"installing {' '.join(requirements)}", file=sys.stderr)

@@ -54,6 +54,20 @@ def test_both_networks_at_once_are_the_two(options: dict[str, Any], action_size:
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *both(params))
 
 
+class Doubled(ActorCritic):
+    """A network of a user, whose values are twice as large."""
+
+    def evaluate(self, obs: jax.Array) -> jax.Array:
+        return 2 * super().evaluate(obs)
+
+
+def test_a_network_of_ones_own_computes_what_it_says() -> None:
+    agent = make_agent(toys.reaching_env(), network=Doubled(1, hidden_sizes=(4,)))
+    few, obs = dataclasses.replace(agent, share=Share(few_kernels=True)), jnp.ones((3, 2))
+    params = agent.init_params(jax.random.key(0), obs, Hyperparams())
+    np.testing.assert_array_equal(few.act_and_value(params, obs)[2], agent.value(params, obs))
+
+
 def outputs(step: jax.Array) -> dict[str, Any]:
     """Of three environments."""
     return {

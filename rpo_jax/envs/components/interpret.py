@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import source_info_util
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr
 
 from rpo_jax.envs.components.known import by_numpy
 from rpo_jax.envs.components.values import MAX_PARTS, Value
-from rpo_jax.envs.vmap_last.interpret import bind
+from rpo_jax.envs.vmap_last.interpret import bind, interpret
 
 # By the name of an operation: `(equation, size, operands) -> results`; NotImplemented where the rule does not apply.
 Rule = Callable[..., Any]
@@ -21,7 +20,7 @@ PROGRAMS = ("jit", "closed_call", "custom_jvp_call", "scan", "cond")  # whose ru
 
 
 def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]:
-    """Runs a program on a size, each operation where and as it was written.
+    """Runs a program on a batch.
 
     Args:
         program: program of arrays [...].
@@ -31,26 +30,10 @@ def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]
     Returns:
         Its results.
     """
-    known = dict(zip(program.jaxpr.invars, values, strict=True))
-    known |= {var: Value.of_known(x) for var, x in zip(program.jaxpr.constvars, program.consts, strict=True)}
-
-    def read(atom: Any) -> Value:
-        if isinstance(atom, Literal):
-            value: Any = atom.val
-            return Value.of_known(np.asarray(value, atom.aval.dtype))  # pyright: ignore[reportAttributeAccessIssue]
-        return known[atom]
-
-    for equation in program.jaxpr.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        source = equation.source_info
-        names = source_info_util.current_name_stack() + source.name_stack
-        with source_info_util.user_context(source.traceback, name_stack=names), equation.ctx.manager:
-            results = _apply(equation, size, operands)
-        known |= zip(equation.outvars, results, strict=True)
-    return [read(atom) for atom in program.jaxpr.outvars]
+    return interpret(program, values, Value.of_known, partial(_apply, size))
 
 
-def _apply(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:
+def _apply(size: int, equation: Any, operands: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
     if operands and all(value.known is not None for value in operands) and not equation.effects:
         return _compute(equation, operands)

@@ -25,17 +25,12 @@ def _slice(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
     return x[tuple(map(slice, params["start_indices"], params["limit_indices"], strides))]
 
 
-def _reshape(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
-    assert params["dimensions"] is None
-    return x.reshape(params["new_sizes"])
-
-
 # By the name of an operation: `(params, arrays) -> array`, or a list of arrays.
 MOVES: dict[str, Move] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": lambda params, *arrays: np.concatenate(arrays, params["dimension"]),
     "copy": lambda params, x: x,
-    "reshape": _reshape,
+    "reshape": lambda params, x: x.reshape(params["new_sizes"]),
     "rev": lambda params, x: np.flip(x, params["dimensions"]),
     "slice": _slice,
     "split": lambda params, x: np.split(x, np.cumsum(params["sizes"])[:-1], params["axis"]),

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Literal
@@ -14,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 # the rule does not apply. The other modules fill it, for some of their rules interpret inner programs.
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
+AnyValue = TypeVar("AnyValue")
 
 
 class Value(NamedTuple):
@@ -40,10 +42,7 @@ class Value(NamedTuple):
 
 
 def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]:
-    """Runs a program on a batch, each operation where and as it was written.
-
-    So `jax.core.eval_jaxpr` does it too: names for profiles, lines for errors, and settings such as
-    `jax.threefry_partitionable` are those of the equation.
+    """Runs a program on a batch.
 
     Args:
         program: program of arrays [...].
@@ -53,12 +52,36 @@ def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]
     Returns:
         Its results.
     """
-    known = dict(zip(program.jaxpr.invars, values, strict=True))
-    known |= {var: Value(const, False) for var, const in zip(program.jaxpr.constvars, program.consts, strict=True)}
+    return interpret(program, values, lambda array: Value(jnp.asarray(array), False), partial(_apply, size))
 
-    def read(atom: Any) -> Value:
+
+def interpret(
+    program: ClosedJaxpr,
+    values: Sequence[AnyValue],
+    constant: Callable[[Any], AnyValue],
+    apply: Callable[[Any, Sequence[AnyValue]], list[AnyValue]],
+) -> list[AnyValue]:
+    """Runs a program on values of any kind, each operation where and as it was written.
+
+    So `jax.core.eval_jaxpr` does it too: names for profiles, lines for errors, and settings such as
+    `jax.threefry_partitionable` are those of the equation.
+
+    Args:
+        program: the program.
+        values: its arguments.
+        constant: makes a value of an array of the program itself.
+        apply: does an operation, `(equation, operands) -> results`.
+
+    Returns:
+        Its results.
+    """
+    known = dict(zip(program.jaxpr.invars, values, strict=True))
+    known |= {var: constant(const) for var, const in zip(program.jaxpr.constvars, program.consts, strict=True)}
+
+    def read(atom: Any) -> AnyValue:
         if isinstance(atom, Literal):
-            return Value(jnp.asarray(atom.val, atom.aval.dtype), False)  # pyright: ignore[reportAttributeAccessIssue]
+            value: Any = atom.val
+            return constant(np.asarray(value, atom.aval.dtype))  # pyright: ignore[reportAttributeAccessIssue]
         return known[atom]
 
     for equation in program.jaxpr.eqns:
@@ -66,12 +89,12 @@ def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]
         source = equation.source_info
         names = source_info_util.current_name_stack() + source.name_stack
         with source_info_util.user_context(source.traceback, name_stack=names), equation.ctx.manager:
-            results = _apply(equation, size, operands)
+            results = apply(equation, operands)
         known |= zip(equation.outvars, results, strict=True)
     return [read(atom) for atom in program.jaxpr.outvars]
 
 
-def _apply(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:
+def _apply(size: int, equation: Any, operands: Sequence[Value]) -> list[Value]:
     rule = RULES.get(equation.primitive.name)
     if rule is None or not any(value.batched for value in operands):
         return _by_vmap(equation, size, operands)
