@@ -19,7 +19,7 @@ from rich.console import Console
 from arguments import chosen
 from libraries import Failure, given_pythons, installed_python, last_lines
 from peers.compiled_program import TARGETS
-from recording import add, records
+from recording import add, command, records
 from works import GPU_WORKS, Work
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def main(
                 except Failure as failure:
                     console.print(f"{key}: {failure}")
                     continue
-                add("compiled", key | found, *key)
+                add("compiled", {"command": command(given.values()), **key, **found}, *key)
                 console.print({name: value for name, value in (key | found).items() if name != "loops"})
 
 
@@ -80,9 +80,9 @@ def compile_apart(path: str, library: str, target: str, work: Work, batching: st
     description = dataclasses.asdict(work) | {"batching": batching}
     surroundings = os.environ | {"PYTHONPATH": str(ROOT) if library == "rpo_jax" else "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     surroundings.pop("JAX_COMPILATION_CACHE_DIR", None)
-    command = [path, str(PROGRAM), library, target, json.dumps(description)]
+    arguments = [path, str(PROGRAM), library, target, json.dumps(description)]
     try:
-        done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=time_out)
+        done = subprocess.run(arguments, env=surroundings, capture_output=True, text=True, timeout=time_out)
     except subprocess.TimeoutExpired:
         raise Failure(f"not compiled within {time_out:.0f} s") from None
     if done.returncode:
