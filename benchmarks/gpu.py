@@ -1,6 +1,6 @@
 """What is to be learned when a GPU is at hand, in parts that each leave complete results.
 
-- speed: whole training beside other libraries, processes taking turns; all works of as many seeds at once.
+- speed: whole training beside other libraries, processes taking turns; works of up to 16 seeds at once.
 - flags: the same works with XLA's options for command buffers.
 - kernels: what one call of training launches, how long the kernels take, and what share of the time the GPU is busy.
 - same: does a seed give the same run twice, alone and among others, and what does it cost to make it so?
@@ -36,8 +36,10 @@ FLAGS = {
     "no command buffers": "--xla_gpu_enable_command_buffer=",
     "no Triton products": "--xla_gpu_enable_triton_gemm=false",
     "no autotuning": "--xla_gpu_autotune_level=0",
+    "no multi-output fusion": "--xla_disable_hlo_passes=multi_output_fusion",
 }
 TASKS = ("gymnax/Pendulum-v1", "brax/inverted_pendulum", "brax/reacher", "brax/hopper", "brax/ant")  # that are learned
+MANY = 16  # seeds of a work that runs beside others
 PROGRAM = Path(__file__).parent / "gpu_program.py"
 Measure = Callable[[list[Job], dict[str, Work]], dict[Job, Row]]
 Found = Iterator[tuple[str, Row, tuple[str, ...]]]  # a row, the results it belongs to, and the fields that name it
@@ -92,9 +94,9 @@ def _sized(work: Work, gpu: bool) -> Work:
 
 
 def speed(works: dict[str, Work], libraries: Iterable[str], take_turns: Measure) -> Found:
-    """Libraries in turns, works of as many seeds at once."""
-    for seeds in dict.fromkeys(work.seeds for work in works.values()):
-        group = {name: work for name, work in works.items() if work.seeds == seeds}
+    """Libraries in turns, as many works at once as fit into the memory: those of hundreds of seeds by themselves."""
+    for many in dict.fromkeys(work.seeds > MANY for work in works.values()):
+        group = {name: work for name, work in works.items() if (work.seeds > MANY) == many}
         jobs = [Job(name, library) for name in group for library in libraries if LIBRARIES[library].can(group[name])]
         found = take_turns(jobs, group)
         for name, work in group.items():

@@ -86,21 +86,28 @@ def random_actions(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_environment_resets_and_steps(name):
+def test_every_environment_has_arrays_of_its_sizes(name):
     env = environment(name)
-    actions = random_actions(name)
-    obs, _, timestep = play(name, actions)
+    keys, actions = jax.random.split(jax.random.key(2), N), random_actions(name)[0]
+    initial = jax.eval_shape(env.reset, keys)
+    _, timestep = jax.eval_shape(env.step, keys, initial[0], actions, initial)
     assert (env.name, env.time_limit) == (f"brax/{name}", 1000)
-    assert obs.shape == (N, env.observation_size)
-    assert timestep.obs.shape == timestep.final_obs.shape == (T, N, env.observation_size)
-    assert timestep.reward.shape == timestep.terminated.shape == timestep.truncated.shape == (T, N)
-    assert timestep.terminated.dtype == timestep.truncated.dtype == bool
-    for array in (obs, *timestep[:2], timestep.final_obs):
-        assert array.dtype == jnp.float32
-        assert np.isfinite(array).all()
-    assert not np.allclose(timestep.final_obs[-1], obs)
+    for obs in (initial[1], timestep.obs, timestep.final_obs):
+        assert (obs.shape, obs.dtype) == ((N, env.observation_size), jnp.float32)
+    assert (timestep.reward.shape, timestep.reward.dtype) == ((N,), jnp.float32)
+    for ended in (timestep.terminated, timestep.truncated):
+        assert (ended.shape, ended.dtype) == ((N,), bool)
     assert (env.low == -np.ones(actions.shape[-1])).all()
     assert (env.high == np.ones(actions.shape[-1])).all()
+
+
+# `benchmarks/batching.py values` steps all of them.
+@pytest.mark.parametrize("name", ["ant", "hopper", "humanoid", "inverted_double_pendulum", "reacher", "swimmer"])
+def test_environments_move_and_stay_finite(name):
+    obs, _, timestep = play(name, random_actions(name))
+    for array in (obs, *timestep[:2], timestep.final_obs):
+        assert np.isfinite(array).all()
+    assert not np.allclose(timestep.final_obs[-1], obs)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -396,7 +396,7 @@ def test_this_machine_computes_right(monkeypatch: pytest.MonkeyPatch) -> None:
 # As `rpo-jax check` and `rpo-jax check --long` do. Each program more takes ten seconds.
 @pytest.mark.parametrize(
     ("name", "compilers"),
-    [("brax/inverted_pendulum", ("by jax.jit",)), ("playground/PendulumSwingup", ("by rpo_jax",))],
+    [("gymnax/Pendulum-v1", ("by jax.jit",)), ("playground/PendulumSwingup", ("by rpo_jax",))],
 )
 def test_environments_compiled_as_users_compile_step_right_here(name: str, compilers: tuple[str, ...]) -> None:
     with toys.compiled_with({}):

@@ -20,8 +20,8 @@ def act_and_evaluate(network: ActorCritic, params: Params, obs: jax.Array) -> tu
     """
     own = params["params"]
     precision = None if network.precision == "default" else network.precision
-    scales = network.policy_scale, network.value_scale
-    x = jnp.stack([divide(obs, scale) for scale in scales]) if any(scales) else obs
+    # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
+    x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
     for index in range(len(network.hidden_sizes) + 1):
         if index:
             x = ACTIVATIONS[network.activation](x)
