@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 import rpo_jax
 from rpo_jax.compiling import jit as compiling
@@ -63,6 +64,26 @@ def test_options_reach_every_way_of_compiling(monkeypatch: pytest.MonkeyPatch) -
             way()
     assert jax.jit(jit(lambda x: x + 1))(1) == 2  # it is part of a program that is the user's
     assert jax.vmap(jit(lambda x: x + 1))(jnp.ones(1)) == 2
+
+
+def test_a_deterministic_agent_is_trained_and_evaluated_with_the_options_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(compiling.DETERMINISTIC, BACKEND, {"xla_no_such_option": True})
+    run, key = (rpo_jax.grid(), rpo_jax.seeds(0, 1)), jax.random.key(0)
+    usual, deterministic = (toys.tiny_agent(deterministic=asked) for asked in (False, True))
+    states, _ = rpo_jax.sweep(usual, *run)
+    policy = jax.tree.map(lambda x: x[0, 0], states.policy)
+    ways = {
+        "sweep": lambda agent: rpo_jax.sweep(agent, *run),
+        "fit": lambda agent: rpo_jax.fit(agent, *run),
+        "evaluate": lambda agent: rpo_jax.evaluate(agent, policy, key, num_episodes=2),
+        "evaluate, by name": lambda agent: rpo_jax.evaluate(agent=agent, state=policy, key=key, num_episodes=2),
+    }
+    for way in ways.values():
+        way(usual)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+            way(deterministic)
 
 
 def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,7 @@ BAD_STATIC = {
         for name in (
             "bessel_correction",
             "clip_value_loss",
+            "deterministic",
             "normalize_observations",
             "normalize_rewards",
             "perturb_rollout",

@@ -17,7 +17,9 @@ import rpo_jax
 from rpo_jax import SettingsError
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.sharing import AXIS, Share
+from rpo_jax.compiling.cores import num_cores
 from rpo_jax.execution.batches import map_in_batches
+from rpo_jax.execution.devices import spread_runs
 from rpo_jax.execution.env_axis import Layout, lay_out
 
 SCRIPT = Path(__file__).parent / "on_eight_devices.py"
@@ -70,6 +72,15 @@ def test_runs_differ_from_each_other(results):
 )
 def test_runs_come_first_and_environments_take_what_is_left_over(runs, devices, sizes, expected):
     assert lay_out(runs, toys.tiny_config(**sizes), devices) == expected
+
+
+@pytest.mark.parametrize(
+    ("hidden_sizes", "rows"),
+    [((), 2048), ((32, 32), 2048), ((64, 64), 1024), ((128, 128), 512), ((128,), 1024), ((1024, 1024), 512)],
+)
+def test_chunks_on_a_cpu_fit_the_cache_of_a_core(hidden_sizes, rows):
+    share = spread_runs(toys.tiny_agent(hidden_sizes=hidden_sizes), 1, jax.devices()[:1]).agent.share
+    assert share.chunk_size == rows * max(1, num_cores() // jax.local_device_count())
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 6])

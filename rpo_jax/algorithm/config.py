@@ -67,6 +67,9 @@ class TrainConfig:
         "default",
         "precision of the networks' matrix products: JAX's own setting (TF32 on a recent GPU), up to full float32",
     )
+    deterministic: bool = setting(
+        False, "on a GPU: give the same bits whenever a seed is run, at some cost of speed; other devices always do"
+    )
     std: Literal["shared", "state"] = setting(
         "shared", "standard deviation of actions: one parameter per dimension, or an output of the policy network"
     )

@@ -1,7 +1,7 @@
 """Evaluation: plays episodes with a trained policy, without updating its observation normalisation."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,11 @@ class Trajectory(NamedTuple):
     env_state: PyTree
 
 
-@partial(jit, static_argnames=("agent", "num_episodes", "sample"))
+def _is_deterministic(agent: Agent, *_: Any, **__: Any) -> bool:
+    return agent.config.deterministic
+
+
+@partial(jit, deterministic=_is_deterministic, static_argnames=("agent", "num_episodes", "sample"))
 def evaluate(
     agent: Agent,
     state: TrainingState | Policy,
@@ -133,7 +137,7 @@ def evaluate_all(
     return returns
 
 
-@partial(jit, static_argnums=(0, 3, 4))
+@partial(jit, deterministic=_is_deterministic, static_argnums=(0, 3, 4))
 def _evaluate_all(
     agent: Agent, policies: Policy, key: jax.Array, num_episodes: int, sample: bool, clips: jax.Array
 ) -> jax.Array:
@@ -154,7 +158,7 @@ def _any_of_all(size: int, is_batched: list[bool], playing: jax.Array) -> tuple[
     return _any(playing), False
 
 
-@partial(jit, static_argnames=("agent", "num_steps", "sample"))
+@partial(jit, deterministic=_is_deterministic, static_argnames=("agent", "num_steps", "sample"))
 def record(
     agent: Agent,
     state: TrainingState | Policy,

@@ -28,6 +28,11 @@ Option: TypeAlias = str | bool
 OPTIONS: dict[str, dict[str, Option]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 }
+# A GPU adds numbers in any order, and chooses its products by timing them, so that the same seed gives other bits. Docs
+# of XLA: "xla_gpu_deterministic_ops" forbids both. Other platforms give the same bits anyway.
+DETERMINISTIC: dict[str, dict[str, Option]] = {
+    platform: {"xla_gpu_deterministic_ops": True} for platform in ("gpu", "cuda", "rocm")
+}
 # XLA aborts the process if it does not know a flag, so flags are set for tested versions only.
 FLAGS_FOR = ("0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2")
 
@@ -39,24 +44,29 @@ class Jitted(Generic[Result]):
 
     __name__: str
 
-    def __init__(self, function: Callable[..., Result], **options: Any):
+    def __init__(self, function: Callable[..., Result], deterministic: Callable[..., bool], **options: Any):
         """Wraps a function, as `jit` does.
 
         Args:
             function: pure function of arrays.
+            deterministic: as of `jit`.
             **options: keyword arguments of `jax.jit`.
         """
         update_wrapper(self, function)
+        self._deterministic = deterministic
         self._nested = jax.jit(function, **options)
         self._compiled_for = lru_cache(
-            lambda platform: jax.jit(function, compiler_options=known_options(platform), **options)
+            lambda platform, deterministic: jax.jit(
+                function, compiler_options=_options_of(platform, deterministic), **options
+            )
         )
 
     def __call__(self, *args: PyTree, **kwargs: PyTree) -> Result:
         """Calls the function: as a program of its own, or as a part of the one that is being traced."""
         if is_nested():  # JAX accepts compiler options for complete programs only
             return self._nested(*args, **kwargs)
-        return self._compiled_for(_platform_of((args, kwargs)))(*args, **kwargs)
+        compiled = self._compiled_for(_platform_of((args, kwargs)), self._deterministic(*args, **kwargs))
+        return compiled(*args, **kwargs)
 
     def lower(self, *args: PyTree, **kwargs: PyTree) -> jax.stages.Lowered:
         """Returns the lowered program of a call with `args` and `kwargs`, as the `lower` of `jax.jit` does."""
@@ -67,32 +77,36 @@ class Jitted(Generic[Result]):
         return self._nested.trace(*args, **kwargs)
 
 
-def jit(function: Callable[..., Result], **options: Any) -> Jitted[Result]:
+def jit(
+    function: Callable[..., Result], *, deterministic: Callable[..., bool] = lambda *_, **__: False, **options: Any
+) -> Jitted[Result]:
     """Compiles a function as `jax.jit` does, with the options of the platform.
 
     Inside other programs, and under transformations such as `jax.vmap` and `jax.grad`, it is the same as `jax.jit`.
 
     Args:
         function: pure function of arrays.
+        deterministic: tells of the arguments of a call whether it must give the same bits whenever it is made.
         **options: keyword arguments of `jax.jit`: `static_argnums`, `static_argnames` or `donate_argnums`.
 
     Returns:
         The compiled function.
     """
-    return Jitted(function, **options)
+    return Jitted(function, deterministic, **options)
 
 
-def compile_traced(traced: jax.stages.Traced, platform: str) -> jax.stages.Compiled:
+def compile_traced(traced: jax.stages.Traced, platform: str, deterministic: bool = False) -> jax.stages.Compiled:
     """Compiles a traced call with the options of the platform. Recent programs are cached.
 
     Args:
         traced: the call, from `Jitted.trace`.
         platform: "cpu", "gpu" or "tpu".
+        deterministic: whether the program must give the same bits whenever it runs.
 
     Returns:
         The compiled program.
     """
-    return _compile(_TracedCall(traced.jaxpr, traced), platform)
+    return _compile(_TracedCall(traced.jaxpr, traced), platform, deterministic)
 
 
 @lru_cache
@@ -143,8 +157,12 @@ class _TracedCall:
 
 
 @lru_cache(maxsize=8)
-def _compile(call: _TracedCall, platform: str) -> jax.stages.Compiled:
-    return call.traced.lower().compile(known_options(platform))
+def _compile(call: _TracedCall, platform: str, deterministic: bool) -> jax.stages.Compiled:
+    return call.traced.lower().compile(_options_of(platform, deterministic))
+
+
+def _options_of(platform: str, deterministic: bool) -> dict[str, Option]:
+    return known_options(platform) | (DETERMINISTIC.get(platform, {}) if deterministic else {})
 
 
 def _is_known(name: str, value: Option, platform: str) -> bool:

@@ -176,7 +176,7 @@ def _compare_bits(first: PyTree, second: PyTree) -> Finding:
     text = f"run twice it gives {'the same' if same else 'different'} bits"
     if same or jax.default_backend() == "cpu":
         return _finding(same, text)
-    return Finding(True, f"{text}; XLA_FLAGS=--xla_gpu_deterministic_ops=true may help")
+    return Finding(True, f"{text}; `--deterministic` (`deterministic=True`) may help")
 
 
 def _finding(ok: bool | np.bool_, text: str) -> Finding:

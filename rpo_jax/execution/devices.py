@@ -23,7 +23,7 @@ from rpo_jax.typing import Device, PyTree
 
 RUNS = "runs"  # name of the mesh axis
 CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no faster, and compile more slowly
-CHUNK_SIZE = 2048  # samples per core whose activations in networks of 64-64 fit in its cache
+MOST_ROWS = 2048  # samples of a chunk; measured: networks of 32-32 learn no faster from larger ones
 LAYER_BYTES = 2**26  # of the activations of a layer that an accelerator keeps for the values of a rollout
 ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
 # How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
@@ -65,9 +65,11 @@ def _runs_per_batch(config: TrainConfig) -> int:
     return -(-ROWS * config.num_minibatches // config.round_timesteps)
 
 
-def _share_of_cpu(count: int) -> Share:
+def _share_of_cpu(count: int, config: TrainConfig) -> Share:
     cores = max(1, num_cores() // jax.local_device_count())  # of each device
-    return Share(count, CACHE_BYTES, cores * CHUNK_SIZE)
+    of_sample = 4 * 2 * max(1, sum(config.hidden_sizes))  # bytes of the activations of both networks
+    rows = min(max(CACHE_BYTES // of_sample, ROWS), MOST_ROWS)
+    return Share(count, CACHE_BYTES, cores * rows)
 
 
 def _share_of_accelerator(count: int, batch_size: int, config: TrainConfig) -> Share:
@@ -111,7 +113,11 @@ class Spread:
         at_once = _runs_per_batch(agent.config) if on_cpu and not agent.env.on_host else runs_per_device
         batches = -(-runs_per_device // at_once)
         self.batch_size = -(-runs_per_device // batches)
-        usual = _share_of_cpu(shares) if on_cpu else _share_of_accelerator(shares, self.batch_size, agent.config)
+        usual = (
+            _share_of_cpu(shares, agent.config)
+            if on_cpu
+            else _share_of_accelerator(shares, self.batch_size, agent.config)
+        )
         env = agent.env if on_cpu else agent.env.for_accelerator or agent.env
         self.agent = dataclasses.replace(agent, env=env, share=_with_sizes_of(usual, agent.share))
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
@@ -171,7 +177,7 @@ class Spread:
         Returns:
             The compiled program.
         """
-        return compile_traced(traced, self.devices[0].platform)
+        return compile_traced(traced, self.devices[0].platform, self.agent.config.deterministic)
 
     def shapes(self, function: Callable[..., Tree], *args: PyTree) -> Tree:
         """Describes the result of a function without calling it.
