@@ -12,8 +12,6 @@ import rpo_jax
 from rpo_jax.compiling.matmul import product
 from works import Work
 
-HIDDEN = 64  # units of each of two layers
-
 
 def flops_per_step(work: Work, observation_size: int, action_size: int) -> int:
     """Floating point operations of the products for one step of one environment.
@@ -21,25 +19,23 @@ def flops_per_step(work: Work, observation_size: int, action_size: int) -> int:
     Policy and value each have one forward pass while acting. In every epoch each has its forward products, as many for
     the gradients of its weights, and as many for those of its layers' inputs, the observation excepted.
     """
-    first, second = observation_size * HIDDEN, HIDDEN * HIDDEN
-    policy, value = (first + second + HIDDEN * outputs for outputs in (action_size, 1))
+    first, second = observation_size * work.width, work.width * work.width
+    policy, value = (first + second + work.width * outputs for outputs in (action_size, 1))
     forward = policy + value
     return 2 * (forward + work.num_epochs * (3 * forward - 2 * first))
 
 
-def networks_and_observations(
-    env: rpo_jax.Environment, runs: int, num_steps: int, num_envs: int
-) -> tuple[Any, jax.Array]:
+def networks_and_observations(env: rpo_jax.Environment, work: Work, runs: int, num_envs: int) -> tuple[Any, jax.Array]:
     """Weights of policy and value, leaves [runs, ...], and observations [runs, T, N, O]."""
-    size = env.observation_size
+    size, width = env.observation_size, work.width
     random = np.random.default_rng(0)
 
     def weights(*sizes):
         shapes = itertools.pairwise(sizes)
         return [np.asarray(random.normal(size=(runs, *x)) / np.sqrt(x[0]), np.float32) for x in shapes]
 
-    networks = [weights(size, HIDDEN, HIDDEN, outputs) for outputs in (env.action_size, 1)]
-    obs = jax.random.normal(jax.random.key(0), (runs, num_steps, num_envs, size))
+    networks = [weights(size, width, width, outputs) for outputs in (env.action_size, 1)]
+    obs = jax.random.normal(jax.random.key(0), (runs, work.num_steps, num_envs, size))
     return networks, obs
 
 

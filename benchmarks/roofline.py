@@ -6,8 +6,8 @@ by itself, on all devices at once; were they all there is, one after the other, 
 Stepping alone: random actions, from states made beforehand, in one block (all the environments of a device step
 together), in the blocks that training uses where it finds a cache to fill, and by `jax.vmap`, `batching="first"`.
 Products alone: a round of training by networks without activations, biases, loss or optimiser, at training's own
-shapes. Beside them, the rate of plain products of one shape: `[rows of a minibatch, 64] x [64, 64]`, and two square
-matrices of 2048.
+shapes. Beside them, the rate of plain products of one shape: `[rows of a minibatch, width] x [width, width]`, and
+two square matrices of 2048.
 """
 
 import dataclasses
@@ -23,7 +23,6 @@ from rich.console import Console
 import rpo_jax
 from arguments import chosen
 from products import (
-    HIDDEN,
     chain_of_products,
     factors,
     flops_of_chain,
@@ -64,7 +63,7 @@ def limits(work: Work) -> dict[str, Any]:
     """Steps per second of one work: stepping alone, products alone, the limit they set, and training; medians."""
     agent, env = agent_of(work), rpo_jax.make_env(work.env)
     load = load_of(work, agent)
-    shapes = {"own": (load.rows, HIDDEN), "large": (LARGE, LARGE)}
+    shapes = {"own": (load.rows, work.width), "large": (LARGE, LARGE)}
     seconds = seconds_in_turns(calls(work, agent, load, shapes))
     steps_of_envs, devices = load.envs * work.num_steps, jax.device_count()
     flops = flops_per_step(work, env.observation_size, env.action_size)
@@ -112,7 +111,7 @@ def calls(
 ) -> dict[str, Callable[[], Any]]:
     """What is timed, by name."""
     env = rpo_jax.make_env(work.env)
-    inputs = networks_and_observations(env, load.runs, work.num_steps, load.envs_of_a_run)
+    inputs = networks_and_observations(env, work, load.runs, load.envs_of_a_run)
     step = partial(stepping, num_envs=load.envs, num_steps=work.num_steps)
     return {
         "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),

@@ -7,7 +7,7 @@ import rpo_jax
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One training job: `updates` rounds of each of `seeds` runs."""
+    """One training job: `updates` rounds of each of `seeds` runs, by networks of two layers of `width` units."""
 
     env: str
     seeds: int
@@ -17,6 +17,7 @@ class Work:
     num_minibatches: int
     updates: int
     shuffle: str = "environments"
+    width: int = 64
 
     @property
     def timesteps(self) -> int:
@@ -31,6 +32,8 @@ WORKS = {
     "pendulum-paper": Work(PENDULUM, 10, 1, 2048, 10, 32, 30, shuffle="samples"),
     "hopper": Work("brax/hopper", 1, 1024, 16, 4, 8, 20),
     "ant": Work("brax/ant", 1, 1024, 16, 4, 8, 10),
+    "pendulum-128": Work(PENDULUM, 1, 1024, 32, 4, 8, 30, width=128),
+    "hopper-256": Work("brax/hopper", 1, 1024, 16, 4, 8, 10, width=256),
 }
 GPU_WORKS = {
     f"{env.partition('/')[2]}-{seeds}-seeds": Work(env, seeds, 4096, steps, 4, 8, updates)
@@ -43,6 +46,8 @@ def agent_of(work: Work) -> "rpo_jax.Agent":
     """The agent that a work trains; starts JAX."""
     sizes = ("num_envs", "num_steps", "num_epochs", "num_minibatches", "shuffle")
     config = rpo_jax.TrainConfig(
-        total_timesteps=work.updates * work.num_envs * work.num_steps, **{name: getattr(work, name) for name in sizes}
+        total_timesteps=work.updates * work.num_envs * work.num_steps,
+        hidden_sizes=(work.width, work.width),
+        **{name: getattr(work, name) for name in sizes},
     )
     return rpo_jax.make_agent(rpo_jax.make_env(work.env), rpo_jax.RPO, config)

@@ -31,6 +31,13 @@ def test_the_readme_gives_its_ratios() -> None:
         assert told in readme
 
 
+def test_every_library_is_given_the_sizes_of_a_work() -> None:
+    for library in importlib.import_module("libraries").LIBRARIES.values():
+        program = (BENCHMARKS / "peers" / library.worker).read_text()
+        for size in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "width"):
+            assert f'"{size}"' in program, (library.worker, size)
+
+
 def labelled(runs: Runs, label: str) -> dict[str, Any]:
     return next(run for run in runs if run["label"] == label)
 

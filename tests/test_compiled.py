@@ -23,7 +23,7 @@ needs_plugin = pytest.mark.skipif(
 @pytest.mark.timeout(600)
 def test_a_small_work_launches_few_kernels() -> None:
     work = {"env": "gymnax/Pendulum-v1", "seeds": 1, "num_envs": 256, "num_steps": 16, "updates": 10}
-    work |= {"num_epochs": 4, "num_minibatches": 4, "shuffle": "environments"}
+    work |= {"num_epochs": 4, "num_minibatches": 4, "shuffle": "environments", "width": 64}
     surroundings = os.environ | {"PYTHONPATH": f"{ROOT}:{PLUGIN}", "XLA_FLAGS": ""}
     command = [sys.executable, str(PROGRAM), "rpo_jax", "H100", json.dumps(work)]
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True)

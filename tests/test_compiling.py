@@ -76,9 +76,7 @@ def test_a_deterministic_agent_is_trained_and_evaluated_with_the_options_for_it(
     policy = jax.tree.map(lambda x: x[0, 0], states.policy)
     ways = {
         "sweep": lambda agent: rpo_jax.sweep(agent, *run),
-        "fit": lambda agent: rpo_jax.fit(agent, *run),
-        "evaluate": lambda agent: rpo_jax.evaluate(agent, policy, key, num_episodes=2),
-        "evaluate, by name": lambda agent: rpo_jax.evaluate(agent=agent, state=policy, key=key, num_episodes=2),
+        "evaluate": lambda agent: rpo_jax.evaluate(agent=agent, state=policy, key=key, num_episodes=2),
     }
     for way in ways.values():
         way(usual)

@@ -42,10 +42,10 @@ def render(runs: list[Row], where: str = "") -> str:
         paragraph(*(sentence for run in runs if run["work"] == "hopper" for sentence in _aim(run))),
         table(HEADER, map(_row, runs)),
         paragraph(
-            "Rates of products, all devices together, in Gflop/s: those of a round, `[rows, 64] x [64, 64]` with the "
-            "rows of a minibatch on a device, and two square matrices of 2048.",
+            "Rates of products, all devices together, in Gflop/s: those of a round, `[rows, width] x [width, width]` "
+            "with the rows of a minibatch on a device and the width of the networks, and two square matrices of 2048.",
         ),
-        table(["work", "rows", "of a round", "[rows, 64] x [64, 64]", "2048 x 2048"], map(_rates, runs)),
+        table(["work", "rows", "of a round", "[rows, width] x [width, width]", "2048 x 2048"], map(_rates, runs)),
     )
 
 

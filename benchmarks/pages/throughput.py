@@ -34,8 +34,8 @@ def render(runs: list[Row], where: str = "") -> str:
     return section(
         f"How fast beside other libraries{where}?",
         paragraph(
-            "Whole training, 64-64 tanh networks, observation and reward normalisation; the median of "
-            f"{calls} calls, with the libraries taking turns.",
+            "Whole training, 64-64 tanh networks where no others are named, observation and reward normalisation; the "
+            f"median of {calls} calls, with the libraries taking turns.",
             "The first call is timed from the start of the process, imports included, to the end of its first "
             "training; subtracting a median call leaves start-up and compilation.",
             _shuffles(runs),
@@ -74,7 +74,7 @@ def _notes(runs: list[Row]) -> dict[str, str]:
 
 def _did_its_part(run: Row, library: str) -> bool:
     """Whether a library trained on as many steps as it says."""
-    work = Work(**{field.name: run[field.name] for field in dataclasses.fields(Work)})
+    work = Work(**{field.name: run[field.name] for field in dataclasses.fields(Work) if field.name in run})
     return run["libraries"][library]["timesteps"] == LIBRARIES[library].part(work).timesteps
 
 
@@ -82,6 +82,8 @@ def _row(run: Row, library: str) -> list[str]:
     result = run["libraries"][library]
     ours = run["libraries"].get("rpo_jax", {}).get("steps_per_second", math.nan)
     sizes = f"{run['seeds']} x {run['num_envs']} x {run['num_steps']}, {run['num_epochs']}, {run['num_minibatches']}"
+    if (width := run.get("width", 64)) != 64:
+        sizes += f"; networks {width}-{width}"
     return [
         run["work"],
         sizes,

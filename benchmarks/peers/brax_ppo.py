@@ -24,7 +24,7 @@ def make(work):
     from brax.training.agents.ppo.train import train
     from flax import linen
 
-    sizes = {"policy_hidden_layer_sizes": (64, 64), "value_hidden_layer_sizes": (64, 64)}
+    sizes = {f"{network}_hidden_layer_sizes": (work["width"],) * 2 for network in ("policy", "value")}
     gaussian = {"distribution_type": "normal", "noise_std_type": "log"}  # one scale for all states, as in the others
     epoch_steps = work["updates"] * work["num_envs"] * work["num_steps"]
     batch_size = work["num_envs"] // work["num_minibatches"]

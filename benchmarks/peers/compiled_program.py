@@ -81,6 +81,7 @@ def compile_ours(work: dict[str, Any], device: Any) -> Any:
     from rpo_jax.execution.sweep import as_runs, compile_sweep
 
     sizes = {name: work[name] for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "shuffle")}
+    sizes["hidden_sizes"] = (work["width"],) * 2
     config = rpo_jax.TrainConfig(total_timesteps=work["updates"] * work["num_envs"] * work["num_steps"], **sizes)
     options = {"batching": work["batching"]} if work.get("batching") else {}
     agent = rpo_jax.make_agent(rpo_jax.make_env(work["env"], **options), rpo_jax.RPO, config)

@@ -10,6 +10,7 @@ def make(work):
     """One call trains every seed."""
     rpo_jax.use_cpu_cores()
     sizes = {name: work[name] for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "shuffle")}
+    sizes["hidden_sizes"] = (work["width"],) * 2
     timesteps = work["updates"] * work["num_envs"] * work["num_steps"]
     agent = rpo_jax.make_agent(
         rpo_jax.make_env(work["env"]), rpo_jax.RPO, rpo_jax.TrainConfig(total_timesteps=timesteps, **sizes)

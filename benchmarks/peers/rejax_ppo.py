@@ -28,7 +28,7 @@ def make_training(work):
         total_timesteps=timesteps,
         eval_freq=timesteps,
         skip_initial_evaluation=True,
-        agent_kwargs={"activation": "tanh", "hidden_layer_sizes": (64, 64)},
+        agent_kwargs={"activation": "tanh", "hidden_layer_sizes": (work["width"],) * 2},
         normalize_observations=True,
         normalize_rewards=True,
         learning_rate=3e-4,

@@ -19,7 +19,7 @@ def make(work):
         n_steps=work["num_steps"],
         batch_size=round_steps // work["num_minibatches"],
         n_epochs=work["num_epochs"],
-        policy_kwargs={"net_arch": [64, 64], "activation_fn": linen.tanh},
+        policy_kwargs={"net_arch": [work["width"]] * 2, "activation_fn": linen.tanh},
         seed=0,
     )
 
