@@ -22,7 +22,7 @@ from rpo_jax.cli.main import main
 from rpo_jax.export import policy as export
 from rpo_jax.runs.choose import choose
 from rpo_jax.runs.launch import run_to_folder
-from rpo_jax.runs.results import LoadedRun, load_run
+from rpo_jax.runs.results import LoadedRun, load_run, read_metrics
 from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 
@@ -60,6 +60,13 @@ for _ in range(200):
 assert not any(name.startswith(("rpo_jax", "jax")) for name in sys.modules)
 print(total.mean())
 """
+
+
+def test_the_policy_that_is_exported_learned_pendulum(learned):
+    returns = read_metrics(learned, load_run(learned).spec)["episode_return"][0]  # [S, U]
+    begun = [row[~np.isnan(row)][0] for row in returns]
+    assert max(begun) < -900  # as at random
+    assert min(json.loads((learned / "summary.json").read_text())["final_return"][0]) > -250
 
 
 def test_the_onnx_file_solves_gymnasiums_pendulum_without_us(exported):
