@@ -1,6 +1,7 @@
 """Programs that only compute the matrix products of training, and how many operations those are."""
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -39,11 +40,15 @@ def networks_and_observations(env: rpo_jax.Environment, work: Work, runs: int, n
     return networks, obs
 
 
-def products_of_a_round(work: Work, networks: Any, obs: jax.Array) -> Any:
-    """The products of one round of training, of all the runs at once."""
+def products_of_a_round(
+    work: Work, networks: Any, obs: jax.Array, activation: Callable[[jax.Array], jax.Array] | None = None
+) -> Any:
+    """The products of one round of training, of all the runs at once; with activations between them if given."""
 
     def network(weights, x):
-        for matrix in weights:
+        for layer, matrix in enumerate(weights):
+            if layer and activation:
+                x = activation(x)
             x = product(None, x, matrix)  # ours, since its gradients are the faster ones on a CPU
         return x
 

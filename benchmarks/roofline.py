@@ -6,8 +6,9 @@ by itself, on all devices at once; were they all there is, one after the other, 
 Stepping alone: random actions, from states made beforehand, in one block (all the environments of a device step
 together), in the blocks that training uses where it finds a cache to fill, and by `jax.vmap`, `batching="first"`.
 Products alone: a round of training by networks without activations, biases, loss or optimiser, at training's own
-shapes. Beside them, the rate of plain products of one shape: `[rows of a minibatch, width] x [width, width]`, and
-two square matrices of 2048.
+shapes; and the same with the activations, which cannot be left out either, and which matter for narrow networks. Beside
+them, the rate of plain products of one shape: `[rows of a minibatch, width] x [width, width]`, and two square matrices
+of 2048.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import tyro
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
@@ -34,7 +36,7 @@ from recording import add
 from rpo_jax.execution.devices import spread_runs
 from stepping import stepping
 from timing import compiled, seconds_in_turns
-from works import GPU_WORKS, WORKS, Work, agent_of
+from works import GPU_WORKS, WIDTH_WORKS, WORKS, Work, agent_of
 
 LARGE = 2048  # rows and columns of a product that is as fast as products get
 
@@ -42,7 +44,7 @@ LARGE = 2048  # rows and columns of a product that is as fast as products get
 def main(
     works: Annotated[tuple[str, ...], tyro.conf.Positional] = (), *, gpu: bool = False, updates: int | None = None
 ) -> None:
-    """Measures how near training comes to the machine's limit, and writes `results/roofline.json`.
+    """Measures how near training comes to the machine's limit; writes `results/roofline.json`, `roofline_widths.json`.
 
     Args:
         works: names of works; all if none.
@@ -50,13 +52,13 @@ def main(
         updates: rounds of each run, to try the script out; writes nothing.
     """
     rpo_jax.use_cpu_cores()
-    table = GPU_WORKS if gpu else WORKS
+    table = GPU_WORKS if gpu else WORKS | WIDTH_WORKS
     for name in chosen("work", works, table):
         work = table[name] if updates is None else dataclasses.replace(table[name], updates=updates)
         row = {"work": name, **limits(work)}
         Console(stderr=True).print(row)
         if updates is None:
-            add(f"roofline{'_gpu' if gpu else ''}", row, "work")
+            add("roofline_gpu" if gpu else "roofline_widths" if name in WIDTH_WORKS else "roofline", row, "work")
 
 
 def limits(work: Work) -> dict[str, Any]:
@@ -70,7 +72,9 @@ def limits(work: Work) -> dict[str, Any]:
     one_block, blocks, by_vmap = (
         devices * steps_of_envs / seconds[f"stepping, {way}"] for way in (1, load.blocks, "by vmap")
     )
-    products = devices * load.runs * load.envs_of_a_run * work.num_steps / seconds["products"]
+    steps_of_runs = devices * load.runs * load.envs_of_a_run * work.num_steps
+    products, networks = (steps_of_runs / seconds[part] for part in ("products", "products and tanh"))
+    fastest = max(by_vmap, one_block, blocks)
     return {
         "flops_per_step": flops,
         "blocks": load.blocks,
@@ -78,7 +82,9 @@ def limits(work: Work) -> dict[str, Any]:
         "stepping_in_one_block": round(one_block),
         "stepping_in_blocks": round(blocks),
         "products": round(products),
-        "limit": round(1 / (1 / max(by_vmap, one_block, blocks) + 1 / products)),
+        "products_and_tanh": round(networks),
+        "limit": round(1 / (1 / fastest + 1 / products)),
+        "limit_with_tanh": round(1 / (1 / fastest + 1 / networks)),
         "training": round(work.timesteps / seconds["training"]),
         "rows": load.rows,
         "flops_per_second": {
@@ -116,6 +122,7 @@ def calls(
     return {
         "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),
         "products": everywhere(partial(products_of_a_round, work), *inputs),
+        "products and tanh": everywhere(partial(products_of_a_round, work, activation=jnp.tanh), *inputs),
         **{f"stepping, {n}": everywhere(*step(env, num_blocks=n)) for n in {1, load.blocks}},
         "stepping, by vmap": everywhere(*step(rpo_jax.make_env(work.env, batching="first"), num_blocks=1)),
         **{name: everywhere(chain_of_products, *factors(*shape)) for name, shape in shapes.items()},

@@ -35,6 +35,21 @@ WORKS = {
     "pendulum-128": Work(PENDULUM, 1, 1024, 32, 4, 8, 30, width=128),
     "hopper-256": Work("brax/hopper", 1, 1024, 16, 4, 8, 10, width=256),
 }
+# Seeds, environments, steps of a round, and rounds by networks of 64 units; wider ones have fewer.
+SHAPES = {
+    "16-envs": (1, 16, 128, 160),
+    "1024-envs": (1, 1024, 32, 16),
+    "4096-envs": (1, 4096, 8, 16),
+    "8-seeds": (8, 64, 32, 32),
+}
+WIDTHS = (32, 64, 128, 256, 512)
+WIDTH_WORKS = {
+    f"pendulum-{shape}-width-{width}": Work(
+        PENDULUM, seeds, num_envs, num_steps, 4, 8, max(1, round(updates * (64 / width) ** 2)), width=width
+    )
+    for shape, (seeds, num_envs, num_steps, updates) in SHAPES.items()
+    for width in WIDTHS
+}
 GPU_WORKS = {
     f"{env.partition('/')[2]}-{seeds}-seeds": Work(env, seeds, 4096, steps, 4, 8, updates)
     for seeds, updates in ((1, 50), (16, 20), (256, 4))

@@ -1,0 +1,66 @@
+"""Training against the limit of the machine, over widths of the networks."""
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from pages.findings import claim
+from pages.markdown import paragraph, picture, section, table
+from recording import Row
+from works import SHAPES, WIDTH_WORKS, WIDTHS
+
+AIM = 0.8
+LIMITS = {"limit": "products and stepping", "limit_with_tanh": "products, activations and stepping"}
+
+
+def render(runs: list[Row]) -> str:
+    """The section."""
+    shares = {name: [run["training"] / run[name] for run in runs] for name in LIMITS}
+    reached = sum(share >= AIM for share in shares["limit_with_tanh"])
+    rows = [
+        [shape, *(_cell(_of(runs, shape, width)) for width in WIDTHS)]
+        for shape in SHAPES
+        if any(_of(runs, shape, width) for width in WIDTHS)
+    ]
+    return section(
+        "How near is training to the machine's limit, over widths of the networks?",
+        paragraph(
+            "Pendulum, two layers of each width, measured as above. The first number is the share of the limit that "
+            "products and stepping set; the second, of the limit that the activations (tanh) between the products set "
+            "too, which no program can leave out. Narrow networks spend much of their time there.",
+            claim(
+                f"Training reaches {min(shares['limit']):.0%} to {max(shares['limit']):.0%} of the first, and "
+                f"{min(shares['limit_with_tanh']):.0%} to {max(shares['limit_with_tanh']):.0%} of the second, of which "
+                f"the aim was {AIM:.0%}: {reached} of {len(runs)} works reach it.",
+                min(shares["limit"]) < min(shares["limit_with_tanh"]),
+            ),
+        ),
+        picture("shares of the limit", "roofline_widths"),
+        table(["work", *(f"{width}-{width}" for width in WIDTHS)], rows),
+    )
+
+
+def _of(runs: list[Row], shape: str, width: int) -> Row | None:
+    return next((run for run in runs if run["work"] == f"pendulum-{shape}-width-{width}"), None)
+
+
+def _cell(run: Row | None) -> str:
+    return f"{run['training'] / run['limit']:.0%}, {run['training'] / run['limit_with_tanh']:.0%}" if run else ""
+
+
+def draw(runs: list[Row]) -> Figure:
+    """Shares of both limits over widths."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, (name, of) in zip(figure.subplots(1, 2, sharey=True), LIMITS.items(), strict=True):
+        for shape, marker in zip(SHAPES, "os^D", strict=True):
+            points = [
+                (WIDTH_WORKS[run["work"]].width, run["training"] / run[name]) for run in runs if shape in run["work"]
+            ]
+            axes.plot(*zip(*sorted(points), strict=True), marker=marker, label=shape.replace("-", " "))
+        axes.axhline(AIM, color="k", linestyle=":")
+        axes.set(title=f"training / {of}", xlabel="units of a layer", ylim=(0, 1.05))
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize="small")
+    return figure
