@@ -1,103 +1,96 @@
-"""The paper's experiments, in parts that one core does in well under an hour.
+"""The paper's experiments, each as one command, in parts that one core does in well under an hour.
 
-`python benchmarks/paper.py --next` does the next part of the list that has not been recorded, with what its checkpoint
-holds of it. Ctrl-C or SIGTERM stops it within seconds; the same command goes on.
+`python benchmarks/paper.py alpha` trains what that experiment's results lack; `--envs`, `--seeds` and `--timesteps`
+give other scales, and `--full` is the paper's, for a large machine. `python benchmarks/paper.py --next` does the next
+part of the standing list, with what its checkpoint holds of it. Ctrl-C or SIGTERM stops it within seconds; the same
+command goes on. `experiments.py` has what is trained.
 """
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from arguments import chosen
-from recording import add, records
+from density import density
+from experiments import EXPERIMENTS, Part, Settings, hours, hours_of, num_runs, parts, standing
+from recording import Row, add, records
 from rpo_jax import Checkpoints, use_cpu_cores
 from rpo_jax.settings.spec import make_spec
 from study import record, train
 
 CHECKPOINTS = Path(__file__).parent.parent / "runs" / "paper"
-ALPHAS = [0.0, 0.5]  # PPO is RPO with alpha 0
-# In the order in which they are run: how many seeds are a part, so that it takes 20 to 40 minutes of a core.
-PPO_VS_RPO = {
-    "envpool/WalkerRun-v1": 1,
-    "envpool/HopperHop-v1": 1,
-    "envpool/FishSwim-v1": 1,
-    "envpool/QuadrupedRun-v1": 1,
-    "envpool/HumanoidRun-v1": 1,
-    "envpool/BallInCupCatch-v1": 2,
-    "envpool/ReacherEasy-v1": 2,
-    "envpool/FingerTurnHard-v1": 2,
-    "envpool/CartpoleSwingup-v1": 2,
-    "envpool/QuadrupedEscape-v1": 1,
-    "envpool/BipedalWalker-v3": 1,
-    "gymnasium/AntBulletEnv-v0": 1,  # MinitaurBulletEnv-v0 has not been carried over to Gymnasium
-}
-NUM_SEEDS = 10
-TIMESTEPS = 8_000_000
-
-
-class Part(NamedTuple):
-    """A piece of an experiment.
-
-    Attributes:
-        experiment: its name, which is that of its file of results.
-        label: the piece's own.
-        settings: of `make_spec`: what is trained, in one call.
-    """
-
-    experiment: str
-    label: str
-    settings: dict[str, Any]
-
-
-def ppo_vs_rpo() -> Iterator[Part]:
-    """PPO and RPO under the published protocol: 1 environment a seed, time limits as terminations, 8M steps."""
-    for env, size in PPO_VS_RPO.items():
-        for first in range(0, NUM_SEEDS, size):
-            settings = {
-                "env": env,
-                "preset": "paper",
-                "num_seeds": size,
-                "first_seed": first,
-                "time_limit": "terminate",
-                "total_timesteps": TIMESTEPS,
-                "rpo_alpha": ALPHAS,
-            }
-            yield Part("ppo-vs-rpo", f"{env}, seeds {first} ... {first + size - 1}", settings)
-
-
-EXPERIMENTS = {"ppo-vs-rpo": ppo_vs_rpo}
 
 
 def main(
     experiments: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     *,
+    envs: tuple[str, ...] = (),
+    seeds: int | None = None,
+    timesteps: int | None = None,
+    full: bool = False,
     only_next: Annotated[bool, tyro.conf.arg(name="next")] = False,
+    only_list: Annotated[bool, tyro.conf.arg(name="list")] = False,
 ) -> None:
     """Does the parts of experiments that `results/paper-*.json` do not hold yet.
 
     Args:
-        experiments: names of experiments; all if none.
+        experiments: names of experiments; the standing list of all if none.
+        envs: environments, such as envpool/WalkerRun-v1; those of each experiment if none.
+        seeds: number of seeds of every setting.
+        timesteps: number of steps of every run.
+        full: the paper's tasks, 10 seeds and 8M steps, each call in one piece.
         only_next: do only the next part.
+        only_list: print the parts, which of them are done, and how many hours the others take on one core.
     """
     use_cpu_cores()
-    for experiment in chosen("experiment", experiments, EXPERIMENTS):
-        for part in EXPERIMENTS[experiment]():
-            if part.label not in {run["label"] for run in records(f"paper-{experiment}")}:
-                do(part)
-                if only_next:
-                    return
+    named = chosen("experiment", experiments, EXPERIMENTS)
+    if experiments or envs or seeds or timesteps or full:
+        wanted = [part for name in named for part in parts(name, envs, seeds, timesteps, full)]
+    else:
+        wanted = list(standing())
+    done = {name: {row["label"] for row in records(f"paper-{name}")} for name in EXPERIMENTS}
+    left = [part for part in wanted if part.label not in done[part.experiment]]
+    if only_list:
+        show(wanted, left)
+        return
+    for part in left[:1] if only_next else left:
+        do(part)
 
 
 def do(part: Part) -> None:
-    """Trains a part, from its checkpoint if there is one, and records it."""
+    """Trains a part, from its checkpoint if there is one, and records it; another experiment may have done the same."""
     Console(stderr=True).print(f"{part.experiment}: {part.label}")
-    spec = make_spec(**part.settings)
+    if part.settings:
+        settings = {name: value(part.settings) if callable(value) else value for name, value in part.settings.items()}
+        row = _recorded(settings) or _trained(part, settings)
+    else:
+        row = density()
+    add(f"paper-{part.experiment}", row | {"label": part.label}, "label")
+
+
+def _recorded(settings: Settings) -> Row | None:
+    """What some experiment has recorded of the same settings."""
+    wanted = json.loads(json.dumps(settings))
+    rows = (row for name in EXPERIMENTS for row in records(f"paper-{name}"))
+    return next((row for row in rows if row.get("call") == wanted), None)
+
+
+def _trained(part: Part, settings: Settings) -> Row:
+    spec = make_spec(**settings)
     checkpoints = Checkpoints(CHECKPOINTS / part.experiment / part.label.replace("/", "-").replace(" ", ""))
     result = train(spec, checkpoints, hint="the same command goes on")
-    add(f"paper-{part.experiment}", record(part.label, spec, result), "label")
+    return record(part.label, spec, result, ("episode_return", "entropy")) | {"call": settings}
+
+
+def show(wanted: list[Part], left: list[Part]) -> None:
+    """Prints the parts."""
+    for part in wanted:
+        state = f"{hours(part):4.1f} h" if part in left else "  done"
+        print(f"{state}  {part.experiment}: {part.label} ({num_runs(part)} runs)")
+    print(f"{len(left)} of {len(wanted)} parts are left: {hours_of(left):.0f} hours of one core")
 
 
 if __name__ == "__main__":

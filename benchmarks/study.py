@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import RunSpec, setting_labels
 
 POINTS = 60  # of each recorded curve
+CURVES = ("episode_return", "entropy", "round_reward")
 
 
 def run_study(name: str, specs: Mapping[str, RunSpec]) -> None:
@@ -49,7 +50,7 @@ def train(spec: RunSpec, checkpoints: Checkpoints | None = None, hint: str = "no
     return result
 
 
-def record(label: str, spec: RunSpec, result: Any) -> Row:
+def record(label: str, spec: RunSpec, result: Any, curves: Iterable[str] = CURVES) -> Row:
     """What is kept of a run: its settings, summary, and thinned curves of every setting and seed."""
     updates = result.metrics["entropy"].shape[-1]
     points = np.unique(np.linspace(0, updates - 1, POINTS).astype(int))
@@ -61,11 +62,17 @@ def record(label: str, spec: RunSpec, result: Any) -> Row:
         "final_round_reward": _rounded(final_values(result.metrics["round_reward"], updates)),
         "summary": plain(summarize(spec, result)),
         "steps": ((points + 1) * spec.config.round_timesteps).tolist(),
-        "curves": {
-            name: _rounded(_windowed(result.metrics[name], points))
-            for name in ("episode_return", "entropy", "round_reward")
-        },
+        "curves": {name: _rounded(_windowed(result.metrics[name], points)) for name in curves},
+        **_scale(result.state.params["params"]),
     }
+
+
+def _scale(params: Mapping[str, Any]) -> Row:
+    """The scale of the action distribution at the end, sigma of a normal one: the mean over action dimensions."""
+    if "log_scale" not in params:
+        return {}
+    log_scale = np.asarray(params["log_scale"])
+    return {"final_scale": _rounded(np.exp(log_scale).mean(-1)), "action_size": log_scale.shape[-1]}
 
 
 def _is_of(row: Row, spec: RunSpec | None) -> bool:

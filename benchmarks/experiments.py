@@ -1,0 +1,286 @@
+"""The paper's experiments as data: what each asks and trains, cut into parts that a core does in well under an hour."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from noise_floor import coefficient_of_rpo, log_std_of_rpo, suggested_range
+
+Settings = Mapping[str, Any]  # of `make_spec`; a function of the others gives a value that follows from other results
+
+
+class Scale(NamedTuple):
+    """How much is trained of every setting."""
+
+    seeds: int
+    timesteps: int
+
+
+class Experiment(NamedTuple):
+    """An experiment, with preset `paper` but for what is named.
+
+    Attributes:
+        question: what it answers.
+        calls: settings by name; those that differ in numbers only, given as lists, train in one call.
+        envs: environments of the standing list.
+        full: those of the paper.
+        sizes: seeds of a part, by environment, where that is fixed.
+    """
+
+    question: str
+    calls: Mapping[str, Settings]
+    envs: tuple[str, ...]
+    full: tuple[str, ...]
+    sizes: Mapping[str, int] = {}
+
+
+class Part(NamedTuple):
+    """A piece of an experiment.
+
+    Attributes:
+        experiment: its name, which is that of its file of results.
+        label: the piece's own.
+        settings: what is trained, in one call; none where nothing is.
+    """
+
+    experiment: str
+    label: str
+    settings: Settings
+
+
+PENDULUM = "gymnax/Pendulum-v1"
+PUBLISHED = Scale(10, 8_000_000)
+BY_DEFAULT = Scale(5, 2_000_000)
+SCALES = {PENDULUM: Scale(10, 1_000_000)}
+MINUTES = 25  # that a part takes on a core, or as many as one seed does: beside other work it takes longer
+# Steps per second of a core that trains many runs; an environment that is not listed may be slow.
+SPEEDS = {
+    PENDULUM: 80_000,
+    "brax/hopper": 25_000,
+    "brax/reacher": 25_000,
+    "envpool/AcrobotSwingup-v1": 30_000,
+    "envpool/Ant-v4": 4_000,
+    "envpool/BallInCupCatch-v1": 25_000,
+    "envpool/BipedalWalker-v3": 8_700,
+    "envpool/CartpoleSwingup-v1": 35_000,
+    "envpool/FingerTurnHard-v1": 20_000,
+    "envpool/FishSwim-v1": 8_000,
+    "envpool/Hopper-v4": 20_000,
+    "envpool/HopperHop-v1": 15_000,
+    "envpool/HumanoidRun-v1": 5_000,
+    "envpool/InvertedDoublePendulum-v4": 30_000,
+    "envpool/PendulumSwingup-v1": 39_000,
+    "envpool/Pusher-v4": 15_000,
+    "envpool/ReacherEasy-v1": 25_000,
+    "envpool/Reacher-v4": 25_000,
+    "envpool/WalkerRun-v1": 8_700,
+    "envpool/WalkerStand-v1": 8_700,
+}
+SLOW = 4_000
+
+# In the order in which they are run: how many seeds are a part.
+PPO_VS_RPO = {
+    "envpool/WalkerRun-v1": 1,
+    "envpool/HopperHop-v1": 1,
+    "envpool/FishSwim-v1": 1,
+    "envpool/QuadrupedRun-v1": 1,
+    "envpool/HumanoidRun-v1": 1,
+    "envpool/BallInCupCatch-v1": 2,
+    "envpool/ReacherEasy-v1": 2,
+    "envpool/FingerTurnHard-v1": 2,
+    "envpool/CartpoleSwingup-v1": 2,
+    "envpool/QuadrupedEscape-v1": 1,
+    "envpool/BipedalWalker-v3": 1,
+    "gymnasium/AntBulletEnv-v0": 1,  # MinitaurBulletEnv-v0 has not been carried over to Gymnasium
+}
+PPO_AND_RPO = {"rpo_alpha": [0.0, 0.5]}  # PPO is RPO with alpha 0
+LAW = {"rpo_alpha": [0.1, 0.5, 2.0], "clip_epsilon": [0.1, 0.2, 0.4]}
+
+EXPERIMENTS = {
+    "density": Experiment("What does the perturbation make of a normal policy?", {}, (), ()),
+    "ppo-vs-rpo": Experiment(
+        "Does RPO beat PPO under the published protocol?",
+        {"": PPO_AND_RPO},
+        (PENDULUM, *PPO_VS_RPO),
+        (PENDULUM, *PPO_VS_RPO),
+        PPO_VS_RPO,
+    ),
+    "time-limits": Experiment(
+        "How much of RPO's advantage comes from time limits that count as terminations?",
+        {
+            "terminate": PPO_AND_RPO,
+            "bootstrap": {**PPO_AND_RPO, "time_limit": "bootstrap"},
+            "terminate, raw rewards": {**PPO_AND_RPO, "normalize_rewards": False},
+            "bootstrap, raw rewards": {**PPO_AND_RPO, "time_limit": "bootstrap", "normalize_rewards": False},
+        },
+        (
+            *(PENDULUM, "envpool/CartpoleSwingup-v1", "envpool/HopperHop-v1", "envpool/BallInCupCatch-v1"),
+            *("brax/reacher", "brax/hopper", "envpool/WalkerRun-v1"),
+        ),
+        (PENDULUM, *PPO_VS_RPO),
+    ),
+    "entropy": Experiment(
+        "Does an entropy bonus do what RPO does?",
+        {"ppo, rpo": PPO_AND_RPO, "bonus": {"variant": "ppo", "entropy_coefficient": [0.01, 0.05]}},
+        (PENDULUM, "envpool/CartpoleSwingup-v1", "envpool/HopperHop-v1", "envpool/WalkerStand-v1"),
+        (PENDULUM, "envpool/QuadrupedRun-v1", "envpool/WalkerStand-v1"),
+    ),
+    "distributions": Experiment(
+        "Does RPO help other distributions of actions?",
+        {"normal": PPO_AND_RPO, **{head: {**PPO_AND_RPO, "head": head} for head in ("laplace", "gumbel")}},
+        (PENDULUM, "envpool/CartpoleSwingup-v1", "envpool/BipedalWalker-v3"),
+        (PENDULUM, "envpool/BipedalWalker-v3", "gymnasium/AntBulletEnv-v0"),
+    ),
+    "augmentation": Experiment(
+        "Does augmentation of observations do what RPO does?",
+        {"ppo, rpo": PPO_AND_RPO, **{variant: {"variant": variant} for variant in ("rad", "drac", "drac-kl")}},
+        (PENDULUM, "envpool/PendulumSwingup-v1", "envpool/AcrobotSwingup-v1", "envpool/WalkerRun-v1"),
+        tuple(
+            f"envpool/{task}-v1"
+            for task in (
+                *("AcrobotSwingup", "FishSwim", "HumanoidStand", "HumanoidRun", "PendulumSwingup", "QuadrupedWalk"),
+                *("QuadrupedRun", "QuadrupedEscape", "WalkerStand", "WalkerWalk", "WalkerRun"),
+            )
+        ),
+    ),
+    "alpha": Experiment(
+        "How does alpha matter?",
+        {"ppo, rpo": PPO_AND_RPO, "others": {"rpo_alpha": [0.001, 0.1, 1.0, 3.0, 5.0, 10.0, 100.0, 1000.0]}},
+        (PENDULUM, "envpool/CartpoleSwingup-v1", "envpool/HopperHop-v1", "envpool/WalkerRun-v1"),
+        (PENDULUM, "envpool/QuadrupedRun-v1", "envpool/WalkerRun-v1"),
+    ),
+    "noise-floor": Experiment(
+        "Is RPO anything but a floor under the noise of the policy?",
+        {
+            "ppo, rpo": PPO_AND_RPO,
+            "RPO's sigma throughout": {"variant": "ppo-constant-std", "log_std": log_std_of_rpo},
+            "RPO's sigma as a floor": {"variant": "ppo-min-std", "min_log_std": log_std_of_rpo},
+            "choice of a bonus": {  # on seeds of its own
+                "variant": "ppo",
+                "entropy_coefficient": [0.001, 0.003, 0.01, 0.03, 0.1],
+                "first_seed": 100,
+                "num_seeds": 3,
+            },
+            "RPO's entropy by a bonus": {"variant": "ppo", "entropy_coefficient": coefficient_of_rpo},
+            "law, 10 epochs": {**LAW, "num_epochs": 10},
+            "law, 3 epochs": {**LAW, "num_epochs": 3},
+        },
+        (PENDULUM, "envpool/CartpoleSwingup-v1", "envpool/BallInCupCatch-v1", "envpool/HopperHop-v1"),
+        (PENDULUM, "envpool/BallInCupCatch-v1", "envpool/HopperHop-v1", "envpool/WalkerRun-v1"),
+    ),
+    "failures": Experiment(
+        "Where does RPO fail, and which alpha mends it?",
+        {
+            "ppo, rpo": PPO_AND_RPO,
+            "small alpha": {"rpo_alpha": 0.01},
+            "rpo-range": {"variant": "rpo-range", "rpo_alpha": [0.01, 0.1]},
+            "by the law": {"variant": "rpo-range", "rpo_alpha": suggested_range},
+            "rpo-sigma": {"variant": "rpo-sigma", "rpo_alpha": [0.1, 0.5]},
+        },
+        (PENDULUM, *(f"envpool/{task}-v4" for task in ("InvertedDoublePendulum", "Reacher", "Hopper"))),
+        tuple(f"envpool/{task}-v4" for task in ("Ant", "Reacher", "Pusher", "InvertedDoublePendulum", "Hopper")),
+    ),
+}
+
+
+def parts(
+    name: str, envs: Iterable[str] = (), seeds: int | None = None, timesteps: int | None = None, full: bool = False
+) -> Iterator[Part]:
+    """The parts of an experiment.
+
+    Args:
+        name: of the experiment.
+        envs: environments; those of the experiment if none.
+        seeds: of every setting; by environment if None.
+        timesteps: of every run; by environment if None.
+        full: the paper's environments and scale, each call in one piece.
+    """
+    experiment = EXPERIMENTS[name]
+    if not experiment.calls:
+        yield Part(name, name, {})
+    default = PUBLISHED if full or name == "ppo-vs-rpo" else BY_DEFAULT
+    for env in envs or (experiment.full if full else experiment.envs):
+        scale = default if full else SCALES.get(env, default)
+        scale = Scale(seeds or scale.seeds, timesteps or scale.timesteps)
+        for call, settings in experiment.calls.items():
+            size = scale.seeds if full else experiment.sizes.get(env)
+            yield from _cut(name, call, {"env": env, **settings}, scale, size)
+
+
+def _cut(experiment: str, call: str, settings: Settings, scale: Scale, size: int | None) -> Iterator[Part]:
+    first, seeds = settings.get("first_seed", 0), settings.get("num_seeds", scale.seeds)
+    whole = {
+        "preset": "paper",
+        "time_limit": "terminate",
+        **settings,
+        "total_timesteps": scale.timesteps,
+        "num_seeds": 1,
+    }
+    size = size or max(1, int(MINUTES / 60 / hours(Part(experiment, call, whole))))
+    size = math.ceil(seeds / math.ceil(seeds / size))
+    for begin in range(first, first + seeds, size):
+        count = min(size, first + seeds - begin)
+        steps = "" if scale.timesteps == PUBLISHED.timesteps else f"{scale.timesteps:,} steps"
+        names = (settings["env"], call, steps, f"seeds {begin} ... {begin + count - 1}")
+        yield Part(experiment, ", ".join(filter(None, names)), {**whole, "first_seed": begin, "num_seeds": count})
+
+
+def num_runs(part: Part) -> int:
+    """Number of runs of a part: settings times seeds."""
+    values = [value for value in part.settings.values() if isinstance(value, list)]
+    return math.prod(map(len, values)) * part.settings.get("num_seeds", 1)
+
+
+def hours(part: Part) -> float:
+    """Time that a part is expected to take on a core."""
+    if not part.settings:
+        return 0.0
+    speed = SPEEDS.get(part.settings["env"], SLOW)
+    return num_runs(part) * part.settings["total_timesteps"] / speed / 3600
+
+
+def hours_of(some: Iterable[Part]) -> float:
+    """Time of several parts; what two experiments share is trained once."""
+    return sum({str(part.settings): hours(part) for part in some}.values())
+
+
+def standing() -> Iterator[Part]:
+    """All parts of the default scale, in the order of the standing list: cheap ones that say much come first."""
+    published = list(parts("ppo-vs-rpo", PPO_VS_RPO))
+    begun, later = published[:4], _by_seed(published[4:])
+    studies = ("time-limits", "entropy", "alpha", "augmentation", "noise-floor", "distributions", "failures")
+    yield from parts("density")
+    yield from begun
+    for name in ("ppo-vs-rpo", *studies):
+        yield from parts(name, [PENDULUM])
+    of_tasks = {name: [list(parts(name, [env])) for env in EXPERIMENTS[name].envs[1:]] for name in studies}
+    one_each = itertools.zip_longest(*of_tasks.values(), fillvalue=[])
+    yield from _interleaved([part for tasks in one_each for task in tasks for part in task], later)
+
+
+def _by_seed(published: list[Part]) -> list[Part]:
+    """Five seeds of five tasks first, and a seed of each in turn; then the rest."""
+    tasks = [
+        f"envpool/{task}-v1" for task in ("WalkerRun", "HopperHop", "CartpoleSwingup", "BallInCupCatch", "FishSwim")
+    ]
+    return sorted(
+        published,
+        key=lambda part: (
+            part.settings["first_seed"] >= 5 or part.settings["env"] not in tasks,
+            part.settings["first_seed"],
+        ),
+    )
+
+
+def _interleaved(studies: list[Part], published: list[Part]) -> Iterator[Part]:
+    """Two hours of studies, then a part of the published protocol."""
+    spent = 0.0
+    rest = iter(published)
+    for part in studies:
+        yield part
+        spent += hours(part)
+        if spent > 2.0:
+            spent = 0.0
+            yield from itertools.islice(rest, 1)
+    yield from rest

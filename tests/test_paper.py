@@ -1,0 +1,189 @@
+"""The paper's experiments: parts that fit together, are done once, and are resumed."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import experiments
+import noise_floor
+import paper
+import recording
+from experiments import EXPERIMENTS, PENDULUM, Part, hours, hours_of, num_runs, parts, standing
+from rpo_jax.settings.spec import make_spec
+
+TINY = {
+    "preset": "paper",
+    "num_steps": 64,
+    "num_epochs": 1,
+    "num_minibatches": 2,
+    "hidden_sizes": (4,),
+    "total_timesteps": 192,
+    "num_seeds": 2,
+}
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of results of its own."""
+    monkeypatch.setattr(recording, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(paper, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(paper, "use_cpu_cores", lambda: None)  # JAX has started
+    monkeypatch.setattr("sys.argv", ["benchmarks/paper.py", "alpha"])
+    return tmp_path / "results"
+
+
+def tiny(label: str = "tiny", experiment: str = "alpha", **settings: Any) -> Part:
+    return Part(experiment, label, {"env": PENDULUM, **TINY, "rpo_alpha": [0.0, 0.5], **settings})
+
+
+def test_every_part_is_accepted_and_has_a_label_of_its_own() -> None:
+    listed = list(standing())
+    assert len({(part.experiment, part.label) for part in listed}) == len(listed)
+    assert {part.experiment for part in listed} == set(EXPERIMENTS)
+    for part in listed:
+        if part.settings and part.settings["env"] == PENDULUM:  # other suites take seconds to import
+            make_spec(**{name: 0.1 if callable(value) else value for name, value in part.settings.items()})
+
+
+def test_the_standing_list_is_what_the_experiments_have() -> None:
+    assert set(map(str, standing())) == {str(part) for name in EXPERIMENTS for part in parts(name)}
+
+
+def test_parts_are_short_or_a_single_seed() -> None:
+    for part in standing():
+        assert hours(part) <= 40 / 60 or part.settings["num_seeds"] == 1
+
+
+def test_parts_cover_the_seeds_once() -> None:
+    for experiment, env, seeds in (("alpha", "envpool/WalkerRun-v1", 7), ("entropy", PENDULUM, 3)):
+        found: dict[str, list[int]] = {}
+        for part in parts(experiment, [env], seeds, 2_000_000):
+            first = part.settings["first_seed"]
+            call = str({name: part.settings[name] for name in part.settings if "seed" not in name})
+            found.setdefault(call, []).extend(range(first, first + part.settings["num_seeds"]))
+        assert list(found.values()) == [list(range(seeds))] * len(EXPERIMENTS[experiment].calls)
+
+
+def test_what_was_begun_keeps_its_label_and_settings() -> None:
+    """Their checkpoints and results are found by these."""
+    part = next(part for part in parts("ppo-vs-rpo") if "WalkerRun" in part.label)
+    assert part.label == "envpool/WalkerRun-v1, seeds 0 ... 0"
+    (recorded,) = (row for row in recording.records("paper-ppo-vs-rpo") if row["label"] == part.label)
+    assert recorded["summary"]["total_timesteps"] // 2048 == part.settings["total_timesteps"] // 2048
+    assert [row["rpo_alpha"] for row in recorded["summary"]["settings"]] == part.settings["rpo_alpha"]
+    assert recorded["summary"]["seeds"] == [0]
+
+
+def test_full_is_the_published_scale() -> None:
+    (part,) = parts("ppo-vs-rpo", ["envpool/WalkerRun-v1"], full=True)
+    assert num_runs(part) == 20
+    assert part.settings["total_timesteps"] == 8_000_000
+
+
+def test_what_two_experiments_share_counts_once() -> None:
+    shared = [part for name in ("alpha", "entropy") for part in parts(name, [PENDULUM])]
+    base = next(iter(parts("alpha", [PENDULUM])))
+    assert hours_of(shared) == pytest.approx(sum(map(hours, shared)) - hours(base))
+
+
+def test_a_part_is_recorded_and_neither_trained_again_nor_for_another_experiment(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    todo = [tiny(), tiny("bonus", "entropy"), tiny("longer", total_timesteps=256)]
+    monkeypatch.setattr(paper, "standing", lambda: iter(todo))
+    trained = []
+    monkeypatch.setattr(
+        paper, "train", lambda spec, *args, _train=paper.train, **kw: trained.append(spec) or _train(spec, *args, **kw)
+    )
+    for _ in todo:
+        paper.main(only_next=True)
+    paper.main()
+    assert [spec.config.total_timesteps for spec in trained] == [192, 256]
+    (alone,) = recording.records("paper-entropy")
+    assert alone["label"] == "bonus"
+    first, _ = recording.records("paper-alpha")
+    assert first["action_size"] == 1
+    for entropy, scale in zip(first["summary"]["final_entropy"], first["final_scale"], strict=True):
+        assert len(scale) == 2
+        # The entropy is that during the last update, and the scale that after it.
+        expected = [0.5 * math.log(2 * math.pi * math.e * sigma**2) for sigma in scale]
+        assert entropy == pytest.approx(expected, abs=0.02)
+
+
+def test_a_part_goes_on_from_its_checkpoint(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = tiny("resumed")
+
+    def interrupted(spec: Any, checkpoints: Any, hint: str) -> Any:
+        import rpo_jax
+
+        keys = rpo_jax.seeds(0, 2)
+        rpo_jax.fit(spec.agent(), spec.hyperparams, keys, lambda progress: False, checkpoints=checkpoints)
+        raise SystemExit(hint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(paper, "train", interrupted)
+        with pytest.raises(SystemExit, match="same command"):
+            paper.do(part)
+    assert not recording.records("paper-alpha")
+    paper.do(part)
+    (row,) = recording.records("paper-alpha")
+    assert row["summary"]["resumed_from"] > 0
+
+
+def test_the_list_says_what_is_left(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, *_ = parts("alpha", [PENDULUM])
+    recording.write("paper-alpha", [{"label": first.label, "command": "c", "machine": "m"}])
+    paper.main(("alpha",), envs=(PENDULUM,), only_list=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert "done" in lines[0]
+    assert lines[-1].startswith("1 of 2 parts are left")
+
+
+def test_predicted_sigma() -> None:
+    assert noise_floor.predicted_sigma(0.5, 6) == pytest.approx(0.5 * math.sqrt(6) / (math.sqrt(3) * 0.2))
+    assert noise_floor.predicted_sigma(0.5, 1) == pytest.approx(1.443, abs=1e-3)
+    assert noise_floor.suggested_range({"env": PENDULUM}) == pytest.approx(0.104, abs=1e-3)  # 0.3 * 0.2 * sqrt(3)
+
+
+def test_rivals_have_the_sigma_and_the_entropy_of_rpo(results: Path) -> None:
+    def row(label: str, entropy: list[list[float]], **call: Any) -> dict[str, Any]:
+        return {
+            "label": label,
+            "call": {"env": "e", "total_timesteps": 1, **call},
+            "final_scale": [[0.1, 0.2], [1.0, 3.0]],
+            "summary": {"final_entropy": entropy},
+            "command": "c",
+            "machine": "m",
+        }
+
+    rows = [
+        row("base", [[-1.0, -1.0], [1.9, 2.1]], rpo_alpha=[0.0, 0.5]),
+        row("law", [[9.0, 9.0], [9.0, 9.0]], rpo_alpha=[0.1, 0.5, 2.0]),
+        row("choice", [[1.0, 1.2], [2.3, 2.2]], entropy_coefficient=[0.01, 0.1]),
+        row("more of it", [[1.1], [2.4]], entropy_coefficient=[0.01, 0.1]),
+        row("elsewhere", [[0.0, 0.0], [0.0, 0.0]], rpo_alpha=[0.0, 0.5], total_timesteps=2),
+    ]
+    recording.write("paper-noise-floor", rows)
+    settings = {"env": "e", "total_timesteps": 1}
+    assert noise_floor.log_std_of_rpo(settings) == pytest.approx(math.log(2.0), abs=1e-3)
+    assert noise_floor.coefficient_of_rpo(settings) == 0.1
+
+
+def test_the_perturbed_density_is_that_of_what_is_drawn() -> None:
+    from density import density
+
+    row = density()
+    for drawn, perturbed in zip(row["drawn"], row["perturbed"], strict=True):
+        assert drawn == pytest.approx(perturbed, abs=3e-3)
+    assert row["drawn_std"] == pytest.approx(math.sqrt(1 + row["alpha"] ** 2 / 3), rel=1e-2)
+
+
+def test_settings_fit_into_json() -> None:
+    for part in standing():
+        numbers = {name: value for name, value in part.settings.items() if not callable(value)}
+        assert json.loads(json.dumps(numbers)) == numbers
+    assert min(experiments.SPEEDS.values()) >= experiments.SLOW
