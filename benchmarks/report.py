@@ -26,6 +26,11 @@ from pages import (
     header,
     known_faults,
     normalization,
+    paper,
+    paper_alpha,
+    paper_density,
+    paper_noise_floor,
+    paper_rest,
     pendulum_paper,
     pendulum_seed_notes,
     playground_gpu,
@@ -57,7 +62,9 @@ class Section(NamedTuple):
     draw: Callable[[list[Row]], Figure] | None = None
 
 
+PAPER = "paper-"  # begins the names of results of the paper's experiments
 ON_GPU = " on a GPU"
+_COMPARED = {page.experiment: Section(PAPER + page.experiment, page.render, page.draw) for page in paper.COMPARISONS}
 SECTIONS = (
     Section("pendulum_paper", pendulum_paper.render, pendulum_paper.draw),
     Section("pendulum_seed_notes", pendulum_seed_notes.render),
@@ -82,6 +89,11 @@ SECTIONS = (
     Section("normalization", normalization.render),
     Section("suites_paper", suites_paper.render, suites_paper.draw),
     Section("suites_transfer", suites_transfer.render),
+    Section("paper-density", paper_density.render, paper_density.draw),
+    *(_COMPARED[name] for name in ("ppo-vs-rpo", "time-limits", "entropy", "distributions", "augmentation")),
+    Section("paper-alpha", paper_alpha.PAGE.render, paper_alpha.draw),
+    Section("paper-noise-floor", paper_noise_floor.render, paper_noise_floor.draw),
+    _COMPARED["failures"],
     Section("envpool_speed", envpool_speed.render),
     Section("playground_gpu", playground_gpu.render, playground_gpu.draw),
     Section("segments", segments.render),
@@ -117,7 +129,13 @@ def page(results: Path) -> str:
     """
     contents = {section: content for section in SECTIONS if (content := _content(results, section))}
     machines = [content["machine"] for section, content in contents.items() if section.name not in OF_VERSIONS]
-    return "\n\n".join([header.render(machines), *(_written(*item) for item in contents.items())]) + "\n"
+    done = {
+        section.name.removeprefix(PAPER): {run["label"] for run in content["runs"]}
+        for section, content in contents.items()
+        if section.name.startswith(PAPER)
+    }
+    rest = [paper_rest.render(done)] if done else []
+    return "\n\n".join([header.render(machines), *(_written(*item) for item in contents.items()), *rest]) + "\n"
 
 
 def _content(results: Path, section: Section) -> Row | None:

@@ -53,6 +53,11 @@ def worst_and_best(values: Sequence[float]) -> str:
     return f"{min(values):,.0f} ... {max(values):,.0f}"
 
 
+def number(value: float) -> str:
+    """A return, with a decimal where it is small."""
+    return f"{value:,.{0 if abs(value) >= 100 else 1}f}"
+
+
 def listed(values: Iterable[float]) -> str:
     """Values as in "1, 2, 3", without decimals."""
     return ", ".join(f"{value:,.0f}" for value in values)

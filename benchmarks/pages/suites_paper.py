@@ -1,17 +1,14 @@
 """PPO and RPO on the suites of the paper, beside what was published."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from pages.curves import draw_methods
 from pages.findings import Difference, claim, difference
 from pages.markdown import alternatives, in_seconds, listed, mean_and_deviation, paragraph, picture, section, table
+from pages.published import published
 from recording import Row
 
-PUBLISHED = Path(__file__).parent.parent / "published.csv"
 CLEAR = 3  # standard errors
 SOLVED = -200  # mean return on Pendulum
 OF_GYM = ("Pendulum-v1", "BipedalWalker-v3")  # other tasks are DeepMind Control's
@@ -22,8 +19,6 @@ def render(runs: list[Row]) -> str:
     """The section."""
     seeds = alternatives(f"{len(run['summary']['seeds'])} seeds" for run in runs)
     steps = alternatives(f"{run['summary']['total_timesteps']:,} steps" for run in runs)
-    with PUBLISHED.open() as lines:
-        published = list(csv.DictReader(lines))
     return section(
         "Does RPO beat PPO on the paper's suites?",
         paragraph(
@@ -35,7 +30,7 @@ def render(runs: list[Row]) -> str:
         ),
         paragraph(f"A difference of more than {CLEAR} standard errors is called clear.", *_findings(runs)),
         picture("curves", "suites_paper"),
-        table(HEADER, [_row(run, method, published) for run in runs for method in ("ppo", "rpo")]),
+        table(HEADER, [_row(run, method) for run in runs for method in ("ppo", "rpo")]),
     )
 
 
@@ -68,20 +63,16 @@ def _is_small(one: Difference, returns: list[list[float]]) -> bool:
     return abs(one.mean) < min(float(np.std(of_method, ddof=1)) for of_method in returns)
 
 
-def _row(run: Row, method: str, published: list[dict[str, str]]) -> list[str]:
+def _row(run: Row, method: str) -> list[str]:
     task, time_limit = run["label"].split(", ")
     returns = run["summary"]["final_return"][("ppo", "rpo").index(method)]
-    of_task = [row for row in published if row["task"] == task and time_limit == "terminate"]
     return [
         task,
         time_limit,
         method.upper(),
         mean_and_deviation(returns),
         listed(returns),
-        "; ".join(
-            f"{float(row[f'{method}_mean']):,.0f} +- {float(row[f'{method}_std']):,.0f} ({row['source']})"
-            for row in of_task
-        ),
+        published(task, method, sources=("Table 1", "CleanRL")) if time_limit == "terminate" else "",
         in_seconds(run["summary"]["train_seconds"]),
     ]
 

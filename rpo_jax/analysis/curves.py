@@ -65,9 +65,9 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     columns = max(1, WIDTH // (max(map(len, curves)) + 8))
     figure = Figure(figsize=(11, 4.2 + below * 0.22 * -(-len(curves) // columns)), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (label, curve), color in zip(curves.items(), _colors(list(curves)), strict=True):
-        _draw(left, curve.steps, curve.episode_return, color, label)
-        _draw(right, curve.steps, curve.entropy, color, label)
+    for (label, curve), color in zip(curves.items(), colors_of(list(curves)), strict=True):
+        draw_curve(left, curve.steps, curve.episode_return, color, label)
+        draw_curve(right, curve.steps, curve.entropy, color, label)
         if curve.evaluation_steps.size:
             mean = curve.evaluation_return.mean(0)
             left.plot(curve.evaluation_steps, mean, color=color, linestyle="--", marker="o", markeredgecolor="white")
@@ -95,15 +95,24 @@ def _explain(curves: Collection[Curves]) -> str:
     return ", ".join(words)
 
 
-def _colors(labels: list[str]) -> list[Any]:
-    """Colours of methods where labels are those of methods, in which others take what is left; else a scale."""
+def colors_of(labels: list[str]) -> list[Any]:
+    """Returns colours of methods if `labels` name some, of which others take what is left; else those of a scale."""
     if not set(labels) & set(COLORS):
         return ["C0"] if len(labels) == 1 else list(colormaps["viridis"](np.linspace(0, 0.9, len(labels))))
     left = (color for name, color in COLORS.items() if name not in labels)
     return [COLORS.get(label) or next(left, "#777777") for label in labels]
 
 
-def _draw(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: str, label: str) -> None:
+def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: Any, label: str) -> None:
+    """Plots the seeds of one method, their mean, and its interval from three seeds on.
+
+    Args:
+        axes: where.
+        steps: environment steps of each run [U].
+        rows: values of every seed [S, U]; NaN where there are none.
+        color: of all lines.
+        label: of the legend.
+    """
     known = [~np.isnan(row) for row in rows]
     marker = "o" if max((ok.sum() for ok in known), default=0) < FEW_POINTS else ""
     for row, ok in zip(rows, known, strict=True):

@@ -1,0 +1,133 @@
+"""Is RPO a floor under the noise? Its sigma beside a law, and PPO with the same sigma beside RPO."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from noise_floor import predicted_sigma
+from pages.findings import claim
+from pages.markdown import paragraph, table
+from pages.paper import Comparison
+from pages.paper_runs import method_name
+from recording import Row
+
+FACTOR = 1.5  # within which the law is said to hold
+COLORS = {3: "#E69F00", 10: "#0072B2"}  # by epochs
+MARKERS = "os^Dv<>"  # by task
+HEADER = ("task", "action dimensions", "epochs", "alpha", "epsilon", "seeds", "predicted", "observed", "ratio")
+
+
+def _method(part: Row, index: int) -> str | None:
+    """Only what part B compares, by the calls of the experiment."""
+    if "law" in part["label"] or "choice" in part["label"]:
+        return None
+    return "ppo, entropy of RPO" if "by a bonus" in part["label"] else method_name(part, index)
+
+
+PAGE = Comparison(
+    "noise-floor",
+    "`ppo-constant-std` holds sigma throughout at the value with which RPO ended on the same task, `ppo-min-std` has "
+    "it as a floor, and the entropy coefficient is the one of five that came closest to RPO's entropy on other seeds.",
+    method=_method,
+    baseline="rpo",
+)
+
+
+class Observed(NamedTuple):
+    """Sigma at the end of the runs of a setting [S], and what the law expects."""
+
+    task: str
+    action_size: int
+    epochs: int
+    alpha: float
+    epsilon: float
+    sigma: np.ndarray
+
+    @property
+    def predicted(self) -> float:
+        """Of the law."""
+        return predicted_sigma(self.alpha, self.action_size, self.epsilon)
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """Observed over predicted [S]."""
+        return self.sigma / self.predicted
+
+
+def observed(parts: list[Row]) -> list[Observed]:
+    """All settings of RPO with an alpha above 0, with the seeds of all parts."""
+    found: dict[tuple, list[float]] = {}
+    for part in parts:
+        summary = part["summary"]
+        for values, sigma in zip(summary["settings"], part["final_scale"], strict=True):
+            if summary["variant"] == "rpo" and values["rpo_alpha"] > 0 and "law" in part["label"]:
+                epochs = summary["config"]["num_epochs"]
+                task = summary["env"].partition("/")[2]
+                key = (task, part["action_size"], epochs, values["rpo_alpha"], values["clip_epsilon"])
+                found.setdefault(key, []).extend(sigma)
+    return [Observed(*key, np.array(sigma, float)) for key, sigma in found.items()]
+
+
+def render(parts: list[Row]) -> str:
+    """The section."""
+    settings = observed(parts)
+    return PAGE.render(parts, *([_told(settings), _table(settings)] if settings else []))
+
+
+def _told(settings: list[Observed]) -> str:
+    ratios = np.concatenate([one.ratio for one in settings])
+    within = (ratios > 1 / FACTOR) & (ratios < FACTOR)
+    share = float(np.mean(within))
+    low, high = np.quantile(ratios, [0.25, 0.75])
+    return paragraph(
+        "The law: sigma should end at alpha sqrt(k / 3) / epsilon with k action dimensions and clipping range epsilon, "
+        "where the perturbation alone makes most ratios leave that range.",
+        f"Over {len(ratios)} runs of {len(settings)} settings, observed over predicted has a median of "
+        f"{np.median(ratios):.2f} and quartiles of {low:.2f} and {high:.2f}.",
+        claim(f"Most runs are within a factor of {FACTOR} of it ({share:.0%}).", share > 0.5)
+        if share > 0.5
+        else claim(f"Most runs are not within a factor of {FACTOR} of it ({share:.0%} are).", share <= 0.5),
+    )
+
+
+def _table(settings: list[Observed]) -> str:
+    rows = [
+        [
+            one.task,
+            str(one.action_size),
+            str(one.epochs),
+            f"{one.alpha:g}",
+            f"{one.epsilon:g}",
+            str(len(one.sigma)),
+            f"{one.predicted:.3g}",
+            f"{one.sigma.mean():.3g}",
+            f"{one.ratio.mean():.2f}",
+        ]
+        for one in settings
+    ]
+    return table(HEADER, rows)
+
+
+def draw(parts: list[Row]) -> Figure:
+    """Curves of the rivals; and observed sigma over predicted sigma, a mark for each task."""
+    settings = observed(parts)
+    return PAGE.draw(parts, partial(_draw_law, settings) if settings else None)
+
+
+def _draw_law(settings: list[Observed], axes: Axes) -> None:
+    for task, marker in zip(dict.fromkeys(one.task for one in settings), MARKERS, strict=False):
+        for one in settings:
+            if one.task == task:
+                color = COLORS[one.epochs]
+                axes.plot([one.predicted] * len(one.sigma), one.sigma, marker, color=color, markersize=4)
+        axes.plot([], [], marker, color="#777777", label=task)
+    for epochs in dict.fromkeys(one.epochs for one in settings):
+        axes.plot([], [], color=COLORS[epochs], label=f"{epochs} epochs")
+    ends = [min(one.predicted for one in settings), max(one.predicted for one in settings)]
+    axes.plot(ends, ends, color="black", linewidth=1, label="law")
+    axes.set(xscale="log", yscale="log", xlabel="predicted sigma (action units)", ylabel="observed (action units)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")

@@ -1,0 +1,125 @@
+"""What the parts of an experiment hold, put together by task and method."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from recording import Row
+from rpo_jax.analysis.intervals import FEWEST, Interval, interval_of_mean
+from rpo_jax.analysis.statistics import difference_of_means
+
+# (part, index of a setting) -> name of the method, or None where the runs are left out.
+Method = Callable[[Row, int], str | None]
+
+
+class Group(NamedTuple):
+    """Runs that are compared with each other.
+
+    Attributes:
+        task: such as "WalkerRun-v1".
+        timesteps: of every run.
+        setting: in what else they differ from other groups, if in anything.
+    """
+
+    task: str
+    timesteps: int
+    setting: str
+
+    def __str__(self) -> str:
+        steps = f"{self.timesteps / 1e6:.2g}M steps"
+        return ", ".join(filter(None, [self.task, self.setting, steps]))
+
+
+class Runs(NamedTuple):
+    """Runs of a method, a value for each of S seeds.
+
+    Attributes:
+        returns: mean returns at the end [S]; NaN of a run that diverged.
+        entropy: of the policy at the end, in nats [S].
+        scale: sigma at the end, in action units [S]; NaN where it was not recorded.
+        steps: of the curves [P].
+        curves: episode_return and entropy [S, P].
+    """
+
+    returns: np.ndarray
+    entropy: np.ndarray
+    scale: np.ndarray
+    steps: np.ndarray
+    curves: dict[str, np.ndarray]
+
+    @property
+    def known(self) -> np.ndarray:
+        """Returns of the runs that have one."""
+        return self.returns[~np.isnan(self.returns)]
+
+
+def method_name(part: Row, index: int) -> str:
+    """The method of a setting, and its hyperparameter where that is not the usual one."""
+    summary = part["summary"]
+    variant, values = summary["variant"], summary["settings"][index]
+    alpha, bonus = values["rpo_alpha"], values["entropy_coefficient"]
+    if variant == "rpo":
+        return {0.0: "ppo", 0.5: "rpo"}.get(alpha, f"rpo, alpha {alpha:g}")
+    if variant.startswith("rpo"):
+        return f"{variant}, alpha {alpha:g}"
+    return f"{variant}, entropy {bonus:g}" if bonus else variant
+
+
+def collect(
+    parts: list[Row], method: Method = method_name, setting: Callable[[Row], str] = lambda part: ""
+) -> dict[Group, dict[str, Runs]]:
+    """The runs of all parts, by group and method; of a seed that several parts hold, the last one's."""
+    found: dict[Group, dict[str, dict[int, Runs]]] = {}
+    for part in parts:
+        summary = part["summary"]
+        task = summary["env"].removeprefix("envpool/").removeprefix("gymnax/").removeprefix("gymnasium/")
+        group = Group(task, summary["total_timesteps"], setting(part))
+        for index in range(len(summary["settings"])):
+            if (name := method(part, index)) is not None:
+                runs = found.setdefault(group, {}).setdefault(name, {})
+                runs |= {seed: _run(part, index, at) for at, seed in enumerate(summary["seeds"])}
+    return {
+        group: {name: _joined([runs[seed] for seed in sorted(runs)]) for name, runs in methods.items()}
+        for group, methods in found.items()
+    }
+
+
+def _run(part: Row, index: int, seed: int) -> Runs:
+    summary = part["summary"]
+    scales = part.get("final_scale")
+    return Runs(
+        np.array([summary["final_return"][index][seed]], float),
+        np.array([summary["final_entropy"][index][seed]], float),
+        np.array([scales[index][seed] if scales else np.nan], float),
+        np.array(part["steps"]),
+        {name: np.array([part["curves"][name][index][seed]], float) for name in ("episode_return", "entropy")},
+    )
+
+
+def _joined(runs: list[Runs]) -> Runs:
+    return Runs(
+        *(np.concatenate(values) for values in list(zip(*runs, strict=True))[:3]),
+        runs[0].steps,
+        {name: np.concatenate([run.curves[name] for run in runs]) for name in runs[0].curves},
+    )
+
+
+def seeds_told(groups: dict[Group, dict[str, Runs]]) -> str:
+    """How many seeds the methods have: "5 seeds", or "2 to 5 seeds" of parts that are not done yet."""
+    counts = [len(runs.returns) for methods in groups.values() for runs in methods.values()]
+    least, most = min(counts), max(counts)
+    seeds = f"{most} seed{'s' * (most != 1)}"
+    return seeds if least == most else f"{least} to {seeds}"
+
+
+def difference(ours: Runs, others: Runs) -> Interval | None:
+    """Difference of the mean returns and its 95% interval; None of fewer than three seeds."""
+    if min(len(ours.known), len(others.known)) < FEWEST:
+        return None
+    return difference_of_means(ours.known, others.known)
+
+
+def mean(values: np.ndarray) -> Interval | None:
+    """Mean and its 95% interval; None of fewer than three seeds."""
+    return interval_of_mean(values[~np.isnan(values)])
