@@ -37,14 +37,14 @@ def suggested_range(settings: Settings) -> float:
 
 def log_std_of_rpo(settings: Settings) -> float:
     """Logarithm of the sigma with which RPO ended on the same task."""
-    return _rounded(math.log(np.mean([row["final_scale"][1] for row in _ppo_and_rpo(settings)])))
+    return _rounded(math.log(np.mean(np.concatenate([row["final_scale"][1] for row in _ppo_and_rpo(settings)]))))
 
 
 def coefficient_of_rpo(settings: Settings) -> float:
     """The entropy coefficient, of those tried, with which PPO's entropy ended closest to RPO's."""
-    wanted = np.mean([row["summary"]["final_entropy"][1] for row in _ppo_and_rpo(settings)])
+    wanted = np.mean(np.concatenate([row["summary"]["final_entropy"][1] for row in _ppo_and_rpo(settings)]))
     tried = [row for row in _same_task(settings) if isinstance(row["call"].get("entropy_coefficient"), list)]
-    ended = np.mean(np.concatenate([row["summary"]["final_entropy"] for row in tried], axis=1), axis=1)
+    ended = np.mean(np.concatenate([row["summary"]["final_entropy"] for row in tried], axis=1, dtype=float), axis=1)
     return tried[0]["call"]["entropy_coefficient"][int(np.nanargmin(np.abs(ended - wanted)))]
 
 

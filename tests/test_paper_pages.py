@@ -10,7 +10,7 @@ import pytest
 
 import report
 from experiments import EXPERIMENTS, PENDULUM, Part, parts
-from pages import paper, paper_noise_floor, paper_rest
+from pages import paper, paper_noise_floor, paper_rest, paper_time_limits
 from pages.paper_runs import collect, difference, seeds_told
 from pages.published import published
 from rpo_jax.settings.grid import settings_list
@@ -94,6 +94,23 @@ def test_the_finding_follows_from_the_numbers(returns: Any, sentence: str) -> No
     (part,) = parts("ppo-vs-rpo", [PENDULUM], 3, 20_480)
     (found,) = paper.findings(collect([recorded(part, returns)]), "ppo")
     assert found.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("bootstrapped", "sentence"),
+    [
+        ([[1.0, 2.0, 3.0], [51.0, 52.0, 53.0]], "50% of the advantage is left"),
+        ([[1.0, 2.0, 3.0], [-9.0, -8.0, -7.0]], "0% of the advantage is left"),
+    ],
+)
+def test_the_share_of_the_advantage_that_bootstrapping_leaves(bootstrapped: Any, sentence: str) -> None:
+    first, second, *_ = parts("time-limits", [PENDULUM], 3, 20_480)
+    groups = paper_time_limits.PAGE.groups([recorded(first, RPO_WINS), recorded(second, bootstrapped)])
+    (told,) = paper_time_limits.advantages(groups)
+    assert sentence in told
+    backwards = paper_time_limits.PAGE.groups([recorded(first, RPO_WINS[::-1]), recorded(second, bootstrapped)])
+    (told,) = paper_time_limits.advantages(backwards)
+    assert "no advantage is decided" in told
 
 
 def test_parts_of_a_task_are_put_together_by_seed() -> None:

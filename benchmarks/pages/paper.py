@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from experiments import EXPERIMENTS
+from noise_floor import USEFUL
 from pages.findings import claim
 from pages.markdown import bullets, enumeration, number, paragraph, picture, section, table
 from pages.paper_runs import Group, Method, Runs, collect, difference, mean, method_name, seeds_told
@@ -27,6 +28,7 @@ PROTOCOL = (
 )
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4
+BY_LAW = "rpo-range, alpha by the law"
 
 
 class Comparison(NamedTuple):
@@ -65,7 +67,7 @@ class Comparison(NamedTuple):
             paragraph(
                 f"`python benchmarks/paper.py {self.experiment}`, so far with {seeds_told(groups)}.", self.remark
             ),
-            bullets(findings(groups, self.baseline)),
+            bullets([*findings(groups, self.baseline), *_entropies(groups)]),
             picture("returns and entropies", f"paper-{self.experiment}"),
             table(
                 [*HEADER, f"less {self.baseline.upper()}'s return", "published"],
@@ -86,9 +88,10 @@ class Comparison(NamedTuple):
         colors = dict(zip(names, colors_of(names), strict=True))
         panels = [(group, curve) for group in groups for curve in self.curves]
         used = len(panels) + (last is not None)
-        rows = -(-used // COLUMNS)
-        figure = Figure(figsize=(4 * COLUMNS, 0.4 + 2.9 * rows), layout="constrained")
-        spaces = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+        columns = min(COLUMNS, used)
+        rows = -(-used // columns)
+        figure = Figure(figsize=(4 * columns, 0.4 + 2.9 * rows), layout="constrained")
+        spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, (group, curve) in zip(spaces, panels, strict=False):
             for name, runs in groups[group].items():
                 draw_curve(axes, runs.steps, runs.curves[curve], colors[name], name)
@@ -132,6 +135,20 @@ def _finding(differences: dict[str, Interval | None]) -> str:
     return "; ".join(filter(None, clauses))
 
 
+def _entropies(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
+    """Whether RPO's policies end with more entropy than PPO's, as published."""
+    both = {group: methods for group, methods in groups.items() if {"ppo", "rpo"} <= set(methods)}
+    above = [
+        str(group)
+        for group, methods in both.items()
+        if np.nanmean(methods["rpo"].entropy) > np.nanmean(methods["ppo"].entropy)
+    ]
+    others = [str(group) for group in both if str(group) not in above]
+    if both:
+        told = f"The entropy of RPO ends above that of PPO in {len(above)} of {len(both)} comparisons"
+        yield f"{told}; not on {enumeration(others)}." if others else claim(f"{told}.", len(above) == len(both))
+
+
 def _listed(found: dict[str, Interval]) -> str:
     return enumeration([f"{task} ({interval(one, '+')})" for task, one in found.items()])
 
@@ -162,25 +179,16 @@ def _row(group: Group, name: str, methods: dict[str, Runs], baseline: str) -> li
     ]
 
 
-def _limit_and_rewards(part: Row) -> str:
-    summary = part["summary"]
-    rewards = "" if summary["config"]["normalize_rewards"] else "raw rewards"
-    limit = "bootstrap" if summary["time_limit"] == "bootstrap" else ""
-    return ", ".join(filter(None, [limit, rewards]))
-
-
 def _head(part: Row) -> str:
     return part["summary"]["head"].replace("normal", "")
 
 
+def _alpha_of_law(part: Row, index: int) -> str:
+    return BY_LAW if "by the law" in part["label"] else method_name(part, index)
+
+
 COMPARISONS = (
     Comparison("ppo-vs-rpo", PROTOCOL),
-    Comparison(
-        "time-limits",
-        "Where it is not said, time limits are terminations and rewards are normalised, as published.",
-        _limit_and_rewards,
-        curves=("episode_return",),
-    ),
     Comparison("entropy", "The bonus is PPO's entropy coefficient times the entropy.", baseline="rpo"),
     Comparison("distributions", "The head is normal where it is not named.", _head),
     Comparison(
@@ -191,8 +199,9 @@ COMPARISONS = (
     ),
     Comparison(
         "failures",
-        "Returns and alpha are in raw units. `rpo-range` has alpha in halves of the action range, and the third of "
-        "its alphas is that with which the law of the noise floor expects sigma to be 0.3 of them; `rpo-sigma` has "
-        "alpha in units of the current sigma.",
+        "Returns and alpha are in raw units, but `rpo-range` has alpha in halves of the action range, and `rpo-sigma` "
+        f"in units of the current sigma. {BY_LAW} is `rpo-range` with the alpha for which the law of the noise floor "
+        f"expects a sigma of {USEFUL} halves of the action range.",
+        method=_alpha_of_law,
     ),
 )
