@@ -1,13 +1,13 @@
 """Programs that only compute the matrix products of training, and how many operations those are."""
 
 import itertools
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import rpo_jax
 from rpo_jax.compiling.matmul import product
@@ -40,32 +40,34 @@ def networks_and_observations(env: rpo_jax.Environment, work: Work, runs: int, n
     return networks, obs
 
 
-def products_of_a_round(
-    work: Work, networks: Any, obs: jax.Array, activation: Callable[[jax.Array], jax.Array] | None = None
-) -> Any:
-    """The products of one round of training, of all the runs at once; with activations between them if given."""
+def products_of_a_round(work: Work, networks: Any, obs: jax.Array, whole: bool = False) -> Any:
+    """The products of one round of training, of all the runs at once; with tanh between them and Adam if `whole`."""
 
     def network(weights, x):
         for layer, matrix in enumerate(weights):
-            if layer and activation:
-                x = activation(x)
+            if layer and whole:
+                x = jnp.tanh(x)
             x = product(None, x, matrix)  # ours, since its gradients are the faster ones on a CPU
         return x
 
     def loss(networks, obs):
         return sum(jnp.square(network(weights, obs)).mean() for weights in networks)
 
-    def minibatch(networks, obs):
+    optimizer = optax.adam(1e-4) if whole else optax.sgd(1e-4)
+
+    def minibatch(learner, obs):
         # Taking the step keeps each minibatch's products from being moved out of the loop.
-        gradients = jax.grad(loss)(networks, obs)
-        return jax.tree.map(lambda weight, gradient: weight - 1e-4 * gradient, networks, gradients), None
+        networks, opt_state = learner
+        changes, opt_state = optimizer.update(jax.grad(loss)(networks, obs), opt_state)
+        return (optax.apply_updates(networks, changes), opt_state), None
 
     def one(networks, obs):
         policy, value = networks
         actions, values = jax.lax.map(partial(network, policy), obs), network(value, obs)
         minibatches = obs.reshape(work.num_minibatches, -1, obs.shape[-1])
+        learner = (networks, optimizer.init(networks))
         learned = jax.lax.fori_loop(
-            0, work.num_epochs, lambda _, networks: jax.lax.scan(minibatch, networks, minibatches)[0], networks
+            0, work.num_epochs, lambda _, learner: jax.lax.scan(minibatch, learner, minibatches)[0], learner
         )
         return actions, values, learned
 

@@ -6,9 +6,9 @@ by itself, on all devices at once; were they all there is, one after the other, 
 Stepping alone: random actions, from states made beforehand, in one block (all the environments of a device step
 together), in the blocks that training uses where it finds a cache to fill, and by `jax.vmap`, `batching="first"`.
 Products alone: a round of training by networks without activations, biases, loss or optimiser, at training's own
-shapes; and the same with the activations, which cannot be left out either, and which matter for narrow networks. Beside
-them, the rate of plain products of one shape: `[rows of a minibatch, width] x [width, width]`, and two square matrices
-of 2048.
+shapes; and the same with the activations and Adam's steps, which cannot be left out either: activations matter where
+networks are narrow, and Adam where minibatches are small. Beside them, the rate of plain products of one shape: `[rows
+of a minibatch, width] x [width, width]`, and two square matrices of 2048.
 """
 
 import dataclasses
@@ -17,7 +17,6 @@ from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import tyro
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
@@ -73,7 +72,7 @@ def limits(work: Work) -> dict[str, Any]:
         devices * steps_of_envs / seconds[f"stepping, {way}"] for way in (1, load.blocks, "by vmap")
     )
     steps_of_runs = devices * load.runs * load.envs_of_a_run * work.num_steps
-    products, networks = (steps_of_runs / seconds[part] for part in ("products", "products and tanh"))
+    products, networks = (steps_of_runs / seconds[part] for part in ("products", "networks"))
     fastest = max(by_vmap, one_block, blocks)
     return {
         "flops_per_step": flops,
@@ -82,9 +81,9 @@ def limits(work: Work) -> dict[str, Any]:
         "stepping_in_one_block": round(one_block),
         "stepping_in_blocks": round(blocks),
         "products": round(products),
-        "products_and_tanh": round(networks),
+        "networks": round(networks),
         "limit": round(1 / (1 / fastest + 1 / products)),
-        "limit_with_tanh": round(1 / (1 / fastest + 1 / networks)),
+        "limit_of_networks": round(1 / (1 / fastest + 1 / networks)),
         "training": round(work.timesteps / seconds["training"]),
         "rows": load.rows,
         "flops_per_second": {
@@ -122,7 +121,7 @@ def calls(
     return {
         "training": partial(rpo_jax.sweep, agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds)),
         "products": everywhere(partial(products_of_a_round, work), *inputs),
-        "products and tanh": everywhere(partial(products_of_a_round, work, activation=jnp.tanh), *inputs),
+        "networks": everywhere(partial(products_of_a_round, work, whole=True), *inputs),
         **{f"stepping, {n}": everywhere(*step(env, num_blocks=n)) for n in {1, load.blocks}},
         "stepping, by vmap": everywhere(*step(rpo_jax.make_env(work.env, batching="first"), num_blocks=1)),
         **{name: everywhere(chain_of_products, *factors(*shape)) for name, shape in shapes.items()},
