@@ -30,8 +30,8 @@ def render(runs: list[Row]) -> str:
             "minibatches in the second.",
             claim(
                 f"Training reaches {min(shares['limit']):.0%} to {max(shares['limit']):.0%} of the first, and "
-                f"{min(shares['limit_of_networks']):.0%} to {max(shares['limit_of_networks']):.0%} of the second, of which "
-                f"the aim was {AIM:.0%}: {reached} of {len(runs)} works reach it.",
+                f"{min(shares['limit_of_networks']):.0%} to {max(shares['limit_of_networks']):.0%} of the second. The "
+                f"aim was {AIM:.0%}: {reached} of {len(runs)} works reach that of the second.",
                 min(shares["limit"]) < min(shares["limit_of_networks"]),
             ),
         ),
