@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ TINY = {
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of results of its own."""
     monkeypatch.setattr(recording, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(paper, "CHECKPOINTS", tmp_path / "checkpoints")
@@ -46,7 +45,10 @@ def test_every_part_is_accepted_and_has_a_label_of_its_own() -> None:
     assert {part.experiment for part in listed} == set(EXPERIMENTS)
     for part in listed:
         if part.settings and part.settings["env"] == PENDULUM:  # other suites take seconds to import
-            make_spec(**{name: 0.1 if callable(value) else value for name, value in part.settings.items()})
+            settings: dict[str, Any] = {
+                name: 0.1 if callable(value) else value for name, value in part.settings.items()
+            }
+            make_spec(**settings)
 
 
 def test_the_standing_list_is_what_the_experiments_have() -> None:

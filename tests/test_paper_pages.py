@@ -22,7 +22,7 @@ TRAINED = [name for name in EXPERIMENTS if name != "density"]
 
 def recorded(part: Part, returns: Any = None, scale: float = 1.0) -> dict[str, Any]:
     """What a part records; returns are [setting][seed]."""
-    call = {name: 0.05 if callable(value) else value for name, value in part.settings.items()}
+    call: dict[str, Any] = {name: 0.05 if callable(value) else value for name, value in part.settings.items()}
     spec = make_spec(**call)
     shape = len(settings_list(spec.hyperparams)), len(spec.seeds)
     rows = np.arange(np.prod(shape), dtype=float).reshape(shape) if returns is None else np.array(returns, float)

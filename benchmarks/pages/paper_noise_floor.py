@@ -59,7 +59,7 @@ class Observed(NamedTuple):
 
 def observed(parts: list[Row]) -> list[Observed]:
     """All settings of RPO with an alpha above 0, with the seeds of all parts."""
-    found: dict[tuple, list[float]] = {}
+    found: dict[tuple[str, int, int, float, float], list[float]] = {}
     for part in parts:
         summary = part["summary"]
         for values, sigma in zip(summary["settings"], part["final_scale"], strict=True):

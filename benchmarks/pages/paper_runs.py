@@ -99,9 +99,11 @@ def _run(part: Row, index: int, seed: int) -> Runs:
 
 def _joined(runs: list[Runs]) -> Runs:
     return Runs(
-        *(np.concatenate(values) for values in list(zip(*runs, strict=True))[:3]),
-        runs[0].steps,
-        {name: np.concatenate([run.curves[name] for run in runs]) for name in runs[0].curves},
+        returns=np.concatenate([run.returns for run in runs]),
+        entropy=np.concatenate([run.entropy for run in runs]),
+        scale=np.concatenate([run.scale for run in runs]),
+        steps=runs[0].steps,
+        curves={name: np.concatenate([run.curves[name] for run in runs]) for name in runs[0].curves},
     )
 
 

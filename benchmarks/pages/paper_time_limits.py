@@ -45,6 +45,6 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         )
         if ended.low > 0:
             share = max(0.0, float(bootstrapped.value / ended.value))
-            yield claim(f"{told}: {share:.0%} of the advantage is left.", ended.value > 0)
+            yield claim(f"{told}: {share:.0%} of the advantage is left.", bool(ended.value > 0))
         else:
-            yield claim(f"{told}: with terminations no advantage is decided.", ended.low <= 0)
+            yield claim(f"{told}: with terminations no advantage is decided.", bool(ended.low <= 0))
