@@ -21,8 +21,9 @@ def render(done: Mapping[str, Set[str]]) -> str:
         "What of the paper was not run?",
         paragraph(
             f"{len(left)} of {len(everything)} parts of the standing list are left, about {hours_of(left):,.0f} hours "
-            "of one core that does nothing else; what several experiments share is trained once, and counted with each of "
-            "them in the table. `python benchmarks/paper.py --next` does the next one, and `--list` names them all.",
+            "of one core that does nothing else; what several experiments share is trained once, and counted with "
+            "each of them in the table. `python benchmarks/paper.py --next` does the next part, and `--list` names "
+            "them all.",
             f"The published scale of all experiments, `python benchmarks/paper.py --full`, would take "
             f"{hours_of(full):,.0f} hours of such a core.",
         ),
