@@ -16,6 +16,7 @@ from rpo_jax.algorithm.metrics import LOSS_METRICS, Metrics
 from rpo_jax.algorithm.perturbation import Noise
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Batch, Params, TrainingState
+from rpo_jax.algorithm.weights import LARGE, join_small
 
 ROWS = (*LOSS_METRICS, "sound")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
 
@@ -37,9 +38,12 @@ def update_policy(
     """
     config, share = agent.config, agent.share
     batch = share.gather(batch, axis=1)
-    weights, as_params = flatten(state.params)
-    rates = _learning_rates(config, state, hyperparams)
+    join = partial(join_small, large=math.inf if share.few_kernels else LARGE)
+    weights, as_params = join(state.params)
+    _, of_vector = flatten(state.params)  # the state keeps what the optimiser knows as vectors of all parameters
+    rates, _ = join(_learning_rates(config, state, hyperparams))
     optimizer = make_optimizer(hyperparams)
+    opt_state = jax.tree.map(lambda x: join(of_vector(x))[0] if x.ndim else x, state.opt_state)
 
     def loss(weights, batch, noise):
         return minibatch_loss(as_params(weights), agent, batch, noise, hyperparams)
@@ -47,7 +51,7 @@ def update_policy(
     def constrain(weights):
         if agent.variant.constrain is None:
             return weights
-        return flatten(agent.constrain(as_params(weights), hyperparams))[0]
+        return join(agent.constrain(as_params(weights), hyperparams))[0]
 
     def minibatch(carry, inputs):
         weights, opt_state = carry
@@ -55,8 +59,8 @@ def update_policy(
         metrics["grad_norm"] = optax.tree.norm(grads)
         direction: Any
         direction, opt_state = optimizer.update(grads, opt_state)
-        weights = constrain(weights - rates * direction)
-        metrics["sound"] = jnp.isfinite(weights).all()
+        weights = constrain(jax.tree.map(lambda w, rate, d: w - rate * d, weights, rates, direction))
+        metrics["sound"] = jnp.array([jnp.isfinite(x).all() for x in weights]).all()
         return (weights, opt_state), jnp.stack([metrics[name] for name in ROWS])
 
     def epoch(carry):
@@ -83,10 +87,11 @@ def update_policy(
         return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
 
     zero = 0 * state.update  # of each run: what becomes so in a loop makes JAX trace the loop again under vmap
-    start = (zero, (weights, state.opt_state), jnp.zeros(len(LOSS_METRICS)) + zero, -jnp.inf + zero, zero)
+    start = (zero, (weights, opt_state), jnp.zeros(len(LOSS_METRICS)) + zero, -jnp.inf + zero, zero)
     epochs, (weights, opt_state), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
     metrics = dict(zip(LOSS_METRICS, sums / epochs, strict=True))
     metrics["epochs"] = epochs.astype(jnp.float32)
+    opt_state = jax.tree.map(lambda x, now: flatten(as_params(now))[0] if x.ndim else now, state.opt_state, opt_state)
     learned = {"params": as_params(weights), "opt_state": opt_state, "update": state.update + 1, "fault": fault}
     return state.replace(**learned), metrics
 
@@ -154,8 +159,8 @@ def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
     return jax.vmap(of_minibatch)(keys).reshape((config.num_minibatches, -1, size))
 
 
-def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> jax.Array:
-    """Returns the learning rate of each parameter in this update, in the order of the flattened parameters."""
+def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> Params:
+    """Returns the learning rate of each parameter in this update."""
     left = (
         jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
     )
@@ -165,5 +170,4 @@ def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hype
     def rate(path: Any, leaf: jax.Array) -> jax.Array:
         return jnp.full(leaf.shape, left * rates.get(path[1].key, hyperparams.learning_rate))
 
-    params: Params = jax.tree_util.tree_map_with_path(rate, state.params)
-    return flatten(params)[0]
+    return jax.tree_util.tree_map_with_path(rate, state.params)
