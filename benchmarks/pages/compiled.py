@@ -29,9 +29,9 @@ def render(runs: list[Row]) -> str:
         paragraph(
             "Training is compiled for accelerators that are not here, and the operations that the program would",
             "start are counted; on a GPU each is about one kernel launch, of 2 to 4 microseconds. The loop of epochs",
-            "is taken to run for all of them. Such a program was not tuned on a device: the times are those of",
-            "compiling it here, beside other work, and nothing is said of its speed. Memory is that of arguments,",
-            "results and what is in between.",
+            "is taken to run for all of them. Such a program was not tuned on a device, and nothing is said of its",
+            "speed. It was compiled beside other work, and now and then paused for it, so the times are only upper",
+            "bounds. Memory is that of arguments, results and what is in between.",
             _on_tpus(runs),
             _of_brax(runs),
             claim("No program communicates with other devices.", not any(run["collectives"] for run in runs)),
