@@ -17,22 +17,26 @@ import tyro
 from rich.console import Console
 
 from arguments import chosen
-from libraries import Failure, given_pythons, installed_python, last_lines
+from libraries import LIBRARIES, Failure, given_pythons, installed_python, last_lines
 from peers.compiled_program import TARGETS
 from recording import add, command, records
 from works import GPU_WORKS, Work
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = Path(__file__).parent / "peers" / "compiled_program.py"
-REJAX = ("rejax==0.1.3", "gymnax==0.0.9", "brax==0.14.2")
-LIBRARIES = ("rpo_jax", "Rejax")
+REQUIREMENTS = {
+    "rpo_jax": ("-c", str(ROOT / "constraints.txt"), str(ROOT)),
+    "Rejax": ("rejax==0.1.3", "gymnax==0.0.9", "brax==0.14.2"),
+    "Brax PPO": ("brax==0.14.2",),
+}
+RELEASES = {"Brax PPO": "0.9.2"}  # of JAX, where it is not the installed one; 0.10 lacks what Brax calls
 
 
 def main(
     works: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     *,
     targets: tuple[str, ...] = (),
-    libraries: tuple[str, ...] = LIBRARIES,
+    libraries: tuple[str, ...] = (),
     batching: Annotated[str, tyro.conf.arg(help="of rpo_jax's environments; their default if none")] = "",
     python: Annotated[tuple[str, ...], tyro.conf.arg(help="TARGET/LIBRARY=PATH of a Python that has both")] = (),
     time_out: float = 1800.0,
@@ -42,7 +46,9 @@ def main(
     console, given = Console(stderr=True), given_pythons(python)
     for name in chosen("work", works, GPU_WORKS):
         for target in chosen("target", targets, TARGETS):
-            for library in libraries:
+            for library in chosen("library", libraries, REQUIREMENTS):
+                if not LIBRARIES[library].can(GPU_WORKS[name]):
+                    continue
                 key = {"work": name, "target": target, "library": library, "batching": batching}
                 if not again and any(all(row[part] == key[part] for part in key) for row in records("compiled")):
                     continue
@@ -62,13 +68,13 @@ def make_python(target: str, library: str) -> str:
     Raises:
         Failure: if it could not be installed.
     """
-    platform, release = TARGETS[target][0], version("jax")
+    platform, release = TARGETS[target][0], RELEASES.get(library, version("jax"))
     plugin = {
         "cuda": (f"jax-cuda13-plugin=={release}", f"jax-cuda13-pjrt=={release}", "nvidia-cuda-nvcc"),
         "tpu": (f"jax[tpu]=={release}",),
     }[platform]
-    own = ("-c", str(ROOT / "constraints.txt"), str(ROOT)) if library == "rpo_jax" else REJAX
-    return installed_python(f"compiled-{platform}-{library.lower()}", (f"jax=={release}", *plugin, *own))
+    name = f"compiled-{platform}-{library.lower().replace(' ', '-')}"
+    return installed_python(name, (f"jax=={release}", *plugin, *REQUIREMENTS[library]))
 
 
 def compile_apart(path: str, library: str, target: str, work: Work, batching: str, time_out: float) -> dict[str, Any]:

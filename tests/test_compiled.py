@@ -1,4 +1,4 @@
-"""What training would launch on a GPU, counted without one: nobody adds launches unseen."""
+"""What training would launch on an accelerator, counted without one: nobody adds launches unseen."""
 
 import json
 import os
@@ -9,14 +9,68 @@ from pathlib import Path
 
 import pytest
 
+from peers.compiled_program import loops_of, started_in
+
 ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "benchmarks" / "peers" / "compiled_program.py"
 PLUGIN = os.environ.get("RPO_JAX_CUDA_PLUGIN", "")  # a folder with jax-cuda13-plugin, if it is not installed
+
+# As XLA writes programs for a TPU: loops without their length, arrays in tiles, one number in scalar memory.
+ON_TPU = """HloModule update
+%condition (state: (s32[], f32[4096])) -> pred[] {
+  %limit = s32[]{:T(128)} constant(16)
+  %state = (s32[]{:T(128)}, f32[4096]{0:T(1024)S(1)}) parameter(0)
+  %count = s32[]{:T(128)} get-tuple-element(%state), index=0
+  ROOT %more = pred[]{:T(512)} compare(%count, %limit), direction=LT
+}
+
+%body (state: (s32[], f32[4096])) -> (s32[], f32[4096]) {
+  %next = s32[]{:T(128)S(6)} add(%count, %one)
+  %key = u32[1]{0:T(128)S(6)} xor(%high, %low)
+  %buffer = f32[4096]{0:T(1024)S(1)} custom-call(), custom_call_target="AllocateBuffer"
+  %begun = (f32[64]{0:T(128)}, f32[64]{0:T(128)S(1)}, u32[]{:S(2)}) copy-start(%weights)
+  %fetched = f32[64]{0:T(128)S(1)} copy-done(%begun)
+  %moved = f32[4096]{0:T(1024)S(1)} fusion(%state, %fetched), kind=kLoop, calls=%fused
+  %total = f32[]{:T(128)S(6)} reduce(%moved, %zero), dimensions={0}, to_apply=%sum
+  ROOT %result = (s32[]{:T(128)}, f32[4096]{0:T(1024)S(1)}) tuple(%next, %moved)
+}
+
+ENTRY %main (state: (s32[], f32[4096])) -> (s32[], f32[4096]) {
+  ROOT %loop = (s32[]{:T(128)}, /*index=1*/f32[4096]{0:T(1024)S(1)}) while(%state), condition=%condition, body=%body
+}
+"""
+ON_GPU = """HloModule update
+%short (array: f32[64]) -> f32[64] {
+  ROOT %zeros = f32[64]{0} broadcast(%zero), dimensions={}
+}
+
+%long (array: f32[64]) -> f32[64] {
+  %first = f32[64]{0} fusion(%array), kind=kLoop, calls=%fused
+  ROOT %second = f32[64]{0} fusion(%first), kind=kLoop, calls=%fused
+}
+
+ENTRY %main (array: f32[64]) -> f32[64] {
+  %count = s32[] add(%one, %one)
+  ROOT %either = f32[64]{0} conditional(%which, %array, %array), true_computation=%short, false_computation=%long
+}
+"""
 
 needs_plugin = pytest.mark.skipif(
     not PLUGIN and find_spec("jax_cuda13_plugin") is None,
     reason="needs jax-cuda13-plugin, jax-cuda13-pjrt and nvidia-cuda-nvcc, installed or in RPO_JAX_CUDA_PLUGIN",
 )
+
+
+def test_operations_on_arrays_are_counted_on_a_tpu() -> None:
+    program = loops_of(ON_TPU)
+    assert program.operations == {}
+    [loop] = program.inner
+    assert (loop.trips, loop.operations) == (16, {"copy-start": 1, "fusion": 1, "reduce": 1})
+    assert started_in(program, 1) == 16 * 3
+
+
+def test_the_longer_side_of_a_branch_is_counted() -> None:
+    assert loops_of(ON_GPU).operations == {"add": 1, "fusion": 2}
 
 
 @needs_plugin

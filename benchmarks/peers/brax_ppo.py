@@ -18,6 +18,14 @@ EPOCHS = 10_000  # more than anyone asks for
 
 def make(work):
     """One call trains on, for all the rounds of the work, and only for one seed."""
+    # Its pmap over one device per core took two thirds of the time of one device; each needs its part of a minibatch.
+    batch_size = work["num_envs"] // work["num_minibatches"]
+    jax.config.update("jax_num_cpu_devices", math.gcd(len(os.sched_getaffinity(0)), batch_size))
+    return in_turns(make_training(work), epoch_steps(work))
+
+
+def make_training(work):
+    """Its `train`, whose every epoch does all the rounds of the work."""
     warnings.simplefilter("ignore")
     from brax import envs
     from brax.training.agents.ppo import networks
@@ -26,37 +34,35 @@ def make(work):
 
     sizes = {f"{network}_hidden_layer_sizes": (work["width"],) * 2 for network in ("policy", "value")}
     gaussian = {"distribution_type": "normal", "noise_std_type": "log"}  # one scale for all states, as in the others
-    epoch_steps = work["updates"] * work["num_envs"] * work["num_steps"]
-    batch_size = work["num_envs"] // work["num_minibatches"]
-    # Its pmap over one device per core took two thirds of the time of one device; each needs its part of a minibatch.
-    jax.config.update("jax_num_cpu_devices", math.gcd(len(os.sched_getaffinity(0)), batch_size))
-    return in_turns(
-        functools.partial(
-            train,
-            envs.get_environment(work["env"].partition("/")[2], backend="spring"),
-            num_timesteps=EPOCHS * epoch_steps,
-            num_evals=EPOCHS + 1,
-            run_evals=False,
-            episode_length=1000,
-            num_envs=work["num_envs"],
-            unroll_length=work["num_steps"],
-            batch_size=batch_size,
-            num_minibatches=work["num_minibatches"],
-            num_updates_per_batch=work["num_epochs"],
-            normalize_observations=True,
-            learning_rate=3e-4,
-            entropy_cost=0.0,
-            discounting=0.99,
-            clipping_epsilon=0.2,
-            clipping_epsilon_value=0.2,
-            max_grad_norm=0.5,
-            network_factory=functools.partial(networks.make_ppo_networks, activation=linen.tanh, **sizes, **gaussian),
-        ),
-        epoch_steps,
+    return functools.partial(
+        train,
+        envs.get_environment(work["env"].partition("/")[2], backend="spring"),
+        num_timesteps=EPOCHS * epoch_steps(work),
+        num_evals=EPOCHS + 1,
+        run_evals=False,
+        episode_length=1000,
+        num_envs=work["num_envs"],
+        unroll_length=work["num_steps"],
+        batch_size=work["num_envs"] // work["num_minibatches"],
+        num_minibatches=work["num_minibatches"],
+        num_updates_per_batch=work["num_epochs"],
+        normalize_observations=True,
+        learning_rate=3e-4,
+        entropy_cost=0.0,
+        discounting=0.99,
+        clipping_epsilon=0.2,
+        clipping_epsilon_value=0.2,
+        max_grad_norm=0.5,
+        network_factory=functools.partial(networks.make_ppo_networks, activation=linen.tanh, **sizes, **gaussian),
     )
 
 
-def in_turns(train, epoch_steps):
+def epoch_steps(work):
+    """Environment steps of an epoch."""
+    return work["updates"] * work["num_envs"] * work["num_steps"]
+
+
+def in_turns(train, steps_of_epoch):
     """A function that lets `train` do one epoch and waits for its end."""
     turns, ends = queue.Queue(), queue.Queue()
 
@@ -78,7 +84,7 @@ def in_turns(train, epoch_steps):
 
     def call():
         nonlocal done
-        done += epoch_steps
+        done += steps_of_epoch
         turns.put(None)
         wait(done)
 

@@ -9,8 +9,9 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 # Of an H100 SXM, as XLA describes one.
 H100 = """gpu_device_info {
@@ -28,8 +29,13 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 TARGETS = {"H100": ("cuda", "1x1x1"), "TPU v5e": ("tpu", "v5e:2x2"), "TPU v6e": ("tpu", "v6e:2x2")}
 FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "after-all", "partition-id", "replica-id")
-ENDS = ("fusion-done", "copy-done", "all-reduce-done", "all-gather-done", "async-done", "slice-done")  # of one begun
+ALLOCATION = 'custom_call_target="AllocateBuffer"'  # free too
+ENDS = ("-done", "-update")  # of what was begun before
+ON_TPU = re.compile(r"\{[^}]*:T\(")  # arrays lie in tiles there
+ONE_ELEMENT = re.compile(r"\w+\[[1,]*\]")
+OF_ARRAYS = ("fusion", "reduce", "custom-call", "copy", "copy-start", "dynamic-slice")  # even if one number results
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+Compilation: TypeAlias = Callable[[], Any]
 
 
 class Loop(NamedTuple):
@@ -49,7 +55,7 @@ class Loop(NamedTuple):
 def prepare(platform: str) -> None:
     """Sets what XLA reads from the environment; before JAX is imported."""
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # there is no TPU
     if platform == "cuda":
         folder = next((path for path in map(_cuda_of, sys.path) if os.path.isdir(path)), "")
         flags = f"--xla_gpu_autotune_level=0 --xla_gpu_cuda_data_dir={folder}"
@@ -74,7 +80,7 @@ def device_of(target: str) -> Any:
     return topologies.get_topology_desc(topology_name="H100", platform=platform, **sizes).devices[0]
 
 
-def compile_ours(work: dict[str, Any], device: Any) -> Any:
+def ours(work: dict[str, Any], device: Any) -> Compilation:
     """RPO by `sweep`."""
     import rpo_jax
     from rpo_jax.execution.devices import spread_runs
@@ -86,21 +92,72 @@ def compile_ours(work: dict[str, Any], device: Any) -> Any:
     options = {"batching": work["batching"]} if work.get("batching") else {}
     agent = rpo_jax.make_agent(rpo_jax.make_env(work["env"], **options), rpo_jax.RPO, config)
     runs = as_runs(rpo_jax.grid(), rpo_jax.seeds(0, work["seeds"]))
-    return compile_sweep(runs, spread_runs(agent, work["seeds"], [device]))
+    spread = spread_runs(agent, work["seeds"], [device])
+    return lambda: compile_sweep(runs, spread)
 
 
-def compile_rejax(work: dict[str, Any], device: Any) -> Any:
+def rejax(work: dict[str, Any], device: Any) -> Compilation:
     """Rejax's PPO, vmapped over seeds."""
     import jax
     from rejax_ppo import make_training
 
+    train = make_training(work)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), work["seeds"]))
     where = jax.sharding.SingleDeviceSharding(device)
-    return make_training(work).lower(jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=where)).compile()
+    return lambda: train.lower(jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=where)).compile()
+
+
+def brax(work: dict[str, Any], device: Any) -> Compilation:
+    """An epoch of Brax's PPO, got where its `train` is about to begin it; what comes before runs on the CPU."""
+    from unittest import mock
+
+    import jax
+    from brax_ppo import make_training
+
+    class Begun(Exception):
+        """Holds the epoch and its arguments."""
+
+    def pmap(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        def begin(*args: Any) -> None:
+            raise Begun(on_cpu(function, devices=[device], **options), jax.eval_shape(lambda: args))
+
+        return begin if function.__name__ == "training_epoch" else on_cpu(function, **options)
+
+    on_cpu = jax.pmap
+    with mock.patch.object(jax, "pmap", pmap):
+        try:
+            make_training(work)()
+        except Begun as begun:
+            epoch, args = begun.args
+            return lambda: epoch.lower(*args).compile()
+    raise AssertionError("Brax's train began no epoch")
 
 
 def loops_of(text: str) -> Loop:
-    """The entry of an optimised HLO module, and its loops."""
+    """The entry of an optimised HLO module, and its loops. Of a branch the longer side is taken."""
+    computations, entry = _computations_of(text)
+
+    def visit(name: str, trips: int | None) -> Loop:
+        operations: Counter[str] = Counter()
+        inner = []
+        for line in computations[name]:
+            kind = _kind_of(line)
+            if kind == "while":
+                inner.append(visit(_named(line, "body"), _trips_of(line, computations)))
+            elif kind in ("call", "conditional"):
+                sides = [visit(side, 1) for side in _sides_of(line)]
+                longest = max(sides, key=lambda side: started_in(side, 1))
+                operations.update(longest.operations)
+                inner += longest.inner
+            elif kind:
+                operations[kind] += 1
+        return Loop(trips, dict(operations), inner)
+
+    return visit(entry, 1)
+
+
+def _computations_of(text: str) -> tuple[dict[str, list[str]], str]:
+    """The lines of each computation, and the name of the entry."""
     computations: dict[str, list[str]] = {}
     name = entry = ""
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
@@ -111,24 +168,40 @@ def loops_of(text: str) -> Loop:
             name = ""
         elif name:
             computations[name].append(line)
+    return computations, entry
 
-    def visit(name: str, trips: int | None) -> Loop:
-        operations: dict[str, int] = {}
-        inner = []
-        for line in computations[name]:
-            found = re.search(r"= (?:\([^=]*?\)|\S+) ([\w\-]+)\(", line)
-            if not found or found.group(1) in (*FREE, *ENDS):
-                continue
-            if found.group(1) != "while":
-                operations[found.group(1)] = operations.get(found.group(1), 0) + 1
-                continue
-            known = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
-            body = re.search(r"body=%?([\w.\-]+)", line)
-            assert body, line
-            inner.append(visit(body.group(1), int(known.group(1)) if known else None))
-        return Loop(trips, operations, inner)
 
-    return visit(entry, 1)
+def _kind_of(line: str) -> str:
+    """The kind of operation that a line starts; empty if it starts none, or one of single numbers on a TPU."""
+    found = re.search(r"= (\([^=]*?\)|\S+) ([\w\-]+)\(", line)
+    if not found or found.group(2) in FREE or found.group(2).endswith(ENDS) or ALLOCATION in line:
+        return ""
+    on_scalar_core = ON_TPU.search(found.group(1)) and ONE_ELEMENT.match(found.group(1))
+    return "" if on_scalar_core and found.group(2) not in OF_ARRAYS else found.group(2)
+
+
+def _trips_of(line: str, computations: dict[str, list[str]]) -> int | None:
+    """How often a loop runs: as XLA notes, or, for a TPU, as its condition says; it counts from 0."""
+    if noted := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
+        return int(noted.group(1))
+    condition = computations[_named(line, "condition")]
+    root = next(line for line in condition if "ROOT" in line)
+    limit = re.search(r" compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT", root)
+    value = limit and re.search(rf"%{re.escape(limit.group(1))} = .* constant\((\d+)\)", "\n".join(condition))
+    return int(value.group(1)) if value else None
+
+
+def _sides_of(line: str) -> list[str]:
+    """The computations of a call or of a branch."""
+    sides = re.findall(r"(?:to_apply|true_computation|false_computation)=%?([\w.\-]+)", line)
+    several = re.search(r"branch_computations=\{([^}]*)\}", line)
+    return sides + (re.findall(r"[\w.\-]+", several.group(1)) if several else [])
+
+
+def _named(line: str, part: str) -> str:
+    found = re.search(rf"{part}=%?([\w.\-]+)", line)
+    assert found, line
+    return found.group(1)
 
 
 def find_update(entry: Loop, updates: int) -> Loop:
@@ -154,22 +227,29 @@ def describe(loop: Loop) -> dict[str, Any]:
     return own | ({"loops": [describe(inner) for inner in loop.inner]} if loop.inner else {})
 
 
-COMPILERS: dict[str, Callable[[dict[str, Any], Any], Any]] = {"rpo_jax": compile_ours, "Rejax": compile_rejax}
+def _needed_bytes(sizes: Any) -> int:
+    """Of arguments, results and what is in between, as XLA plans them."""
+    kept = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return kept + sizes.temp_size_in_bytes
+
+
+LIBRARIES: dict[str, Callable[[dict[str, Any], Any], Compilation]] = {"rpo_jax": ours, "Rejax": rejax, "Brax PPO": brax}
 
 
 def main(library: str, target: str, work: dict[str, Any]) -> dict[str, Any]:
     """What is found of a library's program for a target."""
     prepare(TARGETS[target][0])
-    device, began = device_of(target), time.perf_counter()
-    compiled = COMPILERS[library](work, device)
-    seconds, text, memory = time.perf_counter() - began, compiled.as_text(), compiled.memory_analysis()
+    compile_program = LIBRARIES[library](work, device_of(target))
+    began = time.perf_counter()
+    compiled = compile_program()
+    seconds, text = time.perf_counter() - began, compiled.as_text()
     update = find_update(loops_of(text), work["updates"])
     import jax
 
     return {
         "update": started_in(update, work["num_epochs"]),
         "loops": describe(update),
-        "mebibytes": round(memory.temp_size_in_bytes / 2**20, 1),
+        "mebibytes": round(_needed_bytes(compiled.memory_analysis()) / 2**20, 1),
         "collectives": {
             kind: count for kind in COLLECTIVES if (count := len(re.findall(rf" {kind}(?:-start)?\(", text)))
         },
