@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from noise_floor import coefficient_of_rpo, log_std_of_rpo, suggested_range
 
-Settings = Mapping[str, Any]  # of `make_spec`; a function of the others gives a value that follows from other results
+# Of `make_spec`; a function of the others gives a value that follows from other results. With a `program`, that trains.
+Settings = Mapping[str, Any]
 
 
 class Scale(NamedTuple):
@@ -96,6 +97,7 @@ PPO_VS_RPO = {
     "gymnasium/AntBulletEnv-v0": 1,  # MinitaurBulletEnv-v0 has not been carried over to Gymnasium
 }
 PPO_AND_RPO = {"rpo_alpha": [0.0, 0.5]}  # PPO is RPO with alpha 0
+PUBLISHED_PROGRAM = "published program"
 LAW = {"rpo_alpha": [0.1, 0.5, 2.0], "clip_epsilon": [0.1, 0.2, 0.4]}
 
 EXPERIMENTS = {
@@ -106,6 +108,12 @@ EXPERIMENTS = {
         (PENDULUM, *PPO_VS_RPO),
         (PENDULUM, *PPO_VS_RPO),
         PPO_VS_RPO,
+    ),
+    "protocol": Experiment(
+        "How much do the differences between preset `paper` and the published program matter?",
+        {"": PPO_AND_RPO, PUBLISHED_PROGRAM: {**PPO_AND_RPO, "program": PUBLISHED_PROGRAM}},
+        (PENDULUM,),
+        (PENDULUM,),
     ),
     "time-limits": Experiment(
         "How much of RPO's advantage comes from time limits that count as terminations?",
@@ -253,7 +261,7 @@ def standing() -> Iterator[Part]:
     studies = ("time-limits", "entropy", "alpha", "augmentation", "noise-floor", "distributions", "failures")
     yield from parts("density")
     yield from begun
-    for name in ("ppo-vs-rpo", *studies):
+    for name in ("ppo-vs-rpo", *studies, "protocol"):
         yield from parts(name, [PENDULUM])
     of_tasks = {name: [list(parts(name, [env])) for env in EXPERIMENTS[name].envs[1:]] for name in studies}
     one_each = itertools.zip_longest(*of_tasks.values(), fillvalue=[])
