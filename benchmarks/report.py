@@ -93,6 +93,7 @@ SECTIONS = (
     Section("suites_transfer", suites_transfer.render),
     Section("paper-density", paper_density.render, paper_density.draw),
     _COMPARED["ppo-vs-rpo"],
+    _COMPARED["at-scale"],
     Section("paper-protocol", paper_protocol.render, paper_protocol.PAGE.draw),
     Section("paper-time-limits", paper_time_limits.render, paper_time_limits.PAGE.draw),
     *(_COMPARED[name] for name in ("entropy", "distributions", "augmentation")),
