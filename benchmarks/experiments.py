@@ -5,9 +5,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import ball_balance
 from noise_floor import coefficient_of_rpo, log_std_of_rpo, suggested_range
 
-Settings = Mapping[str, Any]  # of `make_spec`; a function of the others gives a value that follows from other results
+# Of `make_spec`; a function of the others gives a value that follows from other results. With a `program`, that trains.
+Settings = Mapping[str, Any]
 
 
 class Scale(NamedTuple):
@@ -15,6 +17,9 @@ class Scale(NamedTuple):
 
     seeds: int
     timesteps: int
+
+
+PUBLISHED = Scale(10, 8_000_000)
 
 
 class Experiment(NamedTuple):
@@ -26,6 +31,9 @@ class Experiment(NamedTuple):
         envs: environments of the standing list.
         full: those of the paper.
         sizes: seeds of a part, by environment, where that is fixed.
+        scale: of the standing list, but for `SCALES`.
+        full_scale: the paper's.
+        full_settings: settings that differ at that scale.
     """
 
     question: str
@@ -33,6 +41,9 @@ class Experiment(NamedTuple):
     envs: tuple[str, ...]
     full: tuple[str, ...]
     sizes: Mapping[str, int] = {}
+    scale: Scale = Scale(5, 2_000_000)
+    full_scale: Scale = PUBLISHED
+    full_settings: Mapping[str, Any] = {}
 
 
 class Part(NamedTuple):
@@ -50,8 +61,6 @@ class Part(NamedTuple):
 
 
 PENDULUM = "gymnax/Pendulum-v1"
-PUBLISHED = Scale(10, 8_000_000)
-BY_DEFAULT = Scale(5, 2_000_000)
 SCALES = {PENDULUM: Scale(10, 1_000_000)}
 MINUTES = 25  # that a part takes on a core, or as many as one seed does: beside other work it takes longer
 # Steps per second of a core that trains ten runs or more; an environment that is not listed may be slow. They cut the
@@ -77,6 +86,9 @@ SPEEDS = {
     "envpool/Reacher-v4": 19_000,
     "envpool/WalkerRun-v1": 8_000,
     "envpool/WalkerStand-v1": 8_000,
+    ball_balance.NAME: 250_000,
+    "playground/CartpoleBalance": 150_000,
+    "playground/CartpoleSwingup": 150_000,
 }
 SLOW = 3_500
 
@@ -95,7 +107,9 @@ PPO_VS_RPO = {
     "envpool/BipedalWalker-v3": 1,
     "gymnasium/AntBulletEnv-v0": 1,  # MinitaurBulletEnv-v0 has not been carried over to Gymnasium
 }
+AT_SCALE = (ball_balance.NAME, "playground/CartpoleBalance", "playground/CartpoleSwingup")
 PPO_AND_RPO = {"rpo_alpha": [0.0, 0.5]}  # PPO is RPO with alpha 0
+PUBLISHED_PROGRAM = "published program"
 LAW = {"rpo_alpha": [0.1, 0.5, 2.0], "clip_epsilon": [0.1, 0.2, 0.4]}
 
 EXPERIMENTS = {
@@ -106,6 +120,22 @@ EXPERIMENTS = {
         (PENDULUM, *PPO_VS_RPO),
         (PENDULUM, *PPO_VS_RPO),
         PPO_VS_RPO,
+        PUBLISHED,
+    ),
+    "at-scale": Experiment(  # what IsaacGym was for the paper
+        "Does RPO beat PPO with many environments at once?",
+        {"": {"preset": "fast", "time_limit": "bootstrap", "num_envs": 256, **PPO_AND_RPO}},
+        AT_SCALE,
+        AT_SCALE,
+        scale=Scale(10, 8_192_000),
+        full_scale=Scale(10, 100_000_000),
+        full_settings={"num_envs": 8192},
+    ),
+    "protocol": Experiment(
+        "How much do the differences between preset `paper` and the published program matter?",
+        {"": PPO_AND_RPO, PUBLISHED_PROGRAM: {**PPO_AND_RPO, "program": PUBLISHED_PROGRAM}},
+        (PENDULUM,),
+        (PENDULUM,),
     ),
     "time-limits": Experiment(
         "How much of RPO's advantage comes from time limits that count as terminations?",
@@ -200,13 +230,13 @@ def parts(
     experiment = EXPERIMENTS[name]
     if not experiment.calls:
         yield Part(name, name, {})
-    default = PUBLISHED if full or name == "ppo-vs-rpo" else BY_DEFAULT
     for env in envs or (experiment.full if full else experiment.envs):
-        scale = default if full else SCALES.get(env, default)
+        scale = experiment.full_scale if full else SCALES.get(env, experiment.scale)
         scale = Scale(seeds or scale.seeds, timesteps or scale.timesteps)
         for call, settings in experiment.calls.items():
             size = scale.seeds if full else experiment.sizes.get(env)
-            yield from _cut(name, call, {"env": env, **settings}, scale, size)
+            more = experiment.full_settings if full else {}
+            yield from _cut(name, call, {"env": env, **settings, **more}, scale, size)
 
 
 def _cut(experiment: str, call: str, settings: Settings, scale: Scale, size: int | None) -> Iterator[Part]:
@@ -253,8 +283,9 @@ def standing() -> Iterator[Part]:
     studies = ("time-limits", "entropy", "alpha", "augmentation", "noise-floor", "distributions", "failures")
     yield from parts("density")
     yield from begun
-    for name in ("ppo-vs-rpo", *studies):
+    for name in ("ppo-vs-rpo", *studies, "protocol"):
         yield from parts(name, [PENDULUM])
+    yield from parts("at-scale")
     of_tasks = {name: [list(parts(name, [env])) for env in EXPERIMENTS[name].envs[1:]] for name in studies}
     one_each = itertools.zip_longest(*of_tasks.values(), fillvalue=[])
     yield from _interleaved([part for tasks in one_each for task in tasks for part in task], later)

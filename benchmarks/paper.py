@@ -65,7 +65,7 @@ def do(part: Part) -> None:
     Console(stderr=True).print(f"{part.experiment}: {part.label}")
     if part.settings:
         settings = {name: value(part.settings) if callable(value) else value for name, value in part.settings.items()}
-        row = _recorded(settings) or _trained(part, settings)
+        row = _recorded(settings) or (_published if "program" in settings else _trained)(part, settings)
     else:
         row = density()
     add(f"paper-{part.experiment}", row | {"label": part.label}, "label")
@@ -83,6 +83,18 @@ def _trained(part: Part, settings: Settings) -> Row:
     checkpoints = Checkpoints(CHECKPOINTS / part.experiment / part.label.replace("/", "-").replace(" ", ""))
     result = train(spec, checkpoints, hint="the same command goes on")
     return record(part.label, spec, result, ("episode_return", "entropy")) | {"call": settings}
+
+
+def _published(part: Part, settings: Settings) -> Row:
+    """Trains by the published program, which takes minutes and keeps no checkpoint."""
+    import published_program
+
+    return {"call": settings} | published_program.record(
+        settings["env"],
+        settings["rpo_alpha"],
+        range(settings["first_seed"], settings["first_seed"] + settings["num_seeds"]),
+        settings["total_timesteps"],
+    )
 
 
 def show(wanted: list[Part], left: list[Part]) -> None:

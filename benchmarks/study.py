@@ -53,7 +53,6 @@ def train(spec: RunSpec, checkpoints: Checkpoints | None = None, hint: str = "no
 def record(label: str, spec: RunSpec, result: Any, curves: Iterable[str] = CURVES) -> Row:
     """What is kept of a run: its settings, summary, and thinned curves of every setting and seed."""
     updates = result.metrics["entropy"].shape[-1]
-    points = np.unique(np.linspace(0, updates - 1, POINTS).astype(int))
     return {
         "label": label,
         "settings_labels": setting_labels(spec),
@@ -61,13 +60,22 @@ def record(label: str, spec: RunSpec, result: Any, curves: Iterable[str] = CURVE
         "first_round_reward": _rounded(result.metrics["round_reward"][..., 0]),
         "final_round_reward": _rounded(final_values(result.metrics["round_reward"], updates)),
         "summary": plain(summarize(spec, result)),
-        "steps": ((points + 1) * spec.config.round_timesteps).tolist(),
-        "curves": {name: _rounded(_windowed(result.metrics[name], points)) for name in curves},
-        **_scale(result.state.params["params"]),
+        **thinned({name: result.metrics[name] for name in curves}, spec.config.round_timesteps),
+        **scale_of(result.state.params["params"]),
     }
 
 
-def _scale(params: Mapping[str, Any]) -> Row:
+def thinned(metrics: Mapping[str, np.ndarray], timesteps: int) -> Row:
+    """What is kept of metrics [H, S, U] of updates of so many steps: means between the points of a curve."""
+    updates = next(iter(metrics.values())).shape[-1]
+    points = np.unique(np.linspace(0, updates - 1, POINTS).astype(int))
+    return {
+        "steps": ((points + 1) * timesteps).tolist(),
+        "curves": {name: _rounded(_windowed(rows, points)) for name, rows in metrics.items()},
+    }
+
+
+def scale_of(params: Mapping[str, Any]) -> Row:
     """The scale of the action distribution at the end, sigma of a normal one: the mean over action dimensions."""
     if "log_scale" not in params:
         return {}

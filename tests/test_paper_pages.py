@@ -10,7 +10,7 @@ import pytest
 
 import report
 from experiments import EXPERIMENTS, PENDULUM, Part, parts
-from pages import paper, paper_noise_floor, paper_rest, paper_time_limits
+from pages import paper, paper_noise_floor, paper_protocol, paper_rest, paper_time_limits
 from pages.paper_runs import collect, difference, seeds_told
 from pages.published import published
 from rpo_jax.settings.grid import settings_list
@@ -23,7 +23,7 @@ TRAINED = [name for name in EXPERIMENTS if name != "density"]
 def recorded(part: Part, returns: Any = None, scale: float = 1.0) -> dict[str, Any]:
     """What a part records; returns are [setting][seed]."""
     call: dict[str, Any] = {name: 0.05 if callable(value) else value for name, value in part.settings.items()}
-    spec = make_spec(**call)
+    spec = make_spec(**{name: value for name, value in call.items() if name != "program"})
     shape = len(settings_list(spec.hyperparams)), len(spec.seeds)
     rows = np.arange(np.prod(shape), dtype=float).reshape(shape) if returns is None else np.array(returns, float)
     curves = np.broadcast_to(rows[..., None], (*shape, len(STEPS))).tolist()
@@ -111,6 +111,19 @@ def test_the_share_of_the_advantage_that_bootstrapping_leaves(bootstrapped: Any,
     backwards = paper_time_limits.PAGE.groups([recorded(first, RPO_WINS[::-1]), recorded(second, bootstrapped)])
     (told,) = paper_time_limits.advantages(backwards)
     assert "no advantage is decided" in told
+
+
+@pytest.mark.parametrize(
+    ("published", "sentence"),
+    [(10.0, "is -10.0 [-12.3, -7.7]: they differ."), (1.0, "is -1.0 [-3.3, 1.3]: with these seeds no difference")],
+)
+def test_both_programs_are_compared(published: float, sentence: str) -> None:
+    ours, theirs = parts("protocol", [PENDULUM], 3, 20_480)
+    rows = [recorded(ours, RPO_WINS), recorded(theirs, np.array(RPO_WINS) + published)]
+    told = list(paper_protocol.differences(paper_protocol.PAGE.groups(rows)))
+    assert len(told) == 2
+    assert all(sentence in one for one in told)
+    assert not list(paper_protocol.differences(paper_protocol.PAGE.groups(rows[:1])))
 
 
 def test_parts_of_a_task_are_put_together_by_seed() -> None:

@@ -187,8 +187,18 @@ def _alpha_of_law(part: Row, index: int) -> str:
     return BY_LAW if "by the law" in part["label"] else method_name(part, index)
 
 
+def _environments(part: Row) -> str:
+    return f"{part['summary']['config']['num_envs']:,} environments"
+
+
 COMPARISONS = (
     Comparison("ppo-vs-rpo", PROTOCOL),
+    Comparison(
+        "at-scale",
+        "Preset `fast`, with which time limits are bootstrapped. In place of IsaacGym's Cartpole and BallBalance: "
+        "MuJoCo Playground's Cartpole, and a ball on a plate that two servos tilt (`ball_balance.py`).",
+        _environments,
+    ),
     Comparison("entropy", "The bonus is PPO's entropy coefficient times the entropy.", baseline="rpo"),
     Comparison("distributions", "The head is normal where it is not named.", _head),
     Comparison(

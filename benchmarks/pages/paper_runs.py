@@ -73,7 +73,8 @@ def collect(
     found: dict[Group, dict[str, dict[int, Runs]]] = {}
     for part in parts:
         summary = part["summary"]
-        task = summary["env"].removeprefix("envpool/").removeprefix("gymnax/").removeprefix("gymnasium/")
+        suite, _, task = summary["env"].partition("/")
+        task = summary["env"] if suite == "brax" else task
         group = Group(task, summary["total_timesteps"], setting(part))
         for index in range(len(summary["settings"])):
             if (name := method(part, index)) is not None:
