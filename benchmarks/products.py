@@ -43,7 +43,7 @@ def networks_and_observations(env: rpo_jax.Environment, work: Work, runs: int, n
 def products_of_a_round(work: Work, networks: Any, obs: jax.Array, whole: bool = False) -> Any:
     """The products of one round of training, of all the runs at once; with tanh between them and Adam if `whole`."""
 
-    def network(weights, x):
+    def network(weights: Any, x: Any) -> Any:
         for layer, matrix in enumerate(weights):
             if layer and whole:
                 x = jnp.tanh(x)

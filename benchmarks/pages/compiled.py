@@ -20,7 +20,7 @@ def render(runs: list[Row]) -> str:
             f"{_of_loop(run, GPU_WORKS[run['work']].num_steps):,}",
             f"{_of_loop(run, GPU_WORKS[run['work']].num_minibatches):,}",
             f"{run['mebibytes']:,.0f} MiB",
-            f"{run['compile_seconds']:.0f} s",
+            f"{run['compile_cpu_seconds']:.0f} s" if "compile_cpu_seconds" in run else "",
         ]
         for run in sorted(runs, key=lambda run: (run["target"], list(GPU_WORKS).index(run["work"])))
     ]
@@ -30,8 +30,8 @@ def render(runs: list[Row]) -> str:
             "Training is compiled for accelerators that are not here, and the operations that the program would",
             "start are counted; on a GPU each is about one kernel launch, of 2 to 4 microseconds. The loop of epochs",
             "is taken to run for all of them. Such a program was not tuned on a device, and nothing is said of its",
-            "speed. It was compiled beside other work, and now and then paused for it, so the times are only upper",
-            "bounds. Memory is that of arguments, results and what is in between.",
+            "speed. Memory is that of arguments, results and what is in between; the last column is the processor",
+            "time of tracing and compiling, all threads together, where it was measured.",
             _on_tpus(runs),
             _of_brax(runs),
             claim("No program communicates with other devices.", not any(run["collectives"] for run in runs)),
