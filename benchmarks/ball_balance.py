@@ -1,7 +1,7 @@
 """A ball on a plate that two servos tilt: BallBalance, in place of IsaacGym's, as an environment of one's own.
 
 A solid ball rolls without slipping on a plate whose x and y axes are tilted by small angles `a` and `b`, at rates `a'`
-and `b'` (Knuplez, Chowdhury & Svecko 2003, "Modeling and control design for the ball and plate system"):
+and `b'`. By Lagrange's equations, with the ball's moment of inertia of 2/5 of its mass times its radius squared:
 
     x'' = 5/7 (x a'^2 + y a' b' - g sin a)
     y'' = 5/7 (y b'^2 + x a' b' - g sin b)
