@@ -1,8 +1,8 @@
 """A law: RPO is a floor under the standard deviation sigma of the policy; and rivals of RPO that have its sigma.
 
 In the first minibatch the perturbation z changes the log-ratio of an action by x z / sigma - z^2 / (2 sigma^2) in each
-of k dimensions, with x standard normal. Its standard deviation is about alpha sqrt(k / 3) / sigma. Where that exceeds
-the clipping range epsilon, most samples are clipped, and nothing makes sigma smaller.
+of k dimensions, with x standard normal. Its standard deviation is about alpha sqrt(k / 3) / sigma. The law says that
+sigma ends where that equals the clipping range epsilon: then many samples are clipped, and little makes sigma smaller.
 """
 
 import math
@@ -37,19 +37,26 @@ def suggested_range(settings: Settings) -> float:
 
 def log_std_of_rpo(settings: Settings) -> float:
     """Logarithm of the sigma with which RPO ended on the same task."""
-    return _rounded(math.log(np.mean(np.concatenate([row["final_scale"][1] for row in _ppo_and_rpo(settings)]))))
+    return _rounded(math.log(_mean_of_rpo([row["final_scale"] for row in _ppo_and_rpo(settings)])))
 
 
 def coefficient_of_rpo(settings: Settings) -> float:
     """The entropy coefficient, of those tried, with which PPO's entropy ended closest to RPO's."""
-    wanted = np.mean(np.concatenate([row["summary"]["final_entropy"][1] for row in _ppo_and_rpo(settings)]))
+    wanted = _mean_of_rpo([row["summary"]["final_entropy"] for row in _ppo_and_rpo(settings)])
     tried = [row for row in _same_task(settings) if isinstance(row["call"].get("entropy_coefficient"), list)]
-    ended = np.mean(np.concatenate([row["summary"]["final_entropy"] for row in tried], axis=1, dtype=float), axis=1)
+    ended = np.nanmean(
+        np.concatenate([np.array(row["summary"]["final_entropy"], float) for row in tried], axis=1), axis=1
+    )
     return tried[0]["call"]["entropy_coefficient"][int(np.nanargmin(np.abs(ended - wanted)))]
 
 
 def _ppo_and_rpo(settings: Settings) -> list[Row]:
     return [row for row in _same_task(settings) if row["call"].get("rpo_alpha") == [0.0, 0.5]]
+
+
+def _mean_of_rpo(values: list[Any]) -> float:
+    """The mean over seeds of the second setting of each [H, S], RPO; diverged runs, which have none, are left out."""
+    return float(np.nanmean(np.concatenate([np.array(of_settings[1], float) for of_settings in values])))
 
 
 def _same_task(settings: Settings) -> list[Row]:

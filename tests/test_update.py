@@ -13,7 +13,7 @@ import pytest
 import toys
 from scipy import stats
 
-from rpo_jax import PPO, RPO, Hyperparams, TrainingState
+from rpo_jax import PPO, RPO, Hyperparams, TrainingState, get_variant
 from rpo_jax.algorithm import update
 from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
 from rpo_jax.algorithm.losses import LossNoise
@@ -21,6 +21,7 @@ from rpo_jax.algorithm.normalization import initial_moments
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.algorithm.types import Batch
 from rpo_jax.algorithm.update import permutation, shuffle, update_policy
+from rpo_jax.algorithm.weights import join_small
 
 SHUFFLES = ["samples", "environments"]
 
@@ -251,3 +252,35 @@ def test_chunks_are_large_or_there_are_none(samples: int, at_once: int) -> None:
     mean = Share(chunk_size=10).mean_of(lambda x: sizes.add(len(x)) or x.mean(), (jnp.arange(samples),))
     assert sizes == {at_once}
     assert mean == np.arange(samples).mean()
+
+
+@pytest.mark.parametrize("variant", ["rpo", "ppo-min-std"])
+@pytest.mark.parametrize("large", [1, 16])
+def test_arrays_that_stay_by_themselves_learn_as_one_vector_does(
+    variant: str, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = toys.tiny_agent(get_variant(variant))
+    states = jax.tree.map(lambda *x: jnp.stack(x), *(start(agent, Hyperparams(), done) for done in (0, 1)))
+    batch = toys.random_batch((agent.config.num_steps, agent.config.num_envs))
+
+    def learn() -> TrainingState:
+        improve = jax.vmap(lambda state: update_policy(agent, state, batch, jax.random.key(0), Hyperparams())[0])
+        return jax.jit(improve)(states)
+
+    joined = learn()
+    monkeypatch.setattr(update, "LARGE", large)
+    apart = learn()
+    chex.assert_trees_all_equal_shapes_and_dtypes(apart.opt_state, joined.opt_state)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), apart.opt_state, joined.opt_state)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), apart.params, joined.params)
+
+
+def test_arrays_of_several_types_are_one_vector_and_have_their_types_again() -> None:
+    params = {"a": jnp.ones((4, 4), jnp.bfloat16), "b": jnp.arange(3.0)}
+    weights, as_params = join_small(params, large=4)
+    assert [(x.shape, x.dtype) for x in weights] == [((19,), jnp.float32)]
+    chex.assert_trees_all_equal(as_params(weights), params)
+    chex.assert_trees_all_equal_dtypes(as_params(weights), params)
+    alone, as_params = join_small({"a": params["b"], "b": jnp.ones((2, 3))}, large=4)
+    assert [x.shape for x in alone] == [(3,), (2, 3)]
+    assert as_params(alone)["b"].shape == (2, 3)

@@ -24,7 +24,8 @@ PROTOCOL = (
     "Preset `paper`: one environment a seed, time limits as terminations unless said otherwise. The learning rate is "
     "annealed to 0 over the steps of a run, so shorter runs than the published ones are not their beginning. Sigma is "
     "the mean over action dimensions after the last update (of other heads their scale), entropy is in nats; "
-    "intervals are of the mean (bootstrap) and of the difference of two means (Welch's t), from three seeds on."
+    "intervals are of the mean (bootstrap, which is too narrow for few seeds) and of the difference of two means "
+    "(Welch's t), from three seeds on. Of twenty comparisons without a difference one would be decided by chance."
 )
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4

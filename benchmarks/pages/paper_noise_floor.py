@@ -84,7 +84,8 @@ def _told(settings: list[Observed]) -> str:
     low, high = np.quantile(ratios, [0.25, 0.75])
     return paragraph(
         "The law: sigma should end at alpha sqrt(k / 3) / epsilon with k action dimensions and clipping range epsilon, "
-        "where the perturbation alone makes most ratios leave that range.",
+        "where the perturbation alone moves the logarithms of ratios by epsilon (standard deviation), so that many "
+        "ratios leave that range. It was found by fitting earlier runs, so these are its test.",
         f"Over {len(ratios)} runs of {len(settings)} settings, observed over predicted has a median of "
         f"{np.median(ratios):.2f} and quartiles of {low:.2f} and {high:.2f}.",
         claim(f"Most runs are within a factor of {FACTOR} of it ({share:.0%}).", share > 0.5)

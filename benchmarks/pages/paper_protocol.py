@@ -15,9 +15,9 @@ DIFFERENCES = (
     "sees raw observations, and counts what was acted on.",
     "Rewards: the published program divides each by the deviation of the discounted returns up to its step; rpo_jax "
     "divides those of a round by the deviation of all returns up to its end.",
-    "Without effect but for rounding: the published program adds 1e-6 to the norm of a gradient that it clips, begins "
-    "its moments with 1e-4 samples, and sums them in float64 (the transcription in float32); rpo_jax bounds ratios of "
-    "probabilities at exp(30).",
+    "Of little effect: the published program adds 1e-6 to the norm of a gradient that it clips, begins its moments "
+    "with 1e-4 samples, which is felt in the first steps, and sums them in float64 (the transcription in float32); "
+    "rpo_jax bounds ratios of probabilities at exp(30).",
     "Other random numbers of the same distributions: rpo_jax draws the noise of a round's actions at once, and initial "
     "states beforehand.",
 )

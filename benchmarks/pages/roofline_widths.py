@@ -25,9 +25,7 @@ def render(runs: list[Row]) -> str:
         "How near is training to the machine's limit, over widths of the networks?",
         paragraph(
             "Pendulum, two layers of each width, measured as above. The first number is the share of the limit that "
-            "products and stepping set; the second, of the limit that activations (tanh) and Adam's steps set too, "
-            "which no program can leave out: narrow networks spend much of their time in the first, and small "
-            "minibatches in the second.",
+            "products and stepping set; the second, of the limit that activations (tanh) and Adam's steps set too.",
             claim(
                 f"Training reaches {min(shares['limit']):.0%} to {max(shares['limit']):.0%} of the first, and "
                 f"{min(shares['limit_of_networks']):.0%} to {max(shares['limit_of_networks']):.0%} of the second. The "

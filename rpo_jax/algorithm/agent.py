@@ -191,9 +191,7 @@ def _check_kind(name: str, thing: object, kind: type, example: str) -> None:
 
 
 def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:
-    """Flattens all parameters into one vector.
-
-    The optimiser then needs one operation instead of one per array.
+    """Flattens all parameters into one vector, as what the optimiser knows of them is kept.
 
     Args:
         params: parameters.
@@ -205,7 +203,7 @@ def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:
 
 
 def make_optimizer(hyperparams: Hyperparams) -> optax.GradientTransformation:
-    """Creates the optimiser for flattened parameters by `hyperparams`: clipping by global norm, then Adam.
+    """Creates the optimiser by `hyperparams`: clipping by global norm, then Adam.
 
     The learning rate is applied outside of it, so that it can be annealed and vmapped.
     """

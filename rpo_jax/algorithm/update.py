@@ -43,7 +43,14 @@ def update_policy(
     _, of_vector = flatten(state.params)  # the state keeps what the optimiser knows as vectors of all parameters
     rates, _ = join(_learning_rates(config, state, hyperparams))
     optimizer = make_optimizer(hyperparams)
-    opt_state = jax.tree.map(lambda x: join(of_vector(x))[0] if x.ndim else x, state.opt_state)
+
+    def as_weights(vector):
+        return join(of_vector(vector))[0] if len(weights) > 1 else [vector]
+
+    def as_vector(weights):
+        return flatten(as_params(weights))[0] if len(weights) > 1 else weights[0]
+
+    opt_state = jax.tree.map(lambda x: as_weights(x) if x.ndim else x, state.opt_state)
 
     def loss(weights, batch, noise):
         return minibatch_loss(as_params(weights), agent, batch, noise, hyperparams)
@@ -91,7 +98,7 @@ def update_policy(
     epochs, (weights, opt_state), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
     metrics = dict(zip(LOSS_METRICS, sums / epochs, strict=True))
     metrics["epochs"] = epochs.astype(jnp.float32)
-    opt_state = jax.tree.map(lambda x, now: flatten(as_params(now))[0] if x.ndim else now, state.opt_state, opt_state)
+    opt_state = jax.tree.map(lambda x, now: as_vector(now) if x.ndim else now, state.opt_state, opt_state)
     learned = {"params": as_params(weights), "opt_state": opt_state, "update": state.update + 1, "fault": fault}
     return state.replace(**learned), metrics
 

@@ -15,6 +15,8 @@ Weights = list[jax.Array]
 def join_small(params: Params, large: float = LARGE) -> tuple[Weights, Callable[[Weights], Params]]:
     """Joins the small ones of the parameters' arrays, so that an optimiser needs few operations.
 
+    Arrays of different types are all joined, since the vector has the type to which they are promoted.
+
     Args:
         params: parameters.
         large: number of entries from which an array is not joined.
@@ -23,7 +25,8 @@ def join_small(params: Params, large: float = LARGE) -> tuple[Weights, Callable[
         A vector of all small arrays, followed by the large ones; and the function that makes parameters of such a list.
     """
     leaves, structure = jax.tree.flatten(params)
-    is_large = [leaf.size >= large for leaf in leaves]
+    of_one_type = len({leaf.dtype for leaf in leaves}) == 1
+    is_large = [of_one_type and leaf.size >= large for leaf in leaves]
     vector, cut = ravel_pytree([leaf for leaf, alone in zip(leaves, is_large, strict=True) if not alone])
 
     def as_params(weights: Weights) -> Params:
