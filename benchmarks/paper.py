@@ -38,7 +38,8 @@ def main(
 
     Args:
         experiments: names of experiments; the standing list of all if none.
-        envs: environments, such as envpool/WalkerRun-v1; those of each experiment if none.
+        envs: environments, such as envpool/WalkerRun-v1; those of each experiment if none. Of the standing list, its
+            parts on these.
         seeds: number of seeds of every setting.
         timesteps: number of steps of every run.
         full: the paper's tasks, 10 seeds and 8M steps, each call in one piece.
@@ -47,10 +48,10 @@ def main(
     """
     use_cpu_cores()
     named = chosen("experiment", experiments, EXPERIMENTS)
-    if experiments or envs or seeds or timesteps or full:
+    if experiments or seeds or timesteps or full:
         wanted = [part for name in named for part in parts(name, envs, seeds, timesteps, full)]
     else:
-        wanted = list(standing())
+        wanted = [part for part in standing() if not envs or part.settings.get("env") in envs]
     done = {name: {row["label"] for row in records(f"paper-{name}")} for name in EXPERIMENTS}
     left = [part for part in wanted if part.label not in done[part.experiment]]
     if only_list:
