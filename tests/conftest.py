@@ -37,28 +37,26 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(200_000, 20, 100)  # and needs fewer searches, which took a twelfth of the time
 
 
+MAPS = Path("/proc/self/maps")  # of memory, where Linux lists them
+MOST_MAPS = 30_000  # each compiled program has some, and more than 65,530 end a process
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     """Most modules test what is computed, and compiling took nearly all their time; those marked `optimized` do not."""
     import toys
 
-    with toys.compiled_with({} if request.node.get_closest_marker("optimized") else toys.QUICK):
+    optimized = request.node.get_closest_marker("optimized")
+    if optimized or (MAPS.exists() and MAPS.read_text().count("\n") > MOST_MAPS):
+        forget_programs()
+    with toys.compiled_with({} if optimized else toys.QUICK):
         yield
+    if optimized:
+        forget_programs()
 
 
-@pytest.fixture(scope="module")
-def shared_agents() -> Iterator[None]:
-    """For modules that train many runs of few settings."""
-    import toys
-
-    with toys.agents_of_specs_shared():
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _forget_programs() -> Iterator[None]:
-    """Each compiled program maps memory, and a process may have only so many maps: one past them ends it."""
-    yield
+def forget_programs() -> None:
+    """Later tests compile anew what they run."""
     import jax
     import toys
 
@@ -69,3 +67,12 @@ def _forget_programs() -> Iterator[None]:
     compiling._compile.cache_clear()
     memory.needed_bytes.cache_clear()
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def shared_agents() -> Iterator[None]:
+    """For modules that train many runs of few settings."""
+    import toys
+
+    with toys.agents_of_specs_shared():
+        yield
