@@ -1,5 +1,6 @@
 """Whole episodes with a learned policy: returns that are known, and what must not disturb them."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 import toys
 from scipy import stats
 
-from rpo_jax import Dynamics, Environment, Policy, Successor, evaluate, record, vectorize
+from rpo_jax import RPO, Dynamics, Environment, Policy, Successor, evaluate, record, vectorize
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.normalization import Moments, initial_moments
+from rpo_jax.execution.episodes import evaluate_all
 
 MOMENTS = Moments(jnp.asarray([0.3, -1.0]), jnp.asarray([4.0, 0.25]), jnp.asarray(100.0))
 OBS = jnp.asarray([1.5, -0.8])
@@ -149,3 +151,21 @@ def test_a_recording_shows_every_step() -> None:
     assert action.shape == (12, 1)
     assert action.min() >= np.float32(-0.1)
     assert action.max() <= np.float32(0.2)
+
+
+def test_on_an_accelerator_environments_are_stepped_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = toys.new_agent(RPO, patient_env(time_limit=3))
+    other = toys.new_agent(RPO, patient_env(time_limit=3)).env
+
+    def step(*args: Any):
+        state, timestep = other.step(*args)
+        return state, timestep._replace(reward=2 * timestep.reward, episode_return=2 * timestep.episode_return)
+
+    agent = dataclasses.replace(agent, env=agent.env._replace(for_accelerator=other._replace(step=step)))
+    policy, key = Policy(toys.random_params(agent), Moments(jnp.zeros(1), jnp.ones(1), jnp.ones(()))), jax.random.key(0)
+    every = jax.tree.map(lambda x: x[None, None], policy)
+    for platform, reward in (("cpu", 1.0), ("gpu", 2.0)):
+        monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
+        assert evaluate(agent, policy, key, num_episodes=2).tolist() == [3 * reward] * 2
+        assert evaluate_all(agent, every, key, 2, observation_clip=jnp.full(1, 10.0)).tolist() == [[[3 * reward] * 2]]
+        assert record(agent, policy, key, num_steps=2).reward.tolist() == [reward] * 2

@@ -121,6 +121,10 @@ class Environment(NamedTuple):
     check: Callable[[], None] = lambda: None
     for_accelerator: "Environment | None" = None
 
+    def on(self, platform: str) -> "Environment":
+        """Returns the environment as it is stepped on a platform, such as "cpu" or "gpu"."""
+        return self if platform == "cpu" else self.for_accelerator or self
+
     def forget(self) -> None:
         """Discards a failure that `check` has not raised yet, before a new run."""
         with contextlib.suppress(SimulatorError):

@@ -118,7 +118,7 @@ class Spread:
             if on_cpu
             else _share_of_accelerator(shares, self.batch_size, agent.config)
         )
-        env = agent.env if on_cpu else agent.env.for_accelerator or agent.env
+        env = agent.env.on(devices[0].platform)
         self.agent = dataclasses.replace(agent, env=env, share=_with_sizes_of(usual, agent.share))
         self._slots = np.minimum(np.arange(groups * batches * self.batch_size), num_runs - 1)
         self.devices = devices[: groups * shares]

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SimulatorError
+from rpo_jax.execution.episodes import evaluate_all
 from rpo_jax.keys import as_keys
 from rpo_jax.settings.bounds import check_evaluations
 

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from rpo_jax.algorithm.evaluation import evaluate_all
 from rpo_jax.execution import waiting
+from rpo_jax.execution.episodes import evaluate_all
 from rpo_jax.execution.evaluations import Evaluation
 from rpo_jax.execution.memory import check_evaluation
 from rpo_jax.runs.results import LoadedRun
