@@ -20,7 +20,6 @@ from rpo_jax.envs.wrappers import suite_state
 # takes gradients of many chunks.
 CASES = {
     "three runs": (3, {"shuffle": "samples"}),
-    "samples": (1, {"shuffle": "samples"}),
     "blocks and windows": (1, {"shuffle": "environments", "num_steps": 64, "reset_every_round": True}),
     "three runs on the host": (3, {"shuffle": "environments", "reset_every_round": True}),
     # Arrays of more than `MOST_BYTES`, that `callbacks` cuts into pieces.

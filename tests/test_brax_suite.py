@@ -127,7 +127,6 @@ def test_actions_of_plus_and_minus_one_span_the_actuators(name):
         ("inverted_pendulum", None),
         ("hopper", None),
         ("reacher", None),
-        ("inverted_pendulum", "positional"),
         ("inverted_pendulum", "generalized"),
         ("inverted_pendulum", "mjx"),
     ],

@@ -26,6 +26,8 @@ from rpo_jax.runs.results import LoadedRun, load_run, read_metrics
 from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 PLACE = (1, 2)
 
 

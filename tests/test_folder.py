@@ -32,6 +32,8 @@ from rpo_jax.runs.summary import final_values
 from rpo_jax.settings.grid import seeds, settings_list
 from rpo_jax.settings.spec import RunSpec, make_spec
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 H, S, U = 2, 3, 4
 
 

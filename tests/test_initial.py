@@ -11,6 +11,8 @@ from rpo_jax import Hyperparams, Policy, SettingsError, fit, grid, init, seeds, 
 from rpo_jax.cli.main import main
 from rpo_jax.runs.results import load_run
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 SIZES = ["--num-envs", "16", "--num-steps", "8", "--num-minibatches", "4", "--hidden-sizes", "8", "--num-seeds", "2"]
 
 

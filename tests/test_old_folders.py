@@ -20,6 +20,8 @@ from rpo_jax.runs.results import load_run, read_metrics
 from rpo_jax.runs.settings import FORMAT, load_spec, read_initial
 from rpo_jax.runs.summary import is_finished, read_summary
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 ARCHIVES = sorted((Path(__file__).parent / "data").glob("folders_*.zip"))
 
 

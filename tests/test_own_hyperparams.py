@@ -24,6 +24,8 @@ from rpo_jax.runs.results import RETURNS, WHERE
 from rpo_jax.runs.settings import load_spec, write_settings
 from rpo_jax.settings.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 MODULE = """
 import dataclasses
 import jax

@@ -24,6 +24,8 @@ from rpo_jax.cli.main import main
 from rpo_jax.registry import import_modules
 from rpo_jax.runs.results import load_run
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 DATA = Path(__file__).parent / "data"
 NAMES = ["--variant", "gaussian", "--head", "logistic", "--network", "one-body"]
 SIZES = ["--num-envs", "16", "--num-steps", "10", "--num-seeds", "2"]

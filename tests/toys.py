@@ -25,7 +25,7 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.heads import HEADS, get_head
 from rpo_jax.algorithm.networks import NETWORKS, init_params
 from rpo_jax.algorithm.types import Batch
-from rpo_jax.algorithm.variants import VARIANTS
+from rpo_jax.algorithm.variants import VARIANTS, get_variant
 from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome
@@ -195,27 +195,25 @@ def new_agent(variant: Variant = PPO, env: Environment | None = None, head: str 
 
 
 _agents: dict[Any, tuple[Environment, Agent]] = {}  # an environment that is kept shares its `id` with no other
-forget_agents = _agents.clear
+_agents_of_specs: dict[Any, Agent] = {}
+
+
+def forget_agents() -> None:
+    _agents.clear()
+    _agents_of_specs.clear()
 
 
 @contextlib.contextmanager
 def agents_of_specs_shared() -> Iterator[None]:
     """In the block equal descriptions of runs have one agent, so that what was compiled for one run serves others."""
-    agents, make = {}, RunSpec.agent
+    agents, make = _agents_of_specs, RunSpec.agent
 
     def agent(self: RunSpec) -> Agent:
         suite = SUITES.get(self.env.partition("/")[0]) if isinstance(self.env, str) else None
-        names = (
-            self.env,
-            self.variant,
-            self.head,
-            self.network,
-            self.time_limit,
-            self.backend,
-            self.num_threads,
-            self.env_args,
-        )
-        key = suite and suite.make, repr((*names, self.config))
+        if suite is None or self.network != "mlp":
+            return make(self)
+        names = self.env, self.time_limit, self.backend, self.num_threads, self.env_args, self.config
+        key = suite.make, get_variant(self.variant), get_head(self.head), repr(names)
         if key not in agents or agents[key].env.on_host:
             agents[key] = make(self)
         return agents[key]
