@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from pages.curves import draw_curves
 from pages.findings import claim
-from pages.markdown import alternatives, in_seconds, paragraph, picture, section, table
+from pages.markdown import alternatives, paragraph, picture, section, table
 from recording import Row
 
 GREATEST = 1000  # return of inverted_pendulum: 1 a step
@@ -16,7 +16,7 @@ def render(runs: list[Row]) -> str:
     seeds = alternatives(f"{len(run['summary']['seeds'])} seeds" for run in runs)
     finals = {run["label"]: run["summary"]["final_return"][0] for run in runs}
     best = max(finals["inverted_pendulum"])
-    header = ["task", "steps a seed", "return: start", "end: mean", "each seed", "alpha", "steps/s", "compilation"]
+    header = ["task", "steps a seed", "return: start", "end: mean", "each seed", "alpha"]
     return section(
         "Brax",
         paragraph(
@@ -41,8 +41,6 @@ def _row(run: Row) -> list[str]:
         f"{np.mean(summary['final_return'][0]):.0f}",
         ", ".join(f"{value:.0f}" for value in summary["final_return"][0]),
         f"{summary['settings'][0]['rpo_alpha']:g}",
-        f"{summary['env_steps_per_second']:,.0f}",
-        in_seconds(summary["compile_seconds"]),
     ]
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from pages.curves import draw_curves
 from pages.findings import claim, difference
-from pages.markdown import alternatives, in_seconds, paragraph, picture, section, table, worst_and_best
+from pages.markdown import alternatives, paragraph, picture, section, table, worst_and_best
 from recording import Row
 
 SOLVED, FAILED = -200, -500
@@ -19,7 +19,7 @@ def render(runs: list[Row]) -> str:
     finals = {run["label"]: run["summary"]["final_return"][0] for run in runs}
     seeds = alternatives(f"{len(returns)} seeds" for returns in finals.values())
     steps = alternatives(f"{run['summary']['total_timesteps']:,} steps" for run in runs)
-    header = ["head", "time limit", "method", "return: mean", "worst ... best seed", "entropy: start -> end", "time"]
+    header = ["head", "time limit", "method", "return: mean", "worst ... best seed", "entropy: start -> end"]
     rows = [_row(run) for run in sorted(runs, key=lambda run: [ORDER.index(part) for part in run["label"].split(", ")])]
     return section(
         "Does PPO fail on Pendulum?",
@@ -98,7 +98,6 @@ def _row(run: Row) -> list[str]:
         f"{np.mean(returns):,.0f}",
         worst_and_best(returns),
         "{:.2f} -> {:.2f}".format(*_entropies(run)),
-        in_seconds(run["summary"]["train_seconds"]),
     ]
 
 
