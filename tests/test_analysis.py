@@ -11,9 +11,12 @@ from rpo_jax.analysis.sensitivity import effective_dimensionality, normalize_sco
 from rpo_jax.analysis.statistics import (
     difference_of_means,
     interquartile_mean,
+    mean_of_seeds,
     performance_profile,
     probability_of_improvement,
+    ratio_of_differences,
 )
+from rpo_jax.analysis.verdict import judge
 
 RANDOM = np.random.default_rng(3)
 
@@ -69,6 +72,55 @@ def test_the_interval_of_a_difference_holds_it_in_19_of_20_cases_of_few_seeds_to
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
     same = difference_of_means(np.ones(3), np.zeros(3))
     assert same.low == same.high == 1
+
+
+def test_the_interval_of_a_mean_is_that_of_the_t_test() -> None:
+    scores = RANDOM.normal(3, 2, 4)
+    expected = stats.ttest_1samp(scores, 0).confidence_interval()
+    found = mean_of_seeds(scores)
+    np.testing.assert_allclose([found.low, found.high], expected)
+    assert found.value == scores.mean()
+
+
+def test_the_interval_of_a_ratio_of_differences_is_what_the_t_test_does_not_reject() -> None:
+    """By trying ratios, and by hand where the second difference is known: it is then the first one's, divided."""
+    samples = [RANDOM.normal(mean, 1, size) for mean, size in ((3, 4), (1, 5), (9, 6), (2, 3))]
+    found = ratio_of_differences(*samples)
+    ratios = np.linspace(-1, 2, 300_001)
+    weights = np.array([np.ones_like(ratios), -np.ones_like(ratios), -ratios, ratios])
+    apart = sum(weight * x.mean() for weight, x in zip(weights, samples, strict=True))
+    variances = np.array([x.var(ddof=1) / len(x) for x in samples])
+    terms = np.array([1, 1, found.value**2, found.value**2]) * variances
+    freedom = terms.sum() ** 2 / sum(term**2 / (len(x) - 1) for term, x in zip(terms, samples, strict=True))
+    held = ratios[2 * stats.t.sf(np.abs(apart) / np.sqrt(variances @ weights**2), freedom) > 0.05]
+    np.testing.assert_allclose([found.low, found.high], held[[0, -1]], atol=2e-5)
+    known = ratio_of_differences(samples[0], samples[1], np.full(3, 7.0), np.full(3, 2.0))
+    expected = difference_of_means(samples[0], samples[1])
+    np.testing.assert_allclose(known, np.array(expected) / 5)
+
+
+def test_a_ratio_is_held_in_19_of_20_cases_and_unbounded_where_it_may_be_anything() -> None:
+    held = []
+    for _ in range(2000):
+        samples = [RANDOM.normal(mean, scale, 5) for mean, scale in ((2, 1), (0, 2), (10, 1), (2, 3))]
+        found = ratio_of_differences(*samples)
+        held.append(found.low < 2 / 8 < found.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+    nothing = ratio_of_differences(np.arange(3.0), np.arange(3.0), np.arange(3.0) + 0.1, np.arange(3.0))
+    assert (nothing.low, nothing.high) == (-np.inf, np.inf)
+    same = ratio_of_differences(np.full(3, 2.0), np.zeros(3), np.full(3, 4.0), np.zeros(3))
+    assert same.low == same.high == 0.5
+
+
+def test_a_method_that_lost_runs_is_not_called_better() -> None:
+    low, high = np.arange(4.0), np.arange(4.0) + 100
+    lost_low, lost_high = (np.append(x, np.nan) for x in (low, high))
+    assert [judge(*both).better for both in ((high, low), (low, high), (low, low))] == [1, -1, 0]
+    assert [judge(*both).better for both in ((high, lost_low), (lost_low, high))] == [1, -1]
+    found = judge(lost_high, low)
+    assert (found.sign, found.better, found.diverged) == (1, 0, (1, 0))
+    assert found.difference == judge(high, low).difference
+    assert judge(np.array([1.0, 2.0, np.nan]), high).difference is None
 
 
 # Two environments and two hyperparameters, of 2 and 3 values.

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from scipy.stats import binom
 
 from rpo_jax.algorithm.variants import VARIANTS
-from rpo_jax.analysis.curves import COLORS, Curves, draw_curves
+from rpo_jax.analysis.curves import COLORS, Curves, draw_curves, looks_of
 from rpo_jax.analysis.intervals import bounds_of_mean
 
 
@@ -23,6 +23,7 @@ def colors_of(labels: list[str]) -> list[str]:
 def test_a_method_has_one_color_in_every_picture() -> None:
     assert set(COLORS) == {name for name in VARIANTS if name not in VARIANTS.registered}
     assert len(set(COLORS.values())) == len(COLORS)
+    assert len({look.marker for look in looks_of(list(COLORS))}) == len(COLORS)  # they differ in grey too
     expected = [to_hex(COLORS[name]) for name in ("ppo", "rpo")]
     assert colors_of(["ppo", "rpo"]) == expected
     assert colors_of(["rpo"]) == expected[1:]

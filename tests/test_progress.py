@@ -183,8 +183,11 @@ def test_the_table_shows_intervals_where_there_are_seeds() -> None:
         ([1.0, 2.0, 3.0], "ppo: 8.0, 95% interval 5.7 to 10.3: rpo is better here"),
         ([21.0, 22.0, 23.0], "ppo: -12.0, 95% interval -14.3 to -9.7: ppo is better here"),
         ([0.0, 10.0, 20.0], "ppo: 0.0, 95% interval -24.5 to 24.5: not decided with this many seeds"),
-        ([0.0, 10.0, None, 20.0], "24.5, runs left out since they diverged: 1: not decided"),
+        ([0.0, 10.0, None, 20.0], "24.5, diverged: 1 of 4 runs of ppo: not decided with this many seeds"),
+        ([1.0, None, 2.0, 3.0], "10.3, diverged: 1 of 4 runs of ppo: rpo is better here"),
+        ([21.0, None, 22.0, 23.0], "-9.7, diverged: 1 of 4 runs of ppo: not decided, since ppo lost runs"),
         ([1.0, 2.0], "rpo and ppo: 3 seeds or more are needed"),
+        ([1.0, 2.0, None], "rpo and ppo, diverged: 1 of 3 runs of ppo: 3 seeds or more are needed"),
     ],
 )
 def test_a_comparison_says_what_its_numbers_decide(others: list[float], told: str) -> None:
@@ -194,4 +197,5 @@ def test_a_comparison_says_what_its_numbers_decide(others: list[float], told: st
     (sentence,) = verdicts(summaries)
     assert told in sentence
     swept = [summary | {"settings": [{}, {}]} for summary in summaries]
-    assert list(verdicts(swept)) == []
+    (sentence,) = verdicts(swept)
+    assert "compare a setting of each on other seeds" in sentence

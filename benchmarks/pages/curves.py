@@ -1,28 +1,34 @@
 """Curves of learning."""
 
-from typing import Any
-
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from recording import Row
+from rpo_jax.analysis.curves import draw_curve, looks_of
 
-COLORS = {"PPO": "C1", "RPO": "C0"}
+METHODS = ("ppo", "rpo")
+LOOKS = dict(zip(METHODS, looks_of(list(METHODS)), strict=True))
+UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4
 
 
-def draw_curves(
-    axes: Any, run: Row, name: str, setting: int = 0, method: str = "RPO", label: str | None = None
-) -> None:
-    """Draws each seed's curve thinly, and the mean over seeds."""
-    steps, color = np.asarray(run["steps"]), COLORS[method]
-    curves = np.asarray(run["curves"][name], float)[setting]
-    for row in curves:
-        axes.plot(steps[~np.isnan(row)], row[~np.isnan(row)], color=color, linewidth=0.8, alpha=0.4)
-    known = ~np.isnan(curves).any(0)
-    axes.plot(steps[known], curves[:, known].mean(0), color=color, linewidth=2.2, label=label)
+def draw_curves(axes: Axes, run: Row, name: str, setting: int = 0, method: str = "rpo") -> None:
+    """Draws each seed's curve, their mean and its interval.
+
+    Args:
+        axes: where.
+        run: of the results.
+        name: of the curves.
+        setting: index of the setting.
+        method: ppo or rpo.
+    """
+    draw_curve(axes, np.asarray(run["steps"]), np.asarray(run["curves"][name], float)[setting], LOOKS[method], method)
     axes.grid(alpha=0.3)
-    axes.set_xlabel("steps")
+    axes.set_xlabel("environment steps of each run")
+    axes.set_ylabel(UNITS[name])
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def draw_methods(runs: list[Row]) -> Figure:
@@ -31,8 +37,8 @@ def draw_methods(runs: list[Row]) -> Figure:
     figure = Figure(figsize=(13, 3 * rows), layout="constrained")
     panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for axes, run in zip(panels, runs, strict=False):
-        for setting, method in enumerate(("PPO", "RPO")):
-            draw_curves(axes, run, "episode_return", setting, method, method)
+        for setting, method in enumerate(METHODS):
+            draw_curves(axes, run, "episode_return", setting, method)
         axes.set_title(run["label"], fontsize=10)
     for axes in panels[len(runs) :]:
         axes.set_axis_off()

@@ -14,7 +14,7 @@ from pages.markdown import bullets, enumeration, number, paragraph, picture, sec
 from pages.paper_runs import Group, Method, Runs, collect, difference, mean, method_name, seeds_told
 from pages.published import published
 from recording import Row
-from rpo_jax.analysis.curves import colors_of, draw_curve
+from rpo_jax.analysis.curves import draw_curve, looks_of
 from rpo_jax.analysis.intervals import Interval
 from rpo_jax.analysis.statistics import interquartile_mean
 
@@ -85,7 +85,7 @@ class Comparison(NamedTuple):
         """
         groups = self.groups(parts)
         names = list(dict.fromkeys(name for methods in groups.values() for name in methods))
-        colors = dict(zip(names, colors_of(names), strict=True))
+        looks = dict(zip(names, looks_of(names), strict=True))
         panels = [(group, curve) for group in groups for curve in self.curves]
         used = len(panels) + (last is not None)
         columns = min(COLUMNS, used)
@@ -94,7 +94,7 @@ class Comparison(NamedTuple):
         spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, (group, curve) in zip(spaces, panels, strict=False):
             for name, runs in groups[group].items():
-                draw_curve(axes, runs.steps, runs.curves[curve], colors[name], name)
+                draw_curve(axes, runs.steps, runs.curves[curve], looks[name], name)
             axes.set_title(str(group), fontsize=10)
             axes.set_xlabel("environment steps of each run")
             axes.set_ylabel(UNITS[curve])

@@ -109,8 +109,7 @@ def draw(runs: list[Row]) -> Figure:
         for run in runs:
             head, time_limit, variant = run["label"].split(", ")
             if (head, time_limit) == ("normal", limit):
-                name, method = {"return": "episode_return", "entropy": "entropy"}[kind], variant.upper()
-                draw_curves(axes, run, name, method=method, label=method)
+                draw_curves(axes, run, {"return": "episode_return", "entropy": "entropy"}[kind], method=variant)
         axes.set_title(f"{kind}, time limit: {limit}", fontsize=10)
     figure.axes[0].legend()
     return figure

@@ -8,5 +8,9 @@ from .sensitivity import normalize_scores as normalize_scores
 from .sensitivity import sensitivity as sensitivity
 from .statistics import difference_of_means as difference_of_means
 from .statistics import interquartile_mean as interquartile_mean
+from .statistics import mean_of_seeds as mean_of_seeds
 from .statistics import performance_profile as performance_profile
 from .statistics import probability_of_improvement as probability_of_improvement
+from .statistics import ratio_of_differences as ratio_of_differences
+from .verdict import Verdict as Verdict
+from .verdict import judge as judge

@@ -1,5 +1,6 @@
 """Figures of training curves."""
 
+import itertools
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -27,6 +28,20 @@ COLORS = {
     "ppo-constant-std": "#882255",
     "ppo-min-std": "#999933",
 }
+MARKERS = "os^vDPX<>"  # of the methods in their order, so that they differ without colours
+MARKS = 8  # of a mean, about
+
+
+class Look(NamedTuple):
+    """How the curves of a method or of a setting look.
+
+    Attributes:
+        color: of all lines.
+        marker: of the mean.
+    """
+
+    color: Any
+    marker: str
 
 
 class Curves(NamedTuple):
@@ -51,7 +66,8 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     """Plots return and policy entropy over steps: a thin line for each seed, a thick one for their mean.
 
     Of three seeds or more, the interval of the mean (95%, bootstrap) is shaded; means of evaluations are dashed. A
-    method has the same colour in every figure; several settings of methods have colours of one scale, in their order.
+    method has the same colour and marker in every figure; several settings of methods have colours of one scale, in
+    their order.
     Means and intervals are shown where all seeds have values.
 
     Args:
@@ -65,12 +81,14 @@ def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     columns = max(1, WIDTH // (max(map(len, curves)) + 8))
     figure = Figure(figsize=(11, 4.2 + below * 0.22 * -(-len(curves) // columns)), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (label, curve), color in zip(curves.items(), colors_of(list(curves)), strict=True):
-        draw_curve(left, curve.steps, curve.episode_return, color, label)
-        draw_curve(right, curve.steps, curve.entropy, color, label)
+    for (label, curve), look in zip(curves.items(), looks_of(list(curves)), strict=True):
+        draw_curve(left, curve.steps, curve.episode_return, look, label)
+        draw_curve(right, curve.steps, curve.entropy, look, label)
         if curve.evaluation_steps.size:
             mean = curve.evaluation_return.mean(0)
-            left.plot(curve.evaluation_steps, mean, color=color, linestyle="--", marker="o", markeredgecolor="white")
+            left.plot(
+                curve.evaluation_steps, mean, look.marker, color=look.color, linestyle="--", markeredgecolor="white"
+            )
     left.set_ylabel("return of the episodes that ended")
     right.set_ylabel("policy entropy (nats)")
     for axes in (left, right):
@@ -95,37 +113,40 @@ def _explain(curves: Collection[Curves]) -> str:
     return ", ".join(words)
 
 
-def colors_of(labels: list[str]) -> list[Any]:
-    """Returns colours of methods if `labels` name some, of which others take what is left; else those of a scale."""
+def looks_of(labels: list[str]) -> list[Look]:
+    """Returns the looks of methods if `labels` name some, of which others take what is left; else those of a scale."""
     if not set(labels) & set(COLORS):
-        return ["C0"] if len(labels) == 1 else list(colormaps["viridis"](np.linspace(0, 0.9, len(labels))))
-    left = (color for name, color in COLORS.items() if name not in labels)
-    return [COLORS.get(label) or next(left, "#777777") for label in labels]
+        colors = ["C0"] if len(labels) == 1 else colormaps["viridis"](np.linspace(0, 0.9, len(labels)))
+        return [Look(color, marker) for color, marker in zip(colors, itertools.cycle(MARKERS), strict=False)]
+    looks = {name: Look(color, marker) for (name, color), marker in zip(COLORS.items(), MARKERS, strict=True)}
+    left = (look for name, look in looks.items() if name not in labels)
+    return [looks.get(label) or next(left, Look("#777777", "*")) for label in labels]
 
 
-def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, color: Any, label: str) -> None:
+def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, look: Look, label: str) -> None:
     """Plots the seeds of one method, their mean, and its interval from three seeds on.
 
     Args:
         axes: where.
         steps: environment steps of each run [U].
         rows: values of every seed [S, U]; NaN where there are none.
-        color: of all lines.
+        look: of the method.
         label: of the legend.
     """
     known = [~np.isnan(row) for row in rows]
-    marker = "o" if max((ok.sum() for ok in known), default=0) < FEW_POINTS else ""
+    color, marker = look.color, look.marker if max((ok.sum() for ok in known), default=0) < FEW_POINTS else ""
+    thick = {"color": color, "linewidth": 2.2, "label": label, "marker": look.marker, "markeredgecolor": "white"}
     for row, ok in zip(rows, known, strict=True):
         axes.plot(steps[ok], row[ok], color=color, linewidth=0.8, alpha=0.4, marker=marker, markersize=4)
     if not all(ok.any() for ok in known):
-        axes.plot([], [], color=color, linewidth=2.2, label=label)  # for the legend
+        axes.plot([], [], **thick)  # for the legend
         return
     # Where every seed has begun to end episodes, and none has diverged.
     begin, end = max(steps[ok][0] for ok in known), min(steps[ok][-1] for ok in known)
     shown = steps[(begin <= steps) & (steps <= end)]
     shown = shown[np.unique(np.linspace(0, len(shown) - 1, MOST_POINTS).astype(int))] if len(shown) else shown
     between = np.stack([np.interp(shown, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True)])
-    axes.plot(shown, between.mean(0), color=color, linewidth=2.2, label=label)
+    axes.plot(shown, between.mean(0), **thick, markevery=max(1, len(shown) // MARKS))
     if len(rows) >= FEWEST and len(shown):
         low, high = bounds_of_mean(between)
         axes.fill_between(shown, low, high, color=color, alpha=0.2, linewidth=0)

@@ -1,7 +1,7 @@
 """Statistics of scores over runs and tasks, as recommended by Agarwal et al. (NeurIPS 2021, arXiv 2108.13264)."""
 
 import numpy as np
-from scipy.stats import trim_mean, ttest_ind
+from scipy.stats import t, trim_mean, ttest_ind
 
 from rpo_jax.analysis.intervals import LEVEL, Interval
 
@@ -57,3 +57,56 @@ def difference_of_means(scores: np.ndarray, others: np.ndarray, level: float = L
         return Interval(value, value, value)
     low, high = ttest_ind(scores, others, equal_var=False).confidence_interval(level)
     return Interval(value, np.asarray(low), np.asarray(high))
+
+
+def mean_of_seeds(scores: np.ndarray, level: float = LEVEL) -> Interval:
+    """Computes a mean and its interval by Student's t, which is right for few seeds too.
+
+    Args:
+        scores: scores of S seeds of a method on one task [S], two or more.
+        level: as of `bootstrap`.
+    """
+    value = np.asarray(np.mean(scores))
+    width = np.sqrt(_variance(scores)) * t.ppf((1 + level) / 2, len(scores) - 1)
+    return Interval(value, value - width, value + width)
+
+
+def ratio_of_differences(
+    scores: np.ndarray, others: np.ndarray, base: np.ndarray, base_others: np.ndarray, level: float = LEVEL
+) -> Interval:
+    """Computes the ratio of two differences of means, and its interval by Fieller's theorem (1954).
+
+    The interval holds every ratio r for which t does not reject that the first difference is r times the second. Its
+    degrees of freedom are Welch's for the ratio that was found.
+
+    Args:
+        scores: scores of S seeds of a method on one task [S].
+        others: those of another method [S'], whose mean is subtracted.
+        base: those of a method under other conditions [B].
+        base_others: those of the other method there [B'].
+        level: as of `bootstrap`.
+
+    Returns:
+        The ratio and its bounds; -inf and inf if the second difference may be 0.
+    """
+    above, below = np.mean(scores) - np.mean(others), np.mean(base) - np.mean(base_others)
+    ratio = np.asarray(above / below)
+    samples = scores, others, base, base_others
+    variances = np.array([_variance(x) for x in samples])
+    terms = np.array([1.0, 1.0, ratio**2, ratio**2]) * variances
+    if not terms.any():  # of which there is no t
+        return Interval(ratio, ratio, ratio)
+    freedom = terms.sum() ** 2 / np.sum(terms**2 / (np.array([len(x) for x in samples]) - 1))
+    squared = t.ppf((1 + level) / 2, freedom) ** 2
+    above_variance, below_variance = variances[:2].sum(), variances[2:].sum()
+    # (above - r below)^2 <= squared (above_variance + r^2 below_variance)
+    leading = below**2 - squared * below_variance
+    if leading <= 0:
+        return Interval(ratio, np.asarray(-np.inf), np.asarray(np.inf))
+    root = np.sqrt((above * below) ** 2 - leading * (above**2 - squared * above_variance))
+    return Interval(ratio, (above * below - root) / leading, (above * below + root) / leading)
+
+
+def _variance(scores: np.ndarray) -> float:
+    """Of the mean."""
+    return float(np.var(scores, ddof=1) / len(scores))

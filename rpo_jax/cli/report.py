@@ -27,8 +27,6 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
 
     console = Console()
     console.print(results_table(summaries, labels[: len(summaries)]))
-    for sentence in verdicts(summaries):
-        console.print(sentence, highlight=False)
     total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
     compiling = sum(summary["compile_seconds"] for summary in summaries)
     speed = " and ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
@@ -78,6 +76,8 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
         words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
         console.print(f"to continue: {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in verdicts(summaries):
+        console.print(sentence, highlight=False)
     if any(summary["failure"] for summary in summaries):
         return 1
     return 130 if interrupted else 0

@@ -17,24 +17,30 @@ def verdicts(summaries: list[JsonObject]) -> Iterator[str]:
     Yields:
         A sentence for each other variant: the difference, its 95% interval (Welch's t), and what follows.
     """
-    if any(len(summary["settings"]) > 1 for summary in summaries):
-        return
     for other in summaries[1:]:
-        returns, others = (np.array(summary["final_return"][0], float) for summary in (summaries[0], other))
-        yield _compare(summaries[0]["variant"], other["variant"], returns, others)
+        if max(len(summaries[0]["settings"]), len(other["settings"])) > 1:
+            yield (
+                f"{summaries[0]['variant']} and {other['variant']}: several settings each, and the best of several is "
+                "flattered by its seeds; compare a setting of each on other seeds"
+            )
+        else:
+            yield _compare(summaries[0], other)
 
 
-def _compare(name: str, other: str, returns: np.ndarray, others: np.ndarray) -> str:
-    from rpo_jax.analysis.statistics import difference_of_means  # SciPy's statistics take half a second to import
+def _compare(summary: JsonObject, other_summary: JsonObject) -> str:
+    from rpo_jax.analysis.verdict import judge  # SciPy's statistics take half a second to import
 
-    known, others_known = (x[~np.isnan(x)] for x in (returns, others))
-    if min(len(known), len(others_known)) < FEWEST:
-        return f"{name} and {other}: {FEWEST} seeds or more are needed to say which is better"
-    found = difference_of_means(known, others_known)
-    told = f"{name} minus {other}: {found.value:,.1f}, 95% interval {found.low:,.1f} to {found.high:,.1f}"
-    left_out = len(returns) + len(others) - len(known) - len(others_known)
-    diverged = f", runs left out since they diverged: {left_out}" if left_out else ""
-    if found.low > 0 or found.high < 0:
-        better = name if found.low > 0 else other
-        return f"{told}{diverged}: {better} is better here"
-    return f"{told}{diverged}: not decided with this many seeds"
+    name, other = summary["variant"], other_summary["variant"]
+    returns, others = (np.array(one["final_return"][0], float) for one in (summary, other_summary))
+    verdict = judge(returns, others)
+    counts = zip((name, other), verdict.diverged, (len(returns), len(others)), strict=True)
+    lost = "".join(f", diverged: {count} of {runs} runs of {one}" for one, count, runs in counts if count)
+    if verdict.difference is None:
+        return f"{name} and {other}{lost}: {FEWEST} seeds or more are needed to say which is better"
+    found = verdict.difference
+    told = f"{name} minus {other}: {found.value:,.1f}, 95% interval {found.low:,.1f} to {found.high:,.1f}{lost}"
+    if verdict.better:
+        return f"{told}: {name if verdict.better > 0 else other} is better here"
+    if verdict.sign:
+        return f"{told}: not decided, since {name if verdict.sign > 0 else other} lost runs"
+    return f"{told}: not decided with this many seeds"
