@@ -1,8 +1,9 @@
 """The paper's experiments as data: what each asks and trains, cut into parts that a core does in well under an hour."""
 
-import itertools
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import ball_balance
@@ -86,11 +87,14 @@ SPEEDS = {
     "envpool/Reacher-v4": 19_000,
     "envpool/WalkerRun-v1": 8_000,
     "envpool/WalkerStand-v1": 8_000,
+    "envpool/WalkerWalk-v1": 8_000,
     ball_balance.NAME: 250_000,
     "playground/CartpoleBalance": 150_000,
     "playground/CartpoleSwingup": 150_000,
 }
 SLOW = 3_500
+TASKS_OF_A_TURN = {"ppo-vs-rpo": 2}  # one of the others
+SOON = 5  # seeds of each task of the published protocol before any other
 
 # In the order in which they are run: how many seeds are a part.
 PPO_VS_RPO = {
@@ -107,7 +111,12 @@ PPO_VS_RPO = {
     "envpool/BipedalWalker-v3": 1,
     "gymnasium/AntBulletEnv-v0": 1,  # MinitaurBulletEnv-v0 has not been carried over to Gymnasium
 }
+REST_OF_DM_CONTROL = tuple(  # of the paper's twelve tasks
+    f"envpool/{task}-v1"
+    for task in ("AcrobotSwingup", "HumanoidStand", "PendulumSwingup", "QuadrupedWalk", "WalkerStand", "WalkerWalk")
+)
 AT_SCALE = (ball_balance.NAME, "playground/CartpoleBalance", "playground/CartpoleSwingup")
+FAILURES = tuple(f"envpool/{task}-v4" for task in ("InvertedDoublePendulum", "Reacher", "Hopper", "Pusher", "Ant"))
 PPO_AND_RPO = {"rpo_alpha": [0.0, 0.5]}  # PPO is RPO with alpha 0
 PUBLISHED_PROGRAM = "published program"
 LAW = {"rpo_alpha": [0.1, 0.5, 2.0], "clip_epsilon": [0.1, 0.2, 0.4]}
@@ -118,7 +127,7 @@ EXPERIMENTS = {
         "Does RPO beat PPO under the published protocol?",
         {"": PPO_AND_RPO},
         (PENDULUM, *PPO_VS_RPO),
-        (PENDULUM, *PPO_VS_RPO),
+        (PENDULUM, *PPO_VS_RPO, *REST_OF_DM_CONTROL),
         PPO_VS_RPO,
         PUBLISHED,
     ),
@@ -209,8 +218,8 @@ EXPERIMENTS = {
             "by the law": {"variant": "rpo-range", "rpo_alpha": suggested_range},
             "rpo-sigma": {"variant": "rpo-sigma", "rpo_alpha": [0.1, 0.5]},
         },
-        (PENDULUM, *(f"envpool/{task}-v4" for task in ("InvertedDoublePendulum", "Reacher", "Hopper"))),
-        tuple(f"envpool/{task}-v4" for task in ("Ant", "Reacher", "Pusher", "InvertedDoublePendulum", "Hopper")),
+        (PENDULUM, *FAILURES),
+        FAILURES,
     ),
 }
 
@@ -236,10 +245,12 @@ def parts(
         for call, settings in experiment.calls.items():
             size = scale.seeds if full else experiment.sizes.get(env)
             more = experiment.full_settings if full else {}
-            yield from _cut(name, call, {"env": env, **settings, **more}, scale, size)
+            names = [call, *(f"{name} {value:,}" for name, value in more.items())]
+            yield from _cut(name, names, {"env": env, **settings, **more}, scale, size)
 
 
-def _cut(experiment: str, call: str, settings: Settings, scale: Scale, size: int | None) -> Iterator[Part]:
+def _cut(experiment: str, names: list[str], settings: Settings, scale: Scale, size: int | None) -> Iterator[Part]:
+    """The parts of a call, whose `names` stand in their labels: no other call of the experiment has the same ones."""
     first, seeds = settings.get("first_seed", 0), settings.get("num_seeds", scale.seeds)
     whole = {
         "preset": "paper",
@@ -248,13 +259,13 @@ def _cut(experiment: str, call: str, settings: Settings, scale: Scale, size: int
         "total_timesteps": scale.timesteps,
         "num_seeds": 1,
     }
-    size = size or max(1, int(MINUTES / 60 / hours(Part(experiment, call, whole))))
+    size = size or max(1, int(MINUTES / 60 / hours(Part(experiment, "", whole))))
     size = math.ceil(seeds / math.ceil(seeds / size))
     for begin in range(first, first + seeds, size):
         count = min(size, first + seeds - begin)
         steps = "" if scale.timesteps == PUBLISHED.timesteps else f"{scale.timesteps:,} steps"
-        names = (settings["env"], call, steps, f"seeds {begin} ... {begin + count - 1}")
-        yield Part(experiment, ", ".join(filter(None, names)), {**whole, "first_seed": begin, "num_seeds": count})
+        label = (settings["env"], *names, steps, f"seeds {begin} ... {begin + count - 1}")
+        yield Part(experiment, ", ".join(filter(None, label)), {**whole, "first_seed": begin, "num_seeds": count})
 
 
 def num_runs(part: Part) -> int:
@@ -271,48 +282,44 @@ def hours(part: Part) -> float:
     return num_runs(part) * part.settings["total_timesteps"] / speed / 3600
 
 
-def hours_of(some: Iterable[Part]) -> float:
-    """Time of several parts; what two experiments share is trained once."""
-    return sum({str(part.settings): hours(part) for part in some}.values())
+def call_of(settings: Settings) -> str:
+    """What two calls have in common if and only if they train the same."""
+    return json.dumps(settings, sort_keys=True, default=lambda function: function.__name__)
+
+
+def hours_of(some: Iterable[Part], recorded: Iterable[Settings] = ()) -> float:
+    """Time of several parts: a call that several want is trained once, and one that was recorded is not.
+
+    Args:
+        some: parts.
+        recorded: settings of the calls that experiments have recorded.
+    """
+    known = set(map(call_of, recorded))
+    return sum({call: hours(part) for part in some if (call := call_of(part.settings)) not in known}.values())
 
 
 def standing() -> Iterator[Part]:
-    """All parts of the default scale, in the order of the standing list: cheap ones that say much come first."""
-    published = list(parts("ppo-vs-rpo", PPO_VS_RPO))
-    begun, later = published[:4], _by_seed(published[4:])
-    studies = ("time-limits", "entropy", "alpha", "augmentation", "noise-floor", "distributions", "failures")
+    """All parts of the default scale, so ordered that many questions are answered soon.
+
+    First Pendulum by every experiment. Then the experiments take turns, each with the task of its own that takes the
+    fewest hours; in a turn cheap tasks come first. At last the seeds of the published protocol beyond the first five.
+    """
     yield from parts("density")
-    yield from begun
-    for name in ("ppo-vs-rpo", *studies, "protocol"):
-        yield from parts(name, [PENDULUM])
-    yield from parts("at-scale")
-    of_tasks = {name: [list(parts(name, [env])) for env in EXPERIMENTS[name].envs[1:]] for name in studies}
-    one_each = itertools.zip_longest(*of_tasks.values(), fillvalue=[])
-    yield from _interleaved([part for tasks in one_each for task in tasks for part in task], later)
+    for name, experiment in EXPERIMENTS.items():
+        if PENDULUM in experiment.envs:
+            yield from parts(name, [PENDULUM])
+    tasks, late = [], []
+    for name in EXPERIMENTS:
+        soon, rest = _by_task(name)
+        late += rest
+        tasks += [(index // TASKS_OF_A_TURN.get(name, 1), hours_of(task), task) for index, task in enumerate(soon)]
+    for _, _, task in sorted(tasks, key=itemgetter(0, 1)):
+        yield from task
+    yield from sorted(late, key=hours)
 
 
-def _by_seed(published: list[Part]) -> list[Part]:
-    """Five seeds of five tasks first, and a seed of each in turn; then the rest."""
-    tasks = [
-        f"envpool/{task}-v1" for task in ("WalkerRun", "HopperHop", "CartpoleSwingup", "BallInCupCatch", "FishSwim")
-    ]
-    return sorted(
-        published,
-        key=lambda part: (
-            part.settings["first_seed"] >= 5 or part.settings["env"] not in tasks,
-            part.settings["first_seed"],
-        ),
-    )
-
-
-def _interleaved(studies: list[Part], published: list[Part]) -> Iterator[Part]:
-    """Two hours of studies, then a part of the published protocol."""
-    spent = 0.0
-    rest = iter(published)
-    for part in studies:
-        yield part
-        spent += hours(part)
-        if spent > 2.0:
-            spent = 0.0
-            yield from itertools.islice(rest, 1)
-    yield from rest
+def _by_task(name: str) -> tuple[list[list[Part]], list[Part]]:
+    """The parts of the tasks of an experiment, but for Pendulum, the cheapest task first; and those of late seeds."""
+    tasks = [list(parts(name, [env])) for env in EXPERIMENTS[name].envs if env != PENDULUM]
+    late = [part for task in tasks for part in task if name == "ppo-vs-rpo" and part.settings["first_seed"] >= SOON]
+    return sorted(([part for part in task if part not in late] for task in tasks), key=hours_of), late

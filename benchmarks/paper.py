@@ -6,7 +6,7 @@ part of the standing list, with what its checkpoint holds of it. Ctrl-C or SIGTE
 command goes on. `experiments.py` has what is trained.
 """
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +15,10 @@ from rich.console import Console
 
 from arguments import chosen
 from density import density
-from experiments import EXPERIMENTS, Part, Settings, hours, hours_of, num_runs, parts, standing
+from experiments import EXPERIMENTS, PUBLISHED_PROGRAM, Part, Settings, call_of, hours_of, num_runs, parts, standing
 from recording import Row, add, records
 from rpo_jax import Checkpoints, use_cpu_cores
+from rpo_jax.errors import SettingsError
 from rpo_jax.settings.spec import make_spec
 from study import record, train
 
@@ -52,31 +53,56 @@ def main(
         wanted = [part for name in named for part in parts(name, envs, seeds, timesteps, full)]
     else:
         wanted = [part for part in standing() if not envs or part.settings.get("env") in envs]
-    done = {name: {row["label"] for row in records(f"paper-{name}")} for name in EXPERIMENTS}
-    left = [part for part in wanted if part.label not in done[part.experiment]]
+    _check(wanted)
     if only_list:
-        show(wanted, left)
+        show(wanted)
         return
-    for part in left[:1] if only_next else left:
-        do(part)
+    share(wanted)
+    while left := left_of(wanted):
+        try:
+            do(left[0])
+        except SettingsError as error:
+            sys.exit(f"{left[0].experiment}: {error}")
+        share(wanted)
+        if only_next:
+            return
+
+
+def _check(wanted: list[Part]) -> None:
+    """Ends the program if something cannot be trained, before hours are spent on the rest."""
+    for part in wanted:
+        if "program" in part.settings and not part.settings["env"].startswith("gymnax/"):
+            sys.exit(f"{part.experiment}: the {PUBLISHED_PROGRAM} has gymnax's tasks only, not {part.settings['env']}")
+
+
+def left_of(wanted: list[Part]) -> list[Part]:
+    """The parts that were not recorded."""
+    done = {name: {row["label"] for row in records(f"paper-{name}")} for name in EXPERIMENTS}
+    return [part for part in wanted if part.label not in done[part.experiment]]
+
+
+def recorded() -> list[Row]:
+    """The rows of all experiments that say what their call was."""
+    return [row for name in EXPERIMENTS for row in records(f"paper-{name}") if "call" in row]
+
+
+def share(wanted: list[Part]) -> None:
+    """Records the parts whose call another experiment has recorded, since the same call is trained once."""
+    rows = {call_of(row["call"]): row for row in recorded()}
+    for part in left_of(wanted):
+        if row := rows.get(call_of(part.settings)):
+            add(f"paper-{part.experiment}", row | {"label": part.label}, "label")
 
 
 def do(part: Part) -> None:
-    """Trains a part, from its checkpoint if there is one, and records it; another experiment may have done the same."""
+    """Trains a part, from its checkpoint if there is one, and records it."""
     Console(stderr=True).print(f"{part.experiment}: {part.label}")
     if part.settings:
         settings = {name: value(part.settings) if callable(value) else value for name, value in part.settings.items()}
-        row = _recorded(settings) or (_published if "program" in settings else _trained)(part, settings)
+        row = (_published if "program" in settings else _trained)(part, settings)
     else:
         row = density()
     add(f"paper-{part.experiment}", row | {"label": part.label}, "label")
-
-
-def _recorded(settings: Settings) -> Row | None:
-    """What some experiment has recorded of the same settings."""
-    wanted = json.loads(json.dumps(settings))
-    rows = (row for name in EXPERIMENTS for row in records(f"paper-{name}"))
-    return next((row for row in rows if row.get("call") == wanted), None)
 
 
 def _trained(part: Part, settings: Settings) -> Row:
@@ -98,12 +124,16 @@ def _published(part: Part, settings: Settings) -> Row:
     )
 
 
-def show(wanted: list[Part], left: list[Part]) -> None:
-    """Prints the parts."""
+def show(wanted: list[Part]) -> None:
+    """Prints the parts in their order, with the hours of those that are left; and the hours of every experiment."""
+    left, calls = left_of(wanted), [row["call"] for row in recorded()]
     for part in wanted:
-        state = f"{hours(part):4.1f} h" if part in left else "  done"
+        state = f"{hours_of([part], calls):4.1f} h" if part in left else "  done"
         print(f"{state}  {part.experiment}: {part.label} ({num_runs(part)} runs)")
-    print(f"{len(left)} of {len(wanted)} parts are left: {hours_of(left):.0f} hours of one core")
+    for name in dict.fromkeys(part.experiment for part in wanted):
+        mine = [part for part in left if part.experiment == name]
+        print(f"{hours_of(mine, calls):4.1f} h  {name}: {len(mine)} parts, {sum(map(num_runs, mine))} runs")
+    print(f"{len(left)} of {len(wanted)} parts are left: {hours_of(left, calls):.0f} hours of one core")
 
 
 if __name__ == "__main__":

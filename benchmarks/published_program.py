@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from recording import Row
+from rpo_jax.files import plain
 from rpo_jax.runs.summary import final_values
 from study import scale_of, thinned
 
@@ -108,6 +109,8 @@ def record(env: str, alphas: Sequence[float], seeds: Sequence[int], total_timest
     """
     trained = train(env.removeprefix("gymnax/"), alphas, seeds, total_timesteps)
     updates = trained.metrics["entropy"].shape[-1]
+    diverged = ~np.isfinite(trained.metrics["entropy"][..., -1])  # and its last returns are of before
+    returns = np.where(diverged, np.nan, final_values(trained.metrics["episode_return"], updates))
     return {
         "summary": {
             "env": env,
@@ -117,8 +120,8 @@ def record(env: str, alphas: Sequence[float], seeds: Sequence[int], total_timest
             "seeds": list(seeds),
             "settings": [{"rpo_alpha": alpha, "entropy_coefficient": 0.0} for alpha in alphas],
             "total_timesteps": updates * STEPS,
-            "final_return": final_values(trained.metrics["episode_return"], updates).tolist(),
-            "final_entropy": final_values(trained.metrics["entropy"], updates).tolist(),
+            "final_return": plain(returns.tolist()),
+            "final_entropy": plain(final_values(trained.metrics["entropy"], updates).tolist()),
             "train_seconds": round(trained.seconds, 1),
         },
         **thinned(trained.metrics, STEPS),

@@ -97,7 +97,7 @@ SECTIONS = (
     Section("paper-protocol", paper_protocol.render, paper_protocol.PAGE.draw),
     Section("paper-time-limits", paper_time_limits.render, paper_time_limits.PAGE.draw),
     *(_COMPARED[name] for name in ("entropy", "distributions", "augmentation")),
-    Section("paper-alpha", paper_alpha.PAGE.render, paper_alpha.draw),
+    Section("paper-alpha", paper_alpha.render, paper_alpha.draw),
     Section("paper-noise-floor", paper_noise_floor.render, paper_noise_floor.draw),
     _COMPARED["failures"],
     Section("envpool_speed", envpool_speed.render),
@@ -136,7 +136,7 @@ def page(results: Path) -> str:
     contents = {section: content for section in SECTIONS if (content := _content(results, section))}
     machines = [content["machine"] for section, content in contents.items() if section.name not in OF_VERSIONS]
     done = {
-        section.name.removeprefix(PAPER): {run["label"] for run in content["runs"]}
+        section.name.removeprefix(PAPER): content["runs"]
         for section, content in contents.items()
         if section.name.startswith(PAPER)
     }

@@ -11,20 +11,35 @@ from matplotlib.ticker import EngFormatter
 from experiments import EXPERIMENTS
 from noise_floor import USEFUL
 from pages.markdown import bullets, enumeration, number, paragraph, picture, section, table
-from pages.paper_runs import Group, Method, Runs, collect, difference, mean, method_name, seeds_told
+from pages.paper_runs import (
+    Group,
+    Method,
+    Runs,
+    collect,
+    compare,
+    counted,
+    diverged_told,
+    improvement,
+    mean,
+    method_name,
+    seeds_told,
+)
 from pages.published import published
 from recording import Row
 from rpo_jax.analysis.curves import draw_curve, looks_of
-from rpo_jax.analysis.intervals import Interval
+from rpo_jax.analysis.intervals import FEWEST, Interval
 from rpo_jax.analysis.statistics import interquartile_mean
 
 HEADER = (*("task", "method", "seeds", "return: mean [95% interval]", "interquartile mean", "entropy", "sigma"),)
 PROTOCOL = (
     "Preset `paper`: one environment a seed, time limits as terminations unless said otherwise. The learning rate is "
     "annealed to 0 over the steps of a run, so shorter runs than the published ones are not their beginning. Sigma is "
-    "the mean over action dimensions after the last update (of other heads their scale), entropy is in nats; "
-    "intervals are of the mean (bootstrap, which is too narrow for few seeds) and of the difference of two means "
-    "(Welch's t), from three seeds on. Of twenty comparisons without a difference one would be decided by chance."
+    "the mean over action dimensions after the last update (of other heads their scale), entropy is in nats. "
+    "Intervals are at 95%, from three seeds on: of a mean by Student's t, and of the difference of two means, which "
+    "decides, by Welch's t; both are right for few seeds. The bands of pictures, and the intervals of "
+    "probabilities, are bootstrap intervals, which are too narrow for few seeds. Of twenty comparisons without a difference one would be decided by chance. A run that "
+    "diverged has no return: it is left out of means, and counted beside them, and a method that lost runs is not "
+    "called better."
 )
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4
@@ -112,27 +127,42 @@ class Comparison(NamedTuple):
 def findings(groups: dict[Group, dict[str, Runs]], baseline: str) -> Iterator[str]:
     """A sentence for each setting and each other method: where it is better, worse, or neither is decided."""
     for setting in dict.fromkeys(group.setting for group in groups):
-        of_setting = {str(group): methods for group, methods in groups.items() if group.setting == setting}
+        of_setting = {group: methods for group, methods in groups.items() if group.setting == setting}
         for name in dict.fromkeys(name for methods in of_setting.values() for name in methods if name != baseline):
-            both = {task: methods for task, methods in of_setting.items() if {name, baseline} <= set(methods)}
-            differences = {task: difference(of[name], of[baseline]) for task, of in both.items()}
-            if differences:
-                yield f"**{name}** against {baseline}: {_finding(differences)}."
+            both = {str(group): of for group, of in of_setting.items() if {name, baseline} <= set(of)}
+            if both:
+                yield f"**{name}** against {baseline}: {_finding(both, name, baseline)}.{_over_tasks(both, name, baseline)}"
 
 
-def _finding(differences: dict[str, Interval | None]) -> str:
-    known = {task: found for task, found in differences.items() if found is not None}
-    better = {task: found for task, found in known.items() if found.low > 0}
-    worse = {task: found for task, found in known.items() if found.high < 0}
-    open_ = [task for task in known if task not in better and task not in worse]
-    few = [task for task in differences if task not in known]
-    clauses = [
-        better and f"better on {_listed(better)}",
-        worse and f"worse on {_listed(worse)}",
-        open_ and f"not decided with these seeds on {enumeration(open_)}",
-        few and f"too few seeds to say on {enumeration(few)}",
-    ]
-    return "; ".join(filter(None, clauses))
+def _finding(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> str:
+    found: dict[str, list[str]] = {
+        "better on": [],
+        "worse on": [],
+        "no verdict, since the one with the higher mean lost runs, on": [],
+        "not decided with these seeds on": [],
+        "too few seeds to say on": [],
+    }
+    better, worse, lost, undecided, few = found.values()
+    for task, methods in both.items():
+        verdict = compare(methods, name, baseline)
+        kind = {1: better, -1: worse}.get(verdict.better, lost if verdict.sign else undecided)
+        shown = interval(verdict.difference, "+") if verdict.sign else ""
+        notes = "; ".join(filter(None, [shown, diverged_told(methods, name, baseline)]))
+        (kind if verdict.difference else few).append(f"{task} ({notes})" if notes else task)
+    return "; ".join(f"{words} {enumeration(tasks)}" for words, tasks in found.items() if tasks)
+
+
+def _over_tasks(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> str:
+    """How often the method is better over all tasks, if there are several with seeds enough."""
+    pairs = [(methods[name], methods[baseline]) for methods in both.values()]
+    pairs = [pair for pair in pairs if min(len(runs.returns) for runs in pair) >= FEWEST]
+    if len(pairs) < 2:
+        return ""
+    found = improvement(pairs)
+    return (
+        f" Over {len(pairs)} tasks a run of {name} is better than one of {baseline} with probability "
+        f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]."
+    )
 
 
 def _entropies(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
@@ -149,10 +179,6 @@ def _entropies(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         yield f"{told}; not on {enumeration(others)}." if others else f"{told}."
 
 
-def _listed(found: dict[str, Interval]) -> str:
-    return enumeration([f"{task} ({interval(one, '+')})" for task, one in found.items()])
-
-
 def interval(found: Interval | None, sign: str = "") -> str:
     """An interval as in "12 [10, 14]"; empty if there is none."""
     if found is None:
@@ -164,12 +190,11 @@ def interval(found: Interval | None, sign: str = "") -> str:
 
 def _row(group: Group, name: str, methods: dict[str, Runs], baseline: str) -> list[str]:
     runs = methods[name]
-    diverged = len(runs.returns) - len(runs.known)
-    less = difference(runs, methods[baseline]) if name != baseline and baseline in methods else None
+    less = compare(methods, name, baseline).difference if name != baseline and baseline in methods else None
     return [
         str(group),
         name,
-        f"{len(runs.returns)}" + f", {diverged} diverged" * bool(diverged),
+        counted(runs.returns),
         interval(mean(runs.returns)) or ", ".join(map(number, runs.known)),
         number(interquartile_mean(runs.known)) if len(runs.known) else "",
         f"{np.nanmean(runs.entropy):.2f}",
@@ -191,12 +216,22 @@ def _environments(part: Row) -> str:
     return f"{part['summary']['config']['num_envs']:,} environments"
 
 
+def _of_isaac_gym() -> str:
+    """What was published of the tasks of IsaacGym."""
+    tasks = ("IsaacGym Cartpole", "IsaacGym BallBalance")
+    told = [f"{task}: PPO {published(task, 'ppo')}, RPO {published(task, 'rpo')}" for task in tasks]
+    return (
+        f"Published returns, of tasks with other rewards, so that only their order can be compared: {'; '.join(told)}."
+    )
+
+
 COMPARISONS = (
     Comparison("ppo-vs-rpo", PROTOCOL),
     Comparison(
         "at-scale",
         "Preset `fast`, with which time limits are bootstrapped. In place of IsaacGym's Cartpole and BallBalance: "
-        "MuJoCo Playground's Cartpole, and a ball on a plate that two servos tilt (`ball_balance.py`).",
+        "MuJoCo Playground's Cartpole, and a ball on a plate that two servos tilt (`ball_balance.py`). "
+        + _of_isaac_gym(),
         _environments,
     ),
     Comparison("entropy", "The bonus is PPO's entropy coefficient times the entropy.", baseline="rpo"),

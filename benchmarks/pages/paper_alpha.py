@@ -6,13 +6,43 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pages.markdown import paragraph
 from pages.paper import Comparison
-from pages.paper_runs import Runs, mean
+from pages.paper_runs import Group, Runs, mean
 from recording import Row
+from rpo_jax.analysis.sensitivity import effective_dimensionality, normalize_scores, sensitivity
 
 PAGE = Comparison("alpha", "PPO is RPO with alpha 0. In the picture it is at the left end.")
 LEFT = 3e-4  # where alpha 0 is drawn
 PANELS = (("returns", "return"), ("entropy", "entropy (nats)"), ("scale", "sigma (action units)"))
+
+
+def render(parts: list[Row]) -> str:
+    """The section."""
+    return PAGE.render(parts, paragraph(_sensitivity(PAGE.groups(parts))))
+
+
+def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:
+    """What one alpha for all tasks costs, if several tasks have runs of the same ones."""
+    names = list(dict.fromkeys(name for methods in groups.values() for name in methods))
+    complete = [methods for methods in groups.values() if set(methods) == set(names)]
+    scores = np.array([[mean_return(methods[name]) for name in names] for methods in complete])
+    if len(complete) < 2 or len(names) < 3 or np.isnan(scores).any():
+        return ""
+    scores = normalize_scores(scores)
+    best = names[int(scores.mean(0).argmax())]
+    return (
+        f"Over {len(complete)} tasks, with mean returns scaled so that 0 and 1 are the 5th and 95th percentiles over "
+        f"alphas: the best alpha for all ({best}) reaches {scores.mean(0).max():.2f}, and the best of each task "
+        f"{scores.max(1).mean():.2f}, of which the noise of the seeds is a part. The difference is the sensitivity, "
+        f"{sensitivity(scores):.2f}, and the effective dimensionality {effective_dimensionality(scores)} of 1 (Adkins et "
+        "al. 2024)."
+    )
+
+
+def mean_return(runs: Runs) -> float:
+    """Over runs that did not diverge; NaN if all did."""
+    return float(np.mean(runs.known)) if len(runs.known) else np.nan
 
 
 def draw(parts: list[Row]) -> Figure:

@@ -28,6 +28,10 @@ def render(runs: list[Row]) -> str:
                 f"{CLOSE}.",
                 np.abs(drawn - computed).max() < CLOSE,
             ),
+            claim(
+                f"Their standard deviation is {run['drawn_std']:.2f}.",
+                abs(run["drawn_std"] - std) < 6 * std / run["samples"] ** 0.5,
+            ),
         ),
         picture("densities", "paper-density"),
     )

@@ -10,13 +10,24 @@ from matplotlib.figure import Figure
 from noise_floor import predicted_sigma
 from pages.markdown import paragraph, table
 from pages.paper import Comparison
-from pages.paper_runs import method_name
+from pages.paper_runs import counted, mean, method_name
 from recording import Row
 
 FACTOR = 1.5  # within which the law is said to hold
 COLORS = {3: "#E69F00", 10: "#0072B2"}  # by epochs
+FILLS = {3: "none", 10: "full"}
 MARKERS = "os^Dv<>"  # by task
-HEADER = ("task", "action dimensions", "epochs", "alpha", "epsilon", "seeds", "predicted", "observed", "ratio")
+HEADER = (
+    "task",
+    "action dimensions",
+    "epochs",
+    "alpha",
+    "epsilon",
+    "seeds",
+    "predicted",
+    "observed",
+    "ratio [95% interval]",
+)
 
 
 def _method(part: Row, index: int) -> str | None:
@@ -77,7 +88,11 @@ def render(parts: list[Row]) -> str:
 
 
 def _told(settings: list[Observed]) -> str:
-    ratios = np.concatenate([one.ratio for one in settings])
+    every = np.concatenate([one.ratio for one in settings])
+    ratios = every[~np.isnan(every)]
+    if not len(ratios):
+        return ""
+    lost = len(every) - len(ratios)
     within = (ratios > 1 / FACTOR) & (ratios < FACTOR)
     share = float(np.mean(within))
     low, high = np.quantile(ratios, [0.25, 0.75])
@@ -85,6 +100,7 @@ def _told(settings: list[Observed]) -> str:
         "The law: sigma should end at alpha sqrt(k / 3) / epsilon with k action dimensions and clipping range epsilon, "
         "where the perturbation alone moves the logarithms of ratios by epsilon (standard deviation), so that many "
         "ratios leave that range. It was found by fitting earlier runs, so these are its test.",
+        f"{lost} of {len(every)} runs diverged and are left out." if lost else "",
         f"Over {len(ratios)} runs of {len(settings)} settings, observed over predicted has a median of "
         f"{np.median(ratios):.2f} and quartiles of {low:.2f} and {high:.2f}.",
         f"Most runs are within a factor of {FACTOR} of it ({share:.0%})."
@@ -101,14 +117,22 @@ def _table(settings: list[Observed]) -> str:
             str(one.epochs),
             f"{one.alpha:g}",
             f"{one.epsilon:g}",
-            str(len(one.sigma)),
+            counted(one.sigma),
             f"{one.predicted:.3g}",
-            f"{one.sigma.mean():.3g}",
-            f"{one.ratio.mean():.2f}",
+            *_mean_and_ratio(one),
         ]
         for one in settings
     ]
     return table(HEADER, rows)
+
+
+def _mean_and_ratio(one: Observed) -> tuple[str, str]:
+    """The mean sigma, and that of the ratio with its interval."""
+    if np.isnan(one.sigma).all():
+        return "", ""
+    found = mean(one.ratio)
+    bounds = f" [{found.low:.2f}, {found.high:.2f}]" if found else ""
+    return f"{np.nanmean(one.sigma):.3g}", f"{np.nanmean(one.ratio):.2f}{bounds}"
 
 
 def draw(parts: list[Row]) -> Figure:
@@ -121,11 +145,11 @@ def _draw_law(settings: list[Observed], axes: Axes) -> None:
     for task, marker in zip(dict.fromkeys(one.task for one in settings), MARKERS, strict=False):
         for one in settings:
             if one.task == task:
-                color = COLORS[one.epochs]
-                axes.plot([one.predicted] * len(one.sigma), one.sigma, marker, color=color, markersize=4)
+                look = {"color": COLORS[one.epochs], "fillstyle": FILLS[one.epochs]}
+                axes.plot([one.predicted] * len(one.sigma), one.sigma, marker, **look, markersize=5)
         axes.plot([], [], marker, color="#777777", label=task)
     for epochs in dict.fromkeys(one.epochs for one in settings):
-        axes.plot([], [], color=COLORS[epochs], label=f"{epochs} epochs")
+        axes.plot([], [], "o", color=COLORS[epochs], fillstyle=FILLS[epochs], label=f"{epochs} epochs")
     ends = [min(one.predicted for one in settings), max(one.predicted for one in settings)]
     axes.plot(ends, ends, color="black", linewidth=1, label="law")
     axes.set(xscale="log", yscale="log", xlabel="predicted sigma (action units)", ylabel="observed (action units)")

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from experiments import PUBLISHED_PROGRAM
 from pages.markdown import bullets, paragraph
 from pages.paper import Comparison, interval
-from pages.paper_runs import Group, Runs, difference
+from pages.paper_runs import Group, Runs, diverged_told
 from recording import Row
+from rpo_jax.analysis.verdict import judge
 
 DIFFERENCES = (
     "Observations: the published program updates their moments at every step, before they are used, and with the last "
@@ -48,17 +49,17 @@ def differences(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         published = groups.get(group._replace(setting=PUBLISHED_PROGRAM), {})
         if group.setting or not {"ppo", "rpo"} <= set(methods) & set(published):
             continue
-        advantage = difference(published["rpo"], published["ppo"])
-        for name, runs in methods.items():
-            less = difference(runs, published[name])
-            if less is None or advantage is None:
+        advantage = judge(published["rpo"].returns, published["ppo"].returns).difference
+        for name in ("ppo", "rpo"):
+            verdict = judge(methods[name].returns, published[name].returns)
+            if verdict.difference is None or advantage is None:
                 continue
-            share = abs(less.value / advantage.value)
+            share = abs(verdict.difference.value / advantage.value)
+            both = {"preset `paper`": methods[name], f"the {PUBLISHED_PROGRAM}": published[name]}
+            lost = diverged_told(both, *both)
             told = (
                 f"{group}, {name}: the mean return of preset `paper` less that of the published program is "
-                f"{interval(less, '+')}, {share:.0%} of what lies between RPO and PPO there"
+                f"{interval(verdict.difference, '+')}, {share:.0%} of what lies between RPO and PPO there"
+                f"{f' ({lost})' * bool(lost)}"
             )
-            if less.low <= 0 <= less.high:
-                yield f"{told}: with these seeds no difference is decided."
-            else:
-                yield f"{told}: they differ."
+            yield f"{told}: they differ." if verdict.sign else f"{told}: with these seeds no difference is decided."

@@ -1,42 +1,64 @@
 """What of the paper's experiments was not run, and what it would take."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 
-from experiments import EXPERIMENTS, Part, hours_of, num_runs, parts, standing
+from experiments import EXPERIMENTS, Part, Settings, hours, hours_of, num_runs, parts, standing
 from pages.markdown import paragraph, section, table
+from recording import Row
 
 HEADER = ("command", "parts left", "of", "runs left", "hours")
 
 
-def render(done: Mapping[str, Set[str]]) -> str:
+def render(done: Mapping[str, list[Row]]) -> str:
     """The section.
 
     Args:
-        done: labels of the parts that were recorded, by experiment.
+        done: what was recorded, by experiment.
     """
     everything = list(standing())
-    left = [part for part in everything if part.label not in done.get(part.experiment, ())]
+    labels = {name: {row["label"] for row in rows} for name, rows in done.items()}
+    calls = [row["call"] for rows in done.values() for row in rows if "call" in row]
+    left = [part for part in everything if part.label not in labels.get(part.experiment, ())]
     full = [part for name in EXPERIMENTS for part in parts(name, full=True)]
     return section(
         "What of the paper was not run?",
         paragraph(
-            f"{len(left)} of {len(everything)} parts of the standing list are left, about {hours_of(left):,.0f} hours "
-            "of one core that does nothing else; what several experiments share is trained once, and counted with "
-            "each of them in the table. `python benchmarks/paper.py --next` does the next part, and `--list` names "
-            "them all.",
+            f"{len(left)} of {len(everything)} parts of the standing list are left, about {hours_of(left, calls):,.0f} "
+            "hours of one core that does nothing else; what several experiments want is trained once, and counted with "
+            "each of them in the table until it is recorded. `python benchmarks/paper.py --next` does the next part, "
+            "and `--list` names them all.",
+            _taken(everything, done),
             f"The published scale of all experiments, `python benchmarks/paper.py --full`, would take "
             f"{hours_of(full):,.0f} hours of such a core.",
         ),
-        table(HEADER, [_row(name, everything, left) for name in EXPERIMENTS]),
+        table(HEADER, [_row(name, everything, left, calls) for name in EXPERIMENTS]),
     )
 
 
-def _row(name: str, everything: list[Part], left: list[Part]) -> list[str]:
+def _taken(everything: list[Part], done: Mapping[str, list[Row]]) -> str:
+    """How far from its expected time training was so far."""
+    expected = {(part.experiment, part.label): hours(part) for part in everything}
+    took = {  # by call, which several experiments may have recorded
+        str(row.get("call", row["label"])): (row["summary"]["train_seconds"] / 3600, expected[name, row["label"]])
+        for name, rows in done.items()
+        for row in rows
+        if "summary" in row and "program" not in row.get("call", {}) and (name, row["label"]) in expected
+    }
+    if not took:
+        return ""
+    spent, wanted = map(sum, zip(*took.values(), strict=True))
+    return (
+        f"The {len(took)} calls that were trained took {spent:.1f} hours, for which {wanted:.1f} would be expected: "
+        "they ran at low priority beside other work, and calls of few runs are slower for each of them."
+    )
+
+
+def _row(name: str, everything: list[Part], left: list[Part], calls: list[Settings]) -> list[str]:
     mine = [part for part in left if part.experiment == name]
     return [
         f"`python benchmarks/paper.py {name}`",
         str(len(mine)),
         str(sum(part.experiment == name for part in everything)),
         str(sum(map(num_runs, mine))),
-        f"{hours_of(mine):.1f}",
+        f"{hours_of(mine, calls):.1f}",
     ]

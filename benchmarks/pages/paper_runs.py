@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from recording import Row
-from rpo_jax.analysis.intervals import FEWEST, Interval, interval_of_mean
-from rpo_jax.analysis.statistics import difference_of_means
+from rpo_jax.analysis.intervals import FEWEST, Interval, bootstrap
+from rpo_jax.analysis.statistics import mean_of_seeds, probability_of_improvement
+from rpo_jax.analysis.verdict import Verdict, judge
 
 # (part, index of a setting) -> name of the method, or None where the runs are left out.
 Method = Callable[[Row, int], str | None]
@@ -116,13 +117,44 @@ def seeds_told(groups: dict[Group, dict[str, Runs]]) -> str:
     return seeds if least == most else f"{least} to {seeds}"
 
 
-def difference(ours: Runs, others: Runs) -> Interval | None:
-    """Difference of the mean returns and its 95% interval; None of fewer than three seeds."""
-    if min(len(ours.known), len(others.known)) < FEWEST:
-        return None
-    return difference_of_means(ours.known, others.known)
+def compare(methods: dict[str, Runs], ours: str, other: str) -> Verdict:
+    """Compares the returns of two methods."""
+    return judge(methods[ours].returns, methods[other].returns)
+
+
+def counted(values: np.ndarray) -> str:
+    """Number of runs, as in "10, 2 diverged": those without a value."""
+    lost = int(np.isnan(values).sum())
+    return f"{len(values)}, {lost} diverged" if lost else f"{len(values)}"
+
+
+def diverged_told(methods: dict[str, Runs], *names: str) -> str:
+    """How many runs of these methods diverged, as in "2 of 10 runs of rpo diverged"; empty if none did."""
+    returns = {name: methods[name].returns for name in names}
+    counts = {name: int(np.isnan(of).sum()) for name, of in returns.items()}
+    return ", ".join(
+        f"{count} of {len(returns[name])} runs of {name} diverged" for name, count in counts.items() if count
+    )
+
+
+def improvement(pairs: list[tuple[Runs, Runs]]) -> Interval:
+    """Probability that a run is better than one of another method on the same task, with its 95% bootstrap interval.
+
+    A run that diverged is worse than any other.
+
+    Args:
+        pairs: runs of both methods on each task.
+    """
+
+    def mean_of_tasks(*scores: np.ndarray) -> float:
+        of_tasks = zip(scores[::2], scores[1::2], strict=True)
+        return float(np.mean([probability_of_improvement(*both) for both in of_tasks]))
+
+    scores = [np.where(np.isnan(runs.returns), -np.inf, runs.returns) for pair in pairs for runs in pair]
+    return bootstrap(mean_of_tasks, *scores)
 
 
 def mean(values: np.ndarray) -> Interval | None:
-    """Mean and its 95% interval; None of fewer than three seeds."""
-    return interval_of_mean(values[~np.isnan(values)])
+    """Mean and its 95% interval (Student's t); None of fewer than three seeds."""
+    known = values[~np.isnan(values)]
+    return mean_of_seeds(known) if len(known) >= FEWEST else None

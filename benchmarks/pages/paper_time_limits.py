@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from pages.markdown import bullets
 from pages.paper import Comparison, interval
-from pages.paper_runs import Group, Runs, difference
+from pages.paper_runs import Group, Runs, compare, diverged_told
 from recording import Row
+from rpo_jax.analysis.statistics import ratio_of_differences
 
 BOOTSTRAP, RAW = "bootstrap", "raw rewards"
 
@@ -18,7 +21,8 @@ def _setting(part: Row) -> str:
 
 PAGE = Comparison(
     "time-limits",
-    "Where it is not said, time limits are terminations and rewards are normalised, as published.",
+    "Where it is not said, time limits are terminations and rewards are normalised, as published. The share of RPO's "
+    "advantage that bootstrapping leaves is a ratio of two differences; its 95% interval is Fieller's.",
     _setting,
     curves=("episode_return",),
 )
@@ -35,16 +39,28 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         other = group._replace(setting=", ".join(filter(None, [BOOTSTRAP, group.setting])))
         if BOOTSTRAP in group.setting or other not in groups:
             continue
-        ended, bootstrapped = (difference(of["rpo"], of["ppo"]) for of in (methods, groups[other]))
-        if ended is None or bootstrapped is None:
+        ended, bootstrapped = (compare(of, "rpo", "ppo") for of in (methods, groups[other]))
+        if ended.difference is None or bootstrapped.difference is None:
             continue
         told = (
-            f"{group}: RPO's mean return less PPO's is {interval(ended, '+')} with terminations and "
-            f"{interval(bootstrapped, '+')} with bootstrapping"
+            f"{group}: RPO's mean return less PPO's is {interval(ended.difference, '+')} with terminations and "
+            f"{interval(bootstrapped.difference, '+')} with bootstrapping"
         )
-        if ended.low > 0:
-            yield f"{told}: {float(bootstrapped.value / ended.value):.0%} of the advantage is left."
-        elif ended.high < 0:
+        lost = {"terminations": methods, "bootstrapping": groups[other]}
+        counts = [f"{count} with {name}" for name, of in lost.items() if (count := diverged_told(of, "rpo", "ppo"))]
+        if counts:
+            yield f"{told}: no share is told, since runs are missing ({', '.join(counts)})."
+        elif ended.sign > 0:
+            yield f"{told}: {_share(methods, groups[other])}."
+        elif ended.sign < 0:
             yield f"{told}: with terminations RPO is worse."
         else:
             yield f"{told}: with terminations no difference is decided."
+
+
+def _share(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> str:
+    """What share of RPO's advantage is left."""
+    share = ratio_of_differences(*(of[name].returns for of in (bootstrapped, methods) for name in ("rpo", "ppo")))
+    if not np.isfinite(share.low):
+        return "the share that is left can be any with these seeds"
+    return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the advantage is left"
