@@ -1,5 +1,7 @@
 """The paper's experiments: parts that fit together, are done once, and are resumed."""
 
+import csv
+import itertools
 import json
 import math
 from pathlib import Path
@@ -12,7 +14,8 @@ import experiments
 import noise_floor
 import paper
 import recording
-from experiments import EXPERIMENTS, PENDULUM, Part, hours, hours_of, num_runs, parts, standing
+from experiments import EXPERIMENTS, PENDULUM, Part, call_of, hours, hours_of, num_runs, parts, standing
+from pages.published import PUBLISHED
 from rpo_jax.settings.spec import make_spec
 
 TINY = {
@@ -88,12 +91,47 @@ def test_full_is_the_published_scale() -> None:
     (part,) = parts("ppo-vs-rpo", ["envpool/WalkerRun-v1"], full=True)
     assert num_runs(part) == 20
     assert part.settings["total_timesteps"] == 8_000_000
+    tasks = {part.settings["env"] for part in parts("ppo-vs-rpo", full=True)}
+    of_table = {row["task"] for row in csv.DictReader(PUBLISHED.open()) if row["source"] == "Table 1"}
+    assert len(of_table) == 11
+    assert {f"envpool/{task}" for task in (*of_table, "HopperHop-v1")} <= tasks
+
+
+def test_calls_that_differ_have_labels_that_differ() -> None:
+    found: dict[tuple[str, str], str] = {}
+    for name, experiment in EXPERIMENTS.items():
+        for steps in {None, experiment.scale.timesteps, experiment.full_scale.timesteps}:
+            for part in itertools.chain.from_iterable(
+                parts(name, timesteps=steps, full=full) for full in (True, False)
+            ):
+                call = call_of(part.settings)
+                assert found.setdefault((name, part.label), call) == call, part.label
+
+
+def test_the_standing_list_keeps_its_labels() -> None:
+    """Of what is recorded, and of two that have checkpoints."""
+    labels = {(part.experiment, part.label) for part in standing()}
+    for name in EXPERIMENTS:
+        assert {(name, row["label"]) for row in recording.records(f"paper-{name}")} <= labels
+    assert ("at-scale", "own/BallBalance, 8,192,000 steps, seeds 0 ... 9") in labels
+    assert ("alpha", "envpool/HopperHop-v1, others, 2,000,000 steps, seeds 4 ... 4") in labels
+
+
+def test_the_standing_list_begins_with_pendulum_and_what_is_needed_comes_first() -> None:
+    listed = [part for part in standing() if part.settings]
+    of_pendulum = [part.settings["env"] == PENDULUM for part in listed]
+    assert of_pendulum == sorted(of_pendulum, reverse=True)
+    for env in EXPERIMENTS["noise-floor"].envs:  # whose later calls need the results of earlier ones
+        of_task = [part for part in listed if (part.experiment, part.settings["env"]) == ("noise-floor", env)]
+        assert of_task == list(parts("noise-floor", [env]))
 
 
 def test_what_two_experiments_share_counts_once() -> None:
     shared = [part for name in ("alpha", "entropy") for part in parts(name, [PENDULUM])]
     base = next(iter(parts("alpha", [PENDULUM])))
     assert hours_of(shared) == pytest.approx(sum(map(hours, shared)) - hours(base))
+    recorded = json.loads(json.dumps(base.settings))
+    assert hours_of(shared, [recorded]) == pytest.approx(sum(map(hours, shared)) - 2 * hours(base))
 
 
 def test_a_part_is_recorded_and_neither_trained_again_nor_for_another_experiment(
@@ -105,8 +143,9 @@ def test_a_part_is_recorded_and_neither_trained_again_nor_for_another_experiment
     monkeypatch.setattr(
         paper, "train", lambda spec, *args, _train=paper.train, **kw: trained.append(spec) or _train(spec, *args, **kw)
     )
-    for _ in todo:
-        paper.main(only_next=True)
+    paper.main(only_next=True)
+    assert [row["label"] for row in recording.records("paper-entropy")] == ["bonus"]  # of the same call
+    paper.main(only_next=True)
     paper.main()
     assert [spec.config.total_timesteps for spec in trained] == [192, 256]
     (alone,) = recording.records("paper-entropy")
@@ -146,7 +185,34 @@ def test_the_list_says_what_is_left(results: Path, capsys: pytest.CaptureFixture
     paper.main(("alpha",), envs=(PENDULUM,), only_list=True)
     lines = capsys.readouterr().out.splitlines()
     assert "done" in lines[0]
+    assert lines[-2].endswith("alpha: 1 parts, 80 runs")
     assert lines[-1].startswith("1 of 2 parts are left")
+    first_call = json.loads(json.dumps(first.settings))
+    recording.write("paper-alpha", [{"label": first.label, "command": "c", "machine": "m", "call": first_call}])
+    paper.main(("entropy",), envs=(PENDULUM,), only_list=True)
+    assert capsys.readouterr().out.startswith(" 0.0 h  entropy")
+    assert not recording.records("paper-entropy")  # listing writes nothing
+
+
+def test_what_another_experiment_recorded_is_not_trained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    same = tiny("same", "entropy")
+    call = json.loads(json.dumps(same.settings))
+    recording.write("paper-alpha", [{"label": "its own", "command": "c", "machine": "m", "call": call}])
+    monkeypatch.setattr(paper, "standing", lambda: iter([same]))
+    monkeypatch.setattr(paper, "do", lambda part: pytest.fail(f"{part} is trained"))
+    paper.main(only_next=True)
+    (row,) = recording.records("paper-entropy")
+    assert row["label"] == "same"
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [("envpool/WalkerRun-v1", "protocol: the published program has gymnax's tasks only"), ("gymnax/No", "protocol: ")],
+)
+def test_what_cannot_be_trained_is_told_in_a_line(results: Path, env: str, told: str) -> None:
+    with pytest.raises(SystemExit, match=told) as error:
+        paper.main(("protocol",), envs=(env,))
+    assert "\n" not in str(error.value)
 
 
 def test_predicted_sigma() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import report
-from experiments import EXPERIMENTS, PENDULUM, Part, parts
-from pages import paper, paper_noise_floor, paper_protocol, paper_rest, paper_time_limits
-from pages.paper_runs import collect, difference, seeds_told
+from experiments import EXPERIMENTS, PENDULUM, Part, hours, hours_of, parts
+from pages import paper, paper_alpha, paper_noise_floor, paper_protocol, paper_rest, paper_time_limits
+from pages.paper_runs import collect, compare, improvement, seeds_told
 from pages.published import published
 from rpo_jax.settings.grid import settings_list
 from rpo_jax.settings.spec import make_spec
@@ -87,11 +87,28 @@ RPO_WINS = [[1.0, 2.0, 3.0], [101.0, 102.0, 103.0]]
         (RPO_WINS, "**rpo** against ppo: better on Pendulum-v1, 0.02M steps (+100 [97.7, 102])."),
         (RPO_WINS[::-1], "**rpo** against ppo: worse on Pendulum-v1, 0.02M steps (-100 [-102, -97.7])."),
         ([[1.0, 2.0, 3.0], [2.0, 1.0, 6.0]], "**rpo** against ppo: not decided with these seeds on Pendulum-v1"),
-        ([[1.0, 2.0, np.nan], [3.0, 2.0, 1.0]], "**rpo** against ppo: too few seeds to say on Pendulum-v1"),
+        (
+            [[1.0, 2.0, np.nan], [3.0, 2.0, 1.0]],
+            "**rpo** against ppo: too few seeds to say on Pendulum-v1, 0.02M steps (1 of 3 runs of ppo diverged).",
+        ),
+        (
+            [[1.0, 2.0, 3.0, np.nan], [101.0, 102.0, 103.0, 102.0]],
+            "**rpo** against ppo: better on Pendulum-v1, 0.02M steps (+100 [98.1, 102]; 1 of 4 runs of ppo diverged).",
+        ),
+        (
+            [[1.0, 2.0, 3.0, 2.0], [101.0, 102.0, 103.0, np.nan]],
+            "**rpo** against ppo: no verdict, since the one with the higher mean lost runs, on Pendulum-v1, 0.02M "
+            "steps (+100 [98.1, 102]; 1 of 4 runs of rpo diverged).",
+        ),
+        (
+            [[1.0, 2.0, 3.0, 2.0], [2.0, 1.0, 6.0, np.nan]],
+            "**rpo** against ppo: not decided with these seeds on Pendulum-v1, 0.02M steps (1 of 4 runs of rpo "
+            "diverged).",
+        ),
     ],
 )
 def test_the_finding_follows_from_the_numbers(returns: Any, sentence: str) -> None:
-    (part,) = parts("ppo-vs-rpo", [PENDULUM], 3, 20_480)
+    (part,) = parts("ppo-vs-rpo", [PENDULUM], len(returns[0]), 20_480)
     (found,) = paper.findings(collect([recorded(part, returns)]), "ppo")
     assert found.startswith(sentence)
 
@@ -99,12 +116,14 @@ def test_the_finding_follows_from_the_numbers(returns: Any, sentence: str) -> No
 @pytest.mark.parametrize(
     ("bootstrapped", "sentence"),
     [
-        ([[1.0, 2.0, 3.0], [51.0, 52.0, 53.0]], "50% of the advantage is left"),
-        ([[1.0, 2.0, 3.0], [-9.0, -8.0, -7.0]], "-10% of the advantage is left"),
+        ([[1.0, 2.0, 3.0], [51.0, 52.0, 53.0]], "50% [48%, 52%] of the advantage is left"),
+        ([[1.0, 2.0, 3.0], [-9.0, -8.0, -7.0]], "-10% [-12%, -8%] of the advantage is left"),
+        ([[1.0, 2.0, 3.0, 2.0], [1.0, 2.0, 3.0, np.nan]], "(1 of 4 runs of rpo diverged with bootstrapping)"),
     ],
 )
 def test_the_share_of_the_advantage_that_bootstrapping_leaves(bootstrapped: Any, sentence: str) -> None:
-    first, second, *_ = parts("time-limits", [PENDULUM], 3, 20_480)
+    first, *_ = parts("time-limits", [PENDULUM], 3, 20_480)
+    _, second, *_ = parts("time-limits", [PENDULUM], len(bootstrapped[0]), 20_480)
     groups = paper_time_limits.PAGE.groups([recorded(first, RPO_WINS), recorded(second, bootstrapped)])
     (told,) = paper_time_limits.advantages(groups)
     assert sentence in told
@@ -143,7 +162,7 @@ def test_parts_of_a_task_are_put_together_by_seed() -> None:
     assert methods["ppo"].returns.tolist() == [0.0, 7.0, 5.0]
     assert methods["rpo"].returns.tolist() == [10.0, 7.0, 15.0]
     assert seeds_told(groups) == "3 seeds"
-    found = difference(methods["rpo"], methods["ppo"])
+    found = compare(methods, "rpo", "ppo").difference
     assert found
     assert found.value == pytest.approx(32 / 3 - 4)
 
@@ -153,6 +172,36 @@ def test_published_values_stand_beside_ours() -> None:
     assert published("Reacher-v4", "rpo, alpha 0.01") == "-3.9 +- 0.2 (CleanRL)"
     assert "Fig 7" in published("Pendulum-v1", "rpo", "laplace")
     assert published("Pendulum-v1", "rpo", "bootstrap") == ""
+    (at_scale,) = (page for page in paper.COMPARISONS if page.experiment == "at-scale")
+    assert "IsaacGym Cartpole: PPO 105 (Fig 5, 100M, read off), RPO 475" in at_scale.remark
+
+
+def test_the_share_of_runs_that_are_better_counts_those_that_diverged() -> None:
+    """By hand: of the first task 1 in 4 pairs is won and 1 a tie, of the second all; a run that diverged loses."""
+    task, other = (
+        collect([recorded(part, returns)])
+        for part, returns in (
+            (next(parts("ppo-vs-rpo", [PENDULUM], 2, 20_480)), [[1.0, 3.0], [np.nan, 3.0]]),
+            (next(parts("ppo-vs-rpo", [PENDULUM], 2, 20_480)), [[np.nan, 3.0], [4.0, 5.0]]),
+        )
+    )
+    pairs = [(methods["rpo"], methods["ppo"]) for groups in (task, other) for methods in groups.values()]
+    found = improvement(pairs)
+    assert found.value == pytest.approx(((1 + 0.5) / 4 + 1) / 2)
+    assert found.low < found.value < found.high
+
+
+def test_the_sensitivity_to_alpha_is_told_of_several_tasks() -> None:
+    base, others = parts("alpha", [PENDULUM], 3, 20_480)
+    rows = [recorded(base, np.zeros((2, 3))), recorded(others, np.arange(8.0).repeat(3).reshape(8, 3))]
+    one = paper_alpha.render(rows)
+    twice = json.loads(json.dumps(rows))
+    for row in twice:
+        row["summary"]["env"] = "gymnax/Another-v1"
+        row["summary"]["final_return"].reverse()
+    both = " ".join(paper_alpha.render(rows + twice).split())
+    assert "sensitivity" not in one
+    assert "The difference is the sensitivity" in both
 
 
 @pytest.mark.parametrize(("factor", "sentence"), [(1.1, "Most runs are within"), (3.0, "Most runs are not within")])
@@ -164,11 +213,23 @@ def test_observed_sigma_is_held_against_the_law(factor: float, sentence: str) ->
     for one in paper_noise_floor.observed(rows):
         assert one.ratio == pytest.approx([factor] * 2)
     assert sentence in " ".join(paper_noise_floor.render(rows).split())
+    rows[1]["final_scale"][0][1] = None
+    told = " ".join(paper_noise_floor.render(rows).split())
+    assert "1 of 18 runs diverged and are left out. Over 17 runs of 9 settings" in told
+    assert f"has a median of {factor:.2f}" in told
+    assert "| 2, 1 diverged | 0.577 |" in told
 
 
 def test_the_rest_is_what_was_not_recorded() -> None:
     everything = paper_rest.render({})
-    done = {part.label for part in parts("alpha")}
-    rest = paper_rest.render({"alpha": done})
-    assert f"| `python benchmarks/paper.py alpha` | {len(done)} | {len(done)} |" in everything
-    assert f"| `python benchmarks/paper.py alpha` | 0 | {len(done)} | 0 | 0.0 |" in rest
+    done = [recorded(part) for part in parts("alpha", [PENDULUM])]
+    for row in done:
+        row["summary"]["train_seconds"] = 3600.0
+    rest = " ".join(paper_rest.render({"alpha": done}).split())
+    count, base = len(list(parts("alpha"))), next(parts("entropy", [PENDULUM]))
+    assert f"| `python benchmarks/paper.py alpha` | {count} | {count} |" in everything
+    assert f"| `python benchmarks/paper.py alpha` | {count - len(done)} | {count} |" in rest
+    assert f"The {len(done)} calls that were trained took {len(done):.1f} hours" in rest
+    expected = hours_of(parts("entropy")) - hours(base)  # alpha has recorded its runs of ppo and rpo
+    assert f"| `python benchmarks/paper.py entropy` | {len(list(parts('entropy')))}" in rest
+    assert f" {expected:.1f} |" in rest.split("paper.py entropy`")[1].split("`python")[0]

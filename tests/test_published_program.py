@@ -124,3 +124,12 @@ def test_a_part_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (returns < -100).all()
     scale = np.array(row["final_scale"])
     assert (scale[0] != scale[1]).all()  # alpha has an effect
+
+
+def test_a_run_that_diverged_has_no_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = {"episode_return": np.full((1, 2, 3), -200.0), "entropy": np.ones((1, 2, 3))}
+    metrics["entropy"][0, 1, 1:] = np.nan
+    metrics["episode_return"][0, 1, 1:] = np.nan
+    monkeypatch.setattr(program, "train", lambda *args: program.Trained(metrics, {}, 1.0))
+    summary = program.record(PENDULUM, [0.5], [0, 1], 6144)["summary"]
+    assert summary["final_return"] == [[-200.0, None]]

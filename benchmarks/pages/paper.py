@@ -36,10 +36,10 @@ PROTOCOL = (
     "annealed to 0 over the steps of a run, so shorter runs than the published ones are not their beginning. Sigma is "
     "the mean over action dimensions after the last update (of other heads their scale), entropy is in nats. "
     "Intervals are at 95%, from three seeds on: of a mean by Student's t, and of the difference of two means, which "
-    "decides, by Welch's t; both are right for few seeds. The bands of pictures, and the intervals of "
-    "probabilities, are bootstrap intervals, which are too narrow for few seeds. Of twenty comparisons without a difference one would be decided by chance. A run that "
-    "diverged has no return: it is left out of means, and counted beside them, and a method that lost runs is not "
-    "called better."
+    "decides, by Welch's t; both are right for few seeds. The bands of pictures, and the intervals of probabilities, "
+    "are bootstrap intervals, which are too narrow for few seeds. Of twenty comparisons without a difference one would "
+    "be decided by chance. A run that diverged has no return: it is left out of means, and counted beside them, and a "
+    "method that lost runs is not called better."
 )
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4
@@ -131,7 +131,8 @@ def findings(groups: dict[Group, dict[str, Runs]], baseline: str) -> Iterator[st
         for name in dict.fromkeys(name for methods in of_setting.values() for name in methods if name != baseline):
             both = {str(group): of for group, of in of_setting.items() if {name, baseline} <= set(of)}
             if both:
-                yield f"**{name}** against {baseline}: {_finding(both, name, baseline)}.{_over_tasks(both, name, baseline)}"
+                finding = f"**{name}** against {baseline}: {_finding(both, name, baseline)}."
+                yield " ".join(filter(None, [finding, _over_tasks(both, name, baseline)]))
 
 
 def _finding(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> str:
@@ -160,7 +161,7 @@ def _over_tasks(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> s
         return ""
     found = improvement(pairs)
     return (
-        f" Over {len(pairs)} tasks a run of {name} is better than one of {baseline} with probability "
+        f"Over {len(pairs)} tasks a run of {name} is better than one of {baseline} with probability "
         f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]."
     )
 

@@ -26,7 +26,7 @@ def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:
     """What one alpha for all tasks costs, if several tasks have runs of the same ones."""
     names = list(dict.fromkeys(name for methods in groups.values() for name in methods))
     complete = [methods for methods in groups.values() if set(methods) == set(names)]
-    scores = np.array([[mean_return(methods[name]) for name in names] for methods in complete])
+    scores = np.array([[_mean_return(methods[name]) for name in names] for methods in complete])
     if len(complete) < 2 or len(names) < 3 or np.isnan(scores).any():
         return ""
     scores = normalize_scores(scores)
@@ -35,12 +35,12 @@ def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:
         f"Over {len(complete)} tasks, with mean returns scaled so that 0 and 1 are the 5th and 95th percentiles over "
         f"alphas: the best alpha for all ({best}) reaches {scores.mean(0).max():.2f}, and the best of each task "
         f"{scores.max(1).mean():.2f}, of which the noise of the seeds is a part. The difference is the sensitivity, "
-        f"{sensitivity(scores):.2f}, and the effective dimensionality {effective_dimensionality(scores)} of 1 (Adkins et "
-        "al. 2024)."
+        f"{sensitivity(scores):.2f}; the effective dimensionality is {effective_dimensionality(scores)} of 1 (Adkins "
+        "et al. 2024)."
     )
 
 
-def mean_return(runs: Runs) -> float:
+def _mean_return(runs: Runs) -> float:
     """Over runs that did not diverge; NaN if all did."""
     return float(np.mean(runs.known)) if len(runs.known) else np.nan
 
