@@ -102,8 +102,8 @@ RPO_WINS = [[1.0, 2.0, 3.0], [101.0, 102.0, 103.0]]
         ),
         (
             [[1.0, 2.0, 3.0, 2.0], [2.0, 1.0, 6.0, np.nan]],
-            "**rpo** against ppo: not decided with these seeds on Pendulum-v1, 0.02M steps (1 of 4 runs of rpo "
-            "diverged).",
+            "**rpo** against ppo: not decided with these seeds on Pendulum-v1, 0.02M steps (+1.0 [-5.0, 7.0]; 1 of 4 runs of "
+            "rpo diverged).",
         ),
     ],
 )

@@ -147,8 +147,7 @@ def _finding(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> str:
     for task, methods in both.items():
         verdict = compare(methods, name, baseline)
         kind = {1: better, -1: worse}.get(verdict.better, lost if verdict.sign else undecided)
-        shown = interval(verdict.difference, "+") if verdict.sign else ""
-        notes = "; ".join(filter(None, [shown, diverged_told(methods, name, baseline)]))
+        notes = "; ".join(filter(None, [interval(verdict.difference, "+"), diverged_told(methods, name, baseline)]))
         (kind if verdict.difference else few).append(f"{task} ({notes})" if notes else task)
     return "; ".join(f"{words} {enumeration(tasks)}" for words, tasks in found.items() if tasks)
 
