@@ -15,6 +15,7 @@ from rpo_jax.analysis.statistics import (
     performance_profile,
     probability_of_improvement,
     ratio_of_differences,
+    sample_efficiency,
 )
 from rpo_jax.analysis.verdict import judge
 
@@ -72,6 +73,16 @@ def test_the_interval_of_a_difference_holds_it_in_19_of_20_cases_of_few_seeds_to
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
     same = difference_of_means(np.ones(3), np.zeros(3))
     assert same.low == same.high == 1
+
+
+def test_a_sample_efficiency_curve_is_the_interquartile_mean_at_each_point() -> None:
+    """By hand; the runs of a task are drawn together at all points, and those of each task for themselves."""
+    curves, others = np.array([[0.0, 10], [1, 11], [2, 12]]), np.array([[3.0, 13]])
+    found = sample_efficiency(curves, others)
+    np.testing.assert_array_equal(found.value, [1.5, 11.5])
+    np.testing.assert_allclose(found.low, found.high - (found.high - found.low)[0])
+    np.testing.assert_allclose(found.low[1] - found.low[0], 10)
+    assert found.high[0] == (2 + 2) / 2  # the one run of the other task is in every sample, and is trimmed
 
 
 def test_the_interval_of_a_mean_is_that_of_the_t_test() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import report
 from experiments import EXPERIMENTS, PENDULUM, Part, hours, hours_of, parts
-from pages import paper, paper_alpha, paper_noise_floor, paper_protocol, paper_rest, paper_time_limits
+from pages import paper, paper_alpha, paper_noise_floor, paper_ppo_vs_rpo, paper_protocol, paper_rest, paper_time_limits
 from pages.paper_runs import collect, compare, improvement, seeds_told
 from pages.published import published
 from rpo_jax.settings.grid import settings_list
@@ -93,17 +93,17 @@ RPO_WINS = [[1.0, 2.0, 3.0], [101.0, 102.0, 103.0]]
         ),
         (
             [[1.0, 2.0, 3.0, np.nan], [101.0, 102.0, 103.0, 102.0]],
-            "**rpo** against ppo: better on Pendulum-v1, 0.02M steps (+100 [98.1, 102]; 1 of 4 runs of ppo diverged).",
+            "**rpo** against ppo: better on Pendulum-v1, 0.02M steps (+100 [98.0, 102]; 1 of 4 runs of ppo diverged).",
         ),
         (
             [[1.0, 2.0, 3.0, 2.0], [101.0, 102.0, 103.0, np.nan]],
             "**rpo** against ppo: no verdict, since the one with the higher mean lost runs, on Pendulum-v1, 0.02M "
-            "steps (+100 [98.1, 102]; 1 of 4 runs of rpo diverged).",
+            "steps (+100 [98.0, 102]; 1 of 4 runs of rpo diverged).",
         ),
         (
             [[1.0, 2.0, 3.0, 2.0], [2.0, 1.0, 6.0, np.nan]],
-            "**rpo** against ppo: not decided with these seeds on Pendulum-v1, 0.02M steps (+1.0 [-5.0, 7.0]; 1 of 4 runs of "
-            "rpo diverged).",
+            "**rpo** against ppo: not decided with these seeds on Pendulum-v1, 0.02M steps "
+            "(+1.0 [-5.0, 7.0]; 1 of 4 runs of rpo diverged).",
         ),
     ],
 )
@@ -189,6 +189,25 @@ def test_the_share_of_runs_that_are_better_counts_those_that_diverged() -> None:
     found = improvement(pairs)
     assert found.value == pytest.approx(((1 + 0.5) / 4 + 1) / 2)
     assert found.low < found.value < found.high
+
+
+def test_what_several_tasks_say_together_is_told_and_drawn() -> None:
+    tasks = ("envpool/WalkerRun-v1", "envpool/HopperHop-v1")
+    rows = [recorded(part) for env in tasks for part in parts("ppo-vs-rpo", [env], 3)]
+    for row in rows:
+        row["summary"]["final_return"] = [[seed] for seed in (1.0, 3.0)]
+    rows[0]["summary"]["final_return"] = [[None], [5.0]]
+    (methods, other) = paper_ppo_vs_rpo.complete(rows)
+    np.testing.assert_array_equal(paper_ppo_vs_rpo.scaled(methods, methods["ppo"].returns), [0, 0, 0])
+    np.testing.assert_array_equal(paper_ppo_vs_rpo.scaled(methods, methods["rpo"].returns), [1, 0.5, 0.5])
+    np.testing.assert_array_equal(paper_ppo_vs_rpo.scaled(other, other["rpo"].returns), [1, 1, 1])
+    assert "over the 2 tasks with 8M steps" in " ".join(paper_ppo_vs_rpo.render(rows).split())
+    efficiency, profile = paper_ppo_vs_rpo.draw(rows).axes[4:6]
+    _, rpo = (line.get_ydata() for line in profile.lines)
+    assert rpo[0] == 1
+    assert rpo[40] == pytest.approx((1 / 3 + 1) / 2)  # scaled returns above 0.8
+    assert len(efficiency.lines) == 2
+    assert len(paper_ppo_vs_rpo.draw(rows[:2]).axes) == 2
 
 
 def test_the_sensitivity_to_alpha_is_told_of_several_tasks() -> None:

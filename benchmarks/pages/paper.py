@@ -91,18 +91,18 @@ class Comparison(NamedTuple):
             *more,
         )
 
-    def draw(self, parts: list[Row], last: Callable[[Axes], None] | None = None) -> Figure:
+    def draw(self, parts: list[Row], *last: Callable[[Axes], None]) -> Figure:
         """Curves of every method, in panels by task.
 
         Args:
             parts: of the experiment.
-            last: draws one more panel.
+            *last: each draws one more panel.
         """
         groups = self.groups(parts)
         names = list(dict.fromkeys(name for methods in groups.values() for name in methods))
         looks = dict(zip(names, looks_of(names), strict=True))
         panels = [(group, curve) for group in groups for curve in self.curves]
-        used = len(panels) + (last is not None)
+        used = len(panels) + len(last)
         columns = min(COLUMNS, used)
         rows = -(-used // columns)
         figure = Figure(figsize=(4 * columns, 0.4 + 2.9 * rows), layout="constrained")
@@ -119,8 +119,8 @@ class Comparison(NamedTuple):
             axes.set_axis_off()
         legend = {label: line for axes in spaces for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend(list(legend.values()), list(legend), loc="outside upper center", ncols=6)
-        if last:
-            last(spaces[len(panels)])
+        for axes, draw in zip(spaces[len(panels) :], last, strict=False):
+            draw(axes)
         return figure
 
 
@@ -226,7 +226,6 @@ def _of_isaac_gym() -> str:
 
 
 COMPARISONS = (
-    Comparison("ppo-vs-rpo", PROTOCOL),
     Comparison(
         "at-scale",
         "Preset `fast`, with which time limits are bootstrapped. In place of IsaacGym's Cartpole and BallBalance: "

@@ -138,7 +138,7 @@ def _mean_and_ratio(one: Observed) -> tuple[str, str]:
 def draw(parts: list[Row]) -> Figure:
     """Curves of the rivals; and observed sigma over predicted sigma, a mark for each task."""
     settings = observed(parts)
-    return PAGE.draw(parts, partial(_draw_law, settings) if settings else None)
+    return PAGE.draw(parts, *([partial(_draw_law, settings)] if settings else []))
 
 
 def _draw_law(settings: list[Observed], axes: Axes) -> None:

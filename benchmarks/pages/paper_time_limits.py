@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pages.markdown import bullets
+from pages.markdown import bullets, enumeration
 from pages.paper import Comparison, interval
 from pages.paper_runs import Group, Runs, compare, diverged_told
 from recording import Row
@@ -42,17 +42,17 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         ended, bootstrapped = (compare(of, "rpo", "ppo") for of in (methods, groups[other]))
         if ended.difference is None or bootstrapped.difference is None:
             continue
-        told = (
-            f"{group}: RPO's mean return less PPO's is {interval(ended.difference, '+')} with terminations and "
-            f"{interval(bootstrapped.difference, '+')} with bootstrapping"
-        )
         lost = {"terminations": methods, "bootstrapping": groups[other]}
         counts = [f"{count} with {name}" for name, of in lost.items() if (count := diverged_told(of, "rpo", "ppo"))]
-        if counts:
-            yield f"{told}: no share is told, since runs are missing ({', '.join(counts)})."
+        told = (
+            f"{group}: RPO's mean return less PPO's is {interval(ended.difference, '+')} with terminations and "
+            f"{interval(bootstrapped.difference, '+')} with bootstrapping{f' ({enumeration(counts)})' * bool(counts)}"
+        )
+        if ended.sign > 0 and counts:
+            yield f"{told}: no share is told, since runs are missing."
         elif ended.sign > 0:
             yield f"{told}: {_share(methods, groups[other])}."
-        elif ended.sign < 0:
+        elif ended.better < 0:
             yield f"{told}: with terminations RPO is worse."
         else:
             yield f"{told}: with terminations no difference is decided."

@@ -12,5 +12,6 @@ from .statistics import mean_of_seeds as mean_of_seeds
 from .statistics import performance_profile as performance_profile
 from .statistics import probability_of_improvement as probability_of_improvement
 from .statistics import ratio_of_differences as ratio_of_differences
+from .statistics import sample_efficiency as sample_efficiency
 from .verdict import Verdict as Verdict
 from .verdict import judge as judge

@@ -1,0 +1,97 @@
+"""PPO and RPO under the published protocol, task by task and over tasks (the paper's Figs 2 to 5)."""
+
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from experiments import PUBLISHED
+from pages.curves import LOOKS, METHODS
+from pages.markdown import paragraph
+from pages.paper import PROTOCOL, Comparison
+from pages.paper_runs import Runs
+from recording import Row
+from rpo_jax.analysis.intervals import FEWEST, bootstrap
+from rpo_jax.analysis.statistics import performance_profile, sample_efficiency
+
+PAGE = Comparison("ppo-vs-rpo", PROTOCOL)
+THRESHOLDS = np.linspace(0.0, 1.0, 51)
+Tasks = list[dict[str, Runs]]
+
+
+def render(parts: list[Row]) -> str:
+    """The section."""
+    tasks = complete(parts)
+    return PAGE.render(
+        parts,
+        paragraph(
+            f"The last two panels are over the {len(tasks)} tasks with {PUBLISHED.timesteps / 1e6:.0f}M steps and "
+            f"{FEWEST} seeds or more of both methods. There returns are scaled so that 0 and 1 are the lowest and the "
+            "highest return with which a run of the task ended; a run that diverged has 0. One shows the interquartile "
+            "mean over all runs, the other the share of runs that end above each scaled return (Agarwal et al. 2021), "
+            "both with 95% bootstrap intervals."
+        )
+        if len(tasks) > 1
+        else "",
+    )
+
+
+def draw(parts: list[Row]) -> Figure:
+    """Curves of each task, and over tasks from two on."""
+    tasks = complete(parts)
+    return PAGE.draw(parts, *([partial(_draw_efficiency, tasks), partial(_draw_profiles, tasks)] * (len(tasks) > 1)))
+
+
+def complete(parts: list[Row]) -> Tasks:
+    """The runs of the tasks of the published scale that have seeds enough."""
+    return [
+        methods
+        for group, methods in PAGE.groups(parts).items()
+        if group.timesteps // 2048 == PUBLISHED.timesteps // 2048
+        and all(name in methods and len(methods[name].returns) >= FEWEST for name in METHODS)
+    ]
+
+
+def scaled(methods: dict[str, Runs], values: np.ndarray) -> np.ndarray:
+    """Returns on the scale of their task; 0 of runs that diverged."""
+    ends = np.concatenate([methods[name].known for name in METHODS])
+    low, high = ends.min(), ends.max()
+    return np.nan_to_num((values - low) / max(high - low, 1e-9))
+
+
+def _curves(methods: dict[str, Runs], name: str) -> np.ndarray:
+    """Scaled curves [S, P]; between points without a value the straight line."""
+    runs = methods[name]
+    rows = [
+        np.interp(runs.steps, runs.steps[known], row[known])
+        for row in runs.curves["episode_return"]
+        if (known := ~np.isnan(row)).any()
+    ]
+    return scaled(methods, np.stack(rows))
+
+
+def _draw_efficiency(tasks: Tasks, axes: Axes) -> None:
+    for name in METHODS:
+        found = sample_efficiency(*(_curves(methods, name) for methods in tasks))
+        _draw(axes, tasks[0][name].steps, found.value, found.low, found.high, name)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set(title=f"{len(tasks)} tasks", xlabel="environment steps of each run", ylabel="scaled return: IQM")
+
+
+def _draw_profiles(tasks: Tasks, axes: Axes) -> None:
+    def profile(*scores: np.ndarray) -> np.ndarray:
+        return np.mean([performance_profile(of_task, THRESHOLDS) for of_task in scores], axis=0)
+
+    for name in METHODS:
+        found = bootstrap(profile, *(scaled(methods, methods[name].returns) for methods in tasks))
+        _draw(axes, THRESHOLDS, found.value, found.low, found.high, name)
+    axes.set(title=f"{len(tasks)} tasks", xlabel="scaled return at the end", ylabel="share of runs above it")
+
+
+def _draw(axes: Axes, x: np.ndarray, value: np.ndarray, low: np.ndarray, high: np.ndarray, name: str) -> None:
+    look = LOOKS[name]
+    axes.plot(x, value, look.marker, color=look.color, linestyle="-", markevery=8, label=name)
+    axes.fill_between(x, low, high, color=look.color, alpha=0.2, linewidth=0)
+    axes.grid(alpha=0.3)
