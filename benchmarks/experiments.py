@@ -94,7 +94,6 @@ SPEEDS = {
 }
 SLOW = 3_500
 TASKS_OF_A_TURN = {"ppo-vs-rpo": 2}  # one of the others
-SOON = 5  # seeds of each task of the published protocol before any other
 
 # In the order in which they are run: how many seeds are a part.
 PPO_VS_RPO = {
@@ -302,24 +301,34 @@ def standing() -> Iterator[Part]:
     """All parts of the default scale, so ordered that many questions are answered soon.
 
     First Pendulum by every experiment. Then the experiments take turns, each with the task of its own that takes the
-    fewest hours; in a turn cheap tasks come first. At last the seeds of the published protocol beyond the first five.
+    fewest hours; in a turn cheap tasks come first. At last what adds little to an answer.
     """
     yield from parts("density")
     for name, experiment in EXPERIMENTS.items():
         if PENDULUM in experiment.envs:
             yield from parts(name, [PENDULUM])
-    tasks, late = [], []
-    for name in EXPERIMENTS:
-        soon, rest = _by_task(name)
-        late += rest
-        tasks += [(index // TASKS_OF_A_TURN.get(name, 1), hours_of(task), task) for index, task in enumerate(soon)]
-    for _, _, task in sorted(tasks, key=itemgetter(0, 1)):
-        yield from task
-    yield from sorted(late, key=hours)
+    tasks = [
+        (index // TASKS_OF_A_TURN.get(name, 1), hours_of(task), task)
+        for name in EXPERIMENTS
+        for index, task in enumerate(_by_task(name))
+    ]
+    listed = [part for _, _, task in sorted(tasks, key=itemgetter(0, 1)) for part in task]
+    yield from sorted(listed, key=_adds_little)
 
 
-def _by_task(name: str) -> tuple[list[list[Part]], list[Part]]:
-    """The parts of the tasks of an experiment, but for Pendulum, the cheapest task first; and those of late seeds."""
-    tasks = [list(parts(name, [env])) for env in EXPERIMENTS[name].envs if env != PENDULUM]
-    late = [part for task in tasks for part in task if name == "ppo-vs-rpo" and part.settings["first_seed"] >= SOON]
-    return sorted(([part for part in task if part not in late] for task in tasks), key=hours_of), late
+def _by_task(name: str) -> list[list[Part]]:
+    """The parts of each task of an experiment but for Pendulum, the cheapest task first; the law's after all others."""
+    tasks = sorted((list(parts(name, [env])) for env in EXPERIMENTS[name].envs if env != PENDULUM), key=hours_of)
+    split = [[part for part in task if _is_of_law(part) == law] for law in (False, True) for task in tasks]
+    return list(filter(None, split))
+
+
+def _adds_little(part: Part) -> bool:
+    """Whether a part is of seeds beyond those that answer: five, or two of the law, with which sigma varies little."""
+    if part.experiment == "ppo-vs-rpo":
+        return part.settings["first_seed"] >= 5
+    return _is_of_law(part) and part.settings["first_seed"] >= 2
+
+
+def _is_of_law(part: Part) -> bool:
+    return LAW.items() <= part.settings.items()

@@ -125,11 +125,16 @@ def _published(part: Part, settings: Settings) -> Row:
 
 
 def show(wanted: list[Part]) -> None:
-    """Prints the parts in their order, with the hours of those that are left; and the hours of every experiment."""
+    """Prints the parts in their order, with the hours of those that are left, and the hours of every experiment.
+
+    A call that several parts want counts with the first of them, and in those of experiments with each.
+    """
     left, calls = left_of(wanted), [row["call"] for row in recorded()]
+    before = list(calls)
     for part in wanted:
-        state = f"{hours_of([part], calls):4.1f} h" if part in left else "  done"
+        state = f"{hours_of([part], before):4.1f} h" if part in left else "  done"
         print(f"{state}  {part.experiment}: {part.label} ({num_runs(part)} runs)")
+        before.append(part.settings)
     for name in dict.fromkeys(part.experiment for part in wanted):
         mine = [part for part in left if part.experiment == name]
         print(f"{hours_of(mine, calls):4.1f} h  {name}: {len(mine)} parts, {sum(map(num_runs, mine))} runs")

@@ -95,8 +95,8 @@ def test_the_interval_of_a_mean_is_that_of_the_t_test() -> None:
 
 def test_the_interval_of_a_ratio_of_differences_is_what_the_t_test_does_not_reject() -> None:
     """By trying ratios, and by hand where the second difference is known: it is then the first one's, divided."""
-    samples = [RANDOM.normal(mean, 1, size) for mean, size in ((3, 4), (1, 5), (9, 6), (2, 3))]
-    found = ratio_of_differences(*samples)
+    samples = a, b, c, d = [RANDOM.normal(mean, 1, size) for mean, size in ((3, 4), (1, 5), (9, 6), (2, 3))]
+    found = ratio_of_differences(a, b, c, d)
     ratios = np.linspace(-1, 2, 300_001)
     weights = np.array([np.ones_like(ratios), -np.ones_like(ratios), -ratios, ratios])
     apart = sum(weight * x.mean() for weight, x in zip(weights, samples, strict=True))
@@ -105,16 +105,16 @@ def test_the_interval_of_a_ratio_of_differences_is_what_the_t_test_does_not_reje
     freedom = terms.sum() ** 2 / sum(term**2 / (len(x) - 1) for term, x in zip(terms, samples, strict=True))
     held = ratios[2 * stats.t.sf(np.abs(apart) / np.sqrt(variances @ weights**2), freedom) > 0.05]
     np.testing.assert_allclose([found.low, found.high], held[[0, -1]], atol=2e-5)
-    known = ratio_of_differences(samples[0], samples[1], np.full(3, 7.0), np.full(3, 2.0))
-    expected = difference_of_means(samples[0], samples[1])
+    known = ratio_of_differences(a, b, np.full(3, 7.0), np.full(3, 2.0))
+    expected = difference_of_means(a, b)
     np.testing.assert_allclose(known, np.array(expected) / 5)
 
 
 def test_a_ratio_is_held_in_19_of_20_cases_and_unbounded_where_it_may_be_anything() -> None:
     held = []
     for _ in range(2000):
-        samples = [RANDOM.normal(mean, scale, 5) for mean, scale in ((2, 1), (0, 2), (10, 1), (2, 3))]
-        found = ratio_of_differences(*samples)
+        a, b, c, d = (RANDOM.normal(mean, scale, 5) for mean, scale in ((2, 1), (0, 2), (10, 1), (2, 3)))
+        found = ratio_of_differences(a, b, c, d)
         held.append(found.low < 2 / 8 < found.high)
     assert np.mean(held) == pytest.approx(0.95, abs=0.02)
     nothing = ratio_of_differences(np.arange(3.0), np.arange(3.0), np.arange(3.0) + 0.1, np.arange(3.0))

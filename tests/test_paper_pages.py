@@ -203,7 +203,7 @@ def test_what_several_tasks_say_together_is_told_and_drawn() -> None:
     np.testing.assert_array_equal(paper_ppo_vs_rpo.scaled(other, other["rpo"].returns), [1, 1, 1])
     assert "over the 2 tasks with 8M steps" in " ".join(paper_ppo_vs_rpo.render(rows).split())
     efficiency, profile = paper_ppo_vs_rpo.draw(rows).axes[4:6]
-    _, rpo = (line.get_ydata() for line in profile.lines)
+    _, rpo = (np.asarray(line.get_ydata()) for line in profile.lines)
     assert rpo[0] == 1
     assert rpo[40] == pytest.approx((1 / 3 + 1) / 2)  # scaled returns above 0.8
     assert len(efficiency.lines) == 2
@@ -232,7 +232,7 @@ def test_observed_sigma_is_held_against_the_law(factor: float, sentence: str) ->
     for one in paper_noise_floor.observed(rows):
         assert one.ratio == pytest.approx([factor] * 2)
     assert sentence in " ".join(paper_noise_floor.render(rows).split())
-    rows[1]["final_scale"][0][1] = None
+    rows[1]["final_scale"][0] = [factor * expected[0], np.nan]
     told = " ".join(paper_noise_floor.render(rows).split())
     assert "1 of 18 runs diverged and are left out. Over 17 runs of 9 settings" in told
     assert f"has a median of {factor:.2f}" in told

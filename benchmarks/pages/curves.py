@@ -8,8 +8,8 @@ from matplotlib.ticker import EngFormatter
 from recording import Row
 from rpo_jax.analysis.curves import draw_curve, looks_of
 
-METHODS = ("ppo", "rpo")
-LOOKS = dict(zip(METHODS, looks_of(list(METHODS)), strict=True))
+METHODS = ["ppo", "rpo"]
+LOOKS = dict(zip(METHODS, looks_of(METHODS), strict=True))
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import FillStyleType
 
 from noise_floor import predicted_sigma
 from pages.markdown import paragraph, table
@@ -15,7 +16,7 @@ from recording import Row
 
 FACTOR = 1.5  # within which the law is said to hold
 COLORS = {3: "#E69F00", 10: "#0072B2"}  # by epochs
-FILLS = {3: "none", 10: "full"}
+FILLS: dict[int, FillStyleType] = {3: "none", 10: "full"}
 MARKERS = "os^Dv<>"  # by task
 HEADER = (
     "task",
@@ -145,8 +146,14 @@ def _draw_law(settings: list[Observed], axes: Axes) -> None:
     for task, marker in zip(dict.fromkeys(one.task for one in settings), MARKERS, strict=False):
         for one in settings:
             if one.task == task:
-                look = {"color": COLORS[one.epochs], "fillstyle": FILLS[one.epochs]}
-                axes.plot([one.predicted] * len(one.sigma), one.sigma, marker, **look, markersize=5)
+                axes.plot(
+                    [one.predicted] * len(one.sigma),
+                    one.sigma,
+                    marker,
+                    color=COLORS[one.epochs],
+                    fillstyle=FILLS[one.epochs],
+                    markersize=5,
+                )
         axes.plot([], [], marker, color="#777777", label=task)
     for epochs in dict.fromkeys(one.epochs for one in settings):
         axes.plot([], [], "o", color=COLORS[epochs], fillstyle=FILLS[epochs], label=f"{epochs} epochs")

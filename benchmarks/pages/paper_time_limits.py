@@ -60,7 +60,8 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
 
 def _share(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> str:
     """What share of RPO's advantage is left."""
-    share = ratio_of_differences(*(of[name].returns for of in (bootstrapped, methods) for name in ("rpo", "ppo")))
+    left, all_of_it = ((of["rpo"].returns, of["ppo"].returns) for of in (bootstrapped, methods))
+    share = ratio_of_differences(*left, *all_of_it)
     if not np.isfinite(share.low):
         return "the share that is left can be any with these seeds"
     return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of the advantage is left"
