@@ -10,7 +10,16 @@ import pytest
 
 import report
 from experiments import EXPERIMENTS, PENDULUM, Part, hours, hours_of, parts
-from pages import paper, paper_alpha, paper_noise_floor, paper_ppo_vs_rpo, paper_protocol, paper_rest, paper_time_limits
+from pages import (
+    paper,
+    paper_alpha,
+    paper_failures,
+    paper_noise_floor,
+    paper_ppo_vs_rpo,
+    paper_protocol,
+    paper_rest,
+    paper_time_limits,
+)
 from pages.paper_runs import collect, compare, improvement, seeds_told
 from pages.published import published
 from rpo_jax.settings.grid import settings_list
@@ -208,6 +217,24 @@ def test_what_several_tasks_say_together_is_told_and_drawn() -> None:
     assert rpo[40] == pytest.approx((1 / 3 + 1) / 2)  # scaled returns above 0.8
     assert len(efficiency.lines) == 2
     assert len(paper_ppo_vs_rpo.draw(rows[:2]).axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("returns", "told"),
+    [
+        ([101.0, 102.0, 103.0], "on none it is decided to be worse, and no run diverged."),
+        ([51.0, 52.0, 53.0], "worse on Pendulum-v1, 0.02M steps (than rpo)."),
+        ([-51.0, -52.0, -53.0], "(than ppo) and Pendulum-v1, 0.02M steps (than rpo)."),
+        ([101.0, 102.0, 103.0, np.nan], "on 1 tasks: lost runs on Pendulum-v1, 0.02M steps."),
+        ([101.0, 102.0], None),
+    ],
+)
+def test_a_rule_works_where_it_is_worse_nowhere(returns: list[float], told: str | None) -> None:
+    base, *_ = parts("failures", [PENDULUM], 3, 20_480)
+    (law,) = (part for part in parts("failures", [PENDULUM], len(returns), 20_480) if "law" in part.label)
+    found = list(paper_failures.rules(paper_failures.PAGE.groups([recorded(base, RPO_WINS), recorded(law, [returns])])))
+    assert [sentence.endswith(str(told)) for sentence in found] == [True] * (told is not None)
+    assert all(paper_failures.BY_LAW in sentence for sentence in found)
 
 
 def test_the_sensitivity_to_alpha_is_told_of_several_tasks() -> None:

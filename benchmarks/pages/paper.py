@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from experiments import EXPERIMENTS
-from noise_floor import USEFUL
 from pages.markdown import bullets, enumeration, number, paragraph, picture, section, table
 from pages.paper_runs import (
     Group,
@@ -35,15 +34,16 @@ PROTOCOL = (
     "Preset `paper`: one environment a seed, time limits as terminations unless said otherwise. The learning rate is "
     "annealed to 0 over the steps of a run, so shorter runs than the published ones are not their beginning. Sigma is "
     "the mean over action dimensions after the last update (of other heads their scale), entropy is in nats. "
-    "Intervals are at 95%, from three seeds on: of a mean by Student's t, and of the difference of two means, which "
-    "decides, by Welch's t; both are right for few seeds. The bands of pictures, and the intervals of probabilities, "
-    "are bootstrap intervals, which are too narrow for few seeds. Of twenty comparisons without a difference one would "
-    "be decided by chance. A run that diverged has no return: it is left out of means, and counted beside them, and a "
-    "method that lost runs is not called better."
+    "Of twenty comparisons without a difference one would be decided by chance. A run that diverged has no return: it "
+    "is left out of means, and counted beside them, and a method that lost runs is not called better."
+)
+INTERVALS = (
+    "Intervals are at 95%, from three seeds on: those of means by Student's t, and those of differences, which decide, "
+    "by Welch's t; both are right for few seeds. The bands of pictures, and the intervals of probabilities, are "
+    "bootstrap intervals, which are too narrow for few seeds."
 )
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4
-BY_LAW = "rpo-range, alpha by the law"
 
 
 class Comparison(NamedTuple):
@@ -80,7 +80,9 @@ class Comparison(NamedTuple):
         return section(
             EXPERIMENTS[self.experiment].question,
             paragraph(
-                f"`python benchmarks/paper.py {self.experiment}`, so far with {seeds_told(groups)}.", self.remark
+                f"`python benchmarks/paper.py {self.experiment}`, so far with {seeds_told(groups)}.",
+                self.remark,
+                INTERVALS,
             ),
             bullets([*findings(groups, self.baseline), *_entropies(groups)]),
             picture("returns and entropies", f"paper-{self.experiment}"),
@@ -208,10 +210,6 @@ def _head(part: Row) -> str:
     return part["summary"]["head"].replace("normal", "")
 
 
-def _alpha_of_law(part: Row, index: int) -> str:
-    return BY_LAW if "by the law" in part["label"] else method_name(part, index)
-
-
 def _environments(part: Row) -> str:
     return f"{part['summary']['config']['num_envs']:,} environments"
 
@@ -240,12 +238,5 @@ COMPARISONS = (
         "`drac` regularises with the log-probability of stored actions, as the published runs did; `drac-kl` with the "
         "KL divergence of DrAC's own paper.",
         baseline="rpo",
-    ),
-    Comparison(
-        "failures",
-        "Returns and alpha are in raw units, but `rpo-range` has alpha in halves of the action range, and `rpo-sigma` "
-        f"in units of the current sigma. {BY_LAW} is `rpo-range` with the alpha for which the law of the noise floor "
-        f"expects a sigma of {USEFUL} halves of the action range.",
-        method=_alpha_of_law,
     ),
 )
