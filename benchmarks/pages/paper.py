@@ -34,14 +34,12 @@ PROTOCOL = (
     "Preset `paper`: one environment a seed, time limits as terminations unless said otherwise. The learning rate is "
     "annealed to 0 over the steps of a run, so shorter runs than the published ones are not their beginning. Sigma is "
     "the mean over action dimensions after the last update (of other heads their scale), entropy is in nats. "
-    "Of twenty comparisons without a difference one would be decided by chance. A run that diverged has no return: it "
-    "is left out of means, and counted beside them, and a method that lost runs is not called better."
+    "Intervals by t are right for few seeds, and are given from three on; the bands of pictures, and the intervals of "
+    "probabilities, are bootstrap intervals, which are too narrow for few seeds. Of twenty comparisons without a "
+    "difference one would be decided by chance. A run that diverged has no return: it is left out of means, and "
+    "counted beside them, and a method that lost runs is not called better."
 )
-INTERVALS = (
-    "Intervals are at 95%, from three seeds on: those of means by Student's t, and those of differences, which decide, "
-    "by Welch's t; both are right for few seeds. The bands of pictures, and the intervals of probabilities, are "
-    "bootstrap intervals, which are too narrow for few seeds."
-)
+INTERVALS = "Intervals are at 95%: those of means by Student's t, those of differences, which decide, by Welch's t."
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 COLUMNS = 4
 
@@ -81,8 +79,8 @@ class Comparison(NamedTuple):
             EXPERIMENTS[self.experiment].question,
             paragraph(
                 f"`python benchmarks/paper.py {self.experiment}`, so far with {seeds_told(groups)}.",
-                self.remark,
                 INTERVALS,
+                self.remark,
             ),
             bullets([*findings(groups, self.baseline), *_entropies(groups)]),
             picture("returns and entropies", f"paper-{self.experiment}"),
