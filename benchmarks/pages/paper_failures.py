@@ -41,6 +41,9 @@ def rules(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
             continue
         worse = [f"{group} (than {other})" for (group, other), verdict in verdicts.items() if verdict.sign < 0]
         lost = [str(group) for group, methods in tasks.items() if np.isnan(methods[name].returns).any()]
-        faults = [worse and f"worse on {enumeration(worse)}", lost and f"lost runs on {enumeration(lost)}"]
-        told = "; ".join(filter(None, faults)) or "on none it is decided to be worse, and no run diverged"
+        faults = {"worse on": worse, "lost runs on": lost}
+        told = (
+            "; ".join(f"{words} {enumeration(on)}" for words, on in faults.items() if on)
+            or "on none it is decided to be worse, and no run diverged"
+        )
         yield f"**{name}** beside PPO and RPO with alpha 0.5, on {len(tasks)} tasks: {told}."
