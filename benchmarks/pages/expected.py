@@ -71,8 +71,8 @@ def render(parts: Iterable[Row]) -> str:
     return section(
         TITLE,
         paragraph(
-            "Everything above that was trained with a preset as it is, but for the number of steps, the treatment of "
-            "time limits, the head and alpha (PPO is RPO with alpha 0). Of the same runs in several studies those of "
+            "PPO, which is RPO with alpha 0, and RPO with the preset's alpha: everything above that was trained with a "
+            "preset as it is, but for the number of steps, the treatment of time limits and the head. Of the same runs in several studies those of "
             "the newest version are taken. The interval is that of the mean over seeds (bootstrap, from three seeds "
             "on)."
         ),
@@ -111,7 +111,9 @@ def _of_part(part: Row) -> Iterator[tuple[Expected, dict[int, float]]]:
 
 
 def _as_it_is(preset: Preset, config: dict[str, Any], setting: dict[str, Any]) -> bool:
-    """Whether settings are those of a preset; settings of later versions are not recorded."""
+    """Whether settings are those of a preset, with alpha or without; settings of later versions are not recorded."""
+    if setting["rpo_alpha"] not in (0, preset.hyperparams.rpo_alpha):
+        return False
     usual = {**plain(dataclasses.asdict(preset.config)), **plain(dataclasses.asdict(preset.hyperparams))}
     chosen = {"total_timesteps", "rpo_alpha"}
     return all(usual.get(name) == value for name, value in {**config, **setting}.items() if name not in chosen)
