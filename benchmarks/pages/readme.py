@@ -7,7 +7,7 @@ import numpy as np
 
 from pages import features, paper
 from pages.findings import claim
-from pages.markdown import enumeration, paragraph, table
+from pages.markdown import alternatives, enumeration, paragraph, table
 from pages.paper_runs import difference
 from recording import Row
 
@@ -44,13 +44,14 @@ def findings(results: Results) -> str:
 
 def _time_limits(results: Results) -> str:
     finals = {run["label"]: run["summary"]["final_return"][0] for run in results["pendulum_paper"]}
+    seeds = alternatives(str(len(returns)) for label, returns in finals.items() if label.startswith("normal"))
     ppo, rpo, right_ppo, right_rpo = (
         float(np.mean(finals[f"normal, {limit}, {method}"]))
         for limit in ("terminate", "bootstrap")
         for method in ("ppo", "rpo")
     )
     return claim(
-        f"On Pendulum PPO fails ({ppo:.0f}, where RPO reaches {rpo:.0f}) if a time limit counts as termination, as in "
+        f"On Pendulum PPO fails ({ppo:.0f}, where RPO reaches {rpo:.0f}; {seeds} seeds) if a time limit counts as termination, as in "
         f"the published code; with the value bootstrapped there both solve it ({right_ppo:.0f} and {right_rpo:.0f}), "
         f"which closes {(right_ppo - ppo) / (rpo - ppo):.0%} of the gap ([table]({PAGE}#does-ppo-fail-on-pendulum)).",
         ppo < SOLVED < min(rpo, right_ppo, right_rpo),
