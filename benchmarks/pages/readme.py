@@ -51,9 +51,10 @@ def _time_limits(results: Results) -> str:
         for method in ("ppo", "rpo")
     )
     return claim(
-        f"On Pendulum PPO fails ({ppo:.0f}, where RPO reaches {rpo:.0f}; {seeds} seeds) if a time limit counts as termination, as in "
-        f"the published code; with the value bootstrapped there both solve it ({right_ppo:.0f} and {right_rpo:.0f}), "
-        f"which closes {(right_ppo - ppo) / (rpo - ppo):.0%} of the gap ([table]({PAGE}#does-ppo-fail-on-pendulum)).",
+        f"On Pendulum PPO fails ({ppo:,.0f}, where RPO reaches {rpo:,.0f}; {seeds} seeds) if a time limit counts as "
+        f"termination, as in the published code; with the value bootstrapped there both solve it ({right_ppo:,.0f} "
+        f"and {right_rpo:,.0f}), which closes {(right_ppo - ppo) / (rpo - ppo):.0%} of the gap "
+        f"([table]({PAGE}#does-ppo-fail-on-pendulum)).",
         ppo < SOLVED < min(rpo, right_ppo, right_rpo),
     )
 
