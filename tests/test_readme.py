@@ -1,5 +1,6 @@
 """What README.md and the pages beside the code say works."""
 
+import contextlib
 import json
 import os
 import re
@@ -82,6 +83,18 @@ def test_its_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(lines) > 15
     for line in lines:
         assert isinstance(parse(line[1:]), COMMANDS)
+
+
+def test_its_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    from rpo_jax.cli.parse import parse
+
+    for command in ("train", "resume", "evaluate", "play", "export", "check"):
+        with contextlib.suppress(SystemExit):
+            parse([command, "--help"])
+    known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    told = {option for page in PAGES.values() for option in re.findall(r"`(--[a-z-]+)", page)}
+    assert len(told) > 10
+    assert told <= known
 
 
 def test_its_settings_are_those_of_the_presets() -> None:
