@@ -1,4 +1,4 @@
-"""Writes README.md of this folder, and its pictures, from what the other scripts left in results/."""
+"""Writes README.md of this folder, its pictures, and parts of the README, from what scripts left in results/."""
 
 import json
 import sys
@@ -17,7 +17,9 @@ from pages import (
     compiled,
     correctness,
     envpool_speed,
+    expected,
     faults,
+    features,
     first_run,
     gpu_flags,
     gpu_kernels,
@@ -38,6 +40,7 @@ from pages import (
     pendulum_paper,
     pendulum_seed_notes,
     playground_gpu,
+    readme,
     roofline,
     roofline_widths,
     scaling,
@@ -113,13 +116,22 @@ SECTIONS = (
 OF_VERSIONS = ("check", "known_faults")  # sections about versions of JAX, broken ones among them
 
 
+README = RESULTS.parent.parent / "README.md"
+PAGES: dict[Path, Callable[[], str]] = {
+    RESULTS.parent / "README.md": lambda: page(RESULTS),
+    RESULTS.parent / "peers" / "README.md": features.render_page,
+    README: lambda: readme.render(README.read_text(), _all_runs(RESULTS)),
+}
+
+
 def main() -> None:
-    """Writes the page and its pictures; fails if the results contradict a sentence of it."""
+    """Writes the pages and their pictures; fails if the results contradict a sentence of them."""
     try:
-        text = page(RESULTS)
+        written = {path: write() for path, write in PAGES.items()}
     except Falsified as falsified:
         sys.exit(str(falsified))
-    (RESULTS.parent / "README.md").write_text(text)
+    for path, text in written.items():
+        path.write_text(text)
     for section in SECTIONS:
         content = _content(RESULTS, section)
         if section.draw and content:
@@ -143,7 +155,13 @@ def page(results: Path) -> str:
         if section.name.startswith(PAPER)
     }
     rest = [paper_rest.render(done)] if done else []
-    return "\n\n".join([header.render(machines), *(_written(*item) for item in contents.items()), *rest]) + "\n"
+    runs = [run for content in contents.values() for run in content["runs"]]
+    found = [expected.render(runs)] if expected.collect(runs) else []
+    return "\n\n".join([header.render(machines), *(_written(*item) for item in contents.items()), *found, *rest]) + "\n"
+
+
+def _all_runs(results: Path) -> dict[str, list[Row]]:
+    return {path.stem: json.loads(path.read_text())["runs"] for path in sorted(results.glob("*.json"))}
 
 
 def _content(results: Path, section: Section) -> Row | None:

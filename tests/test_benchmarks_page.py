@@ -16,10 +16,48 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 Runs = list[dict[str, Any]]
 
 
-def test_the_page_is_what_the_results_make() -> None:
+def test_the_pages_are_what_the_results_make() -> None:
     import report
 
-    assert report.page(report.RESULTS) == (BENCHMARKS / "README.md").read_text()
+    assert {BENCHMARKS / "README.md", BENCHMARKS / "peers" / "README.md", BENCHMARKS.parent / "README.md"} == set(
+        report.PAGES
+    )
+    for path, write in report.PAGES.items():
+        assert write() == path.read_text()
+
+
+def test_expected_returns_are_of_presets_as_they_are() -> None:
+    from pages import expected
+    from rpo_jax.cli.parse import parse
+    from rpo_jax.settings.presets import get_preset, override
+
+    runs = json.loads((BENCHMARKS / "results" / "shuffle.json").read_text())["runs"]
+    found = expected.collect(runs)
+    assert {what.env for what in found} == {run["summary"]["env"] for run in runs}
+    for what, returns in found.items():
+        options: Any = parse(what.command(len(returns)).split()[1:])
+        assert (options.env, options.preset, options.num_seeds) == (what.env, what.preset, len(returns))
+        (kept,) = (
+            run["summary"]
+            for run in runs
+            if run["summary"]["env"] == what.env and run["summary"]["config"]["shuffle"] == "environments"
+        )
+        assert list(returns.values()) == kept["final_return"][0]
+        config = override(get_preset(what.preset, what.env), {"total_timesteps": what.timesteps}).config
+        assert config.shuffle == "environments"
+        assert config.total_timesteps == kept["config"]["total_timesteps"]
+
+
+def test_of_two_versions_the_newest_returns_are_expected() -> None:
+    from pages import expected
+
+    (old, *_) = json.loads((BENCHMARKS / "results" / "brax_fast.json").read_text())["runs"]
+    new = json.loads(json.dumps(old))
+    new["summary"]["versions"]["rpo_jax"] = "0.10.0"
+    new["summary"]["final_return"][0][0] = 7.0
+    for order in ([old, new], [new, old]):
+        (returns,) = expected.collect(order).values()
+        assert returns[0] == 7.0
 
 
 def test_the_readme_gives_its_ratios() -> None:
@@ -107,6 +145,27 @@ def test_a_result_that_contradicts_a_sentence_is_refused(
     path.write_text(json.dumps(content))
     with pytest.raises(Falsified, match=f"section {name}: .*{sentence}"):
         report.page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "falsify"),
+    [
+        ("pendulum_paper", solve),
+        ("throughput", lambda runs: runs[0]["libraries"]["Rejax"].update(steps_per_second=1e9)),
+        ("faults", lambda runs: runs[0].update(survived=0)),
+    ],
+)
+def test_the_readme_refuses_such_results_too(name: str, falsify: Callable[[Runs], None]) -> None:
+    from pages import readme
+    from pages.findings import Falsified
+
+    results = {
+        path.stem: json.loads(path.read_text())["runs"] for path in sorted((BENCHMARKS / "results").glob("*.json"))
+    }
+    readme.findings(results)
+    falsify(results[name])
+    with pytest.raises(Falsified):
+        readme.findings(results)
 
 
 def test_pictures_are_drawn_from_the_results() -> None:

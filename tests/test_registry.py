@@ -226,8 +226,8 @@ def test_an_own_network_learns():
     assert (rewards[:, -5:].mean(-1) > 0.5 * rewards[:, :5].mean(-1)).all()  # of negative rewards: less than half
 
 
-def test_the_method_of_the_readme_is_registered_trained_and_resumed(tmp_path, monkeypatch):
-    readme = (DATA.parent.parent / "README.md").read_text()
+def test_the_method_of_the_page_is_registered_trained_and_resumed(tmp_path, monkeypatch):
+    readme = (DATA.parent.parent / "rpo_jax" / "algorithm" / "README.md").read_text()
     program = next(text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register(" in text)
     assert len(program.splitlines()) <= 25
     (tmp_path / "mine.py").write_text(program)

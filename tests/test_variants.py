@@ -76,8 +76,8 @@ def expected_loss(name: str, frozen: Any, params: Any, batch: Batch, noise: Any,
     return total + 0.3 * (policy + 0.5 * value.mean())
 
 
-def test_the_readme_names_them_all() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+def test_their_page_names_them_all() -> None:
+    readme = (Path(__file__).parent.parent / "rpo_jax" / "algorithm" / "README.md").read_text()
     for variant in VARIANTS.values():
         row = next(line for line in readme.splitlines() if line.startswith(f"| `{variant.name}` |"))
         own = row.split("|")[3]

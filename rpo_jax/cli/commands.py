@@ -89,7 +89,9 @@ class RunOptions:
 class Train(RunOptions):
     """Train one variant; several values for a hyperparameter make a sweep, trained in one call."""
 
-    variant: Annotated[str, _help("the method: rpo, ppo, rad, drac or another one listed in README.md", "NAME")] = "rpo"
+    variant: Annotated[
+        str, _help("the method: rpo, ppo, rad, drac or another one listed in rpo_jax/algorithm/README.md", "NAME")
+    ] = "rpo"
 
 
 @dataclasses.dataclass
