@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pages import features, paper
+from pages import features, paper, paper_ppo_vs_rpo
 from pages.findings import claim
 from pages.markdown import alternatives, enumeration, paragraph, table
-from pages.paper_runs import difference
+from pages.paper_runs import compare
 from recording import Row
 
 Results = Mapping[str, list[Row]]  # the runs of each file of results, by its name
@@ -60,12 +60,11 @@ def _time_limits(results: Results) -> str:
 
 
 def _published(results: Results) -> str:
-    (page,) = (page for page in paper.COMPARISONS if page.experiment == "ppo-vs-rpo")
-    groups = page.groups(results["paper-ppo-vs-rpo"])
-    apart = {group: difference(of["rpo"], of["ppo"]) for group, of in groups.items() if {"ppo", "rpo"} <= set(of)}
-    known = {group: found for group, found in apart.items() if found}
-    better = [f"{group.task} ({paper.interval(found, '+')})" for group, found in known.items() if found.low > 0]
-    worse = [group.task for group, found in known.items() if found.high < 0]
+    groups = paper_ppo_vs_rpo.PAGE.groups(results["paper-ppo-vs-rpo"])
+    verdicts = {group: compare(of, "rpo", "ppo") for group, of in groups.items() if {"ppo", "rpo"} <= set(of)}
+    known = {group: verdict for group, verdict in verdicts.items() if verdict.difference}
+    better = [f"{group.task} ({paper.interval(one.difference, '+')})" for group, one in known.items() if one.better > 0]
+    worse = [group.task for group, one in known.items() if one.better < 0]
     told = f"better than PPO on {len(better)} of {len(known)} tasks measured so far and worse on {len(worse)}"
     return claim(
         f"Under the published protocol RPO is {told}: better on {enumeration(better)}; with difference of the mean "

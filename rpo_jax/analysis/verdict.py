@@ -34,6 +34,9 @@ def judge(scores: np.ndarray, others: np.ndarray) -> Verdict:
     Args:
         scores: scores of S seeds of a method on one task [S]; NaN of a run that diverged.
         others: those of another method [S'].
+
+    Returns:
+        The verdict on the first method.
     """
     known, others_known = (x[~np.isnan(x)] for x in (scores, others))
     diverged = len(scores) - len(known), len(others) - len(others_known)
