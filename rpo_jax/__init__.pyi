@@ -47,5 +47,7 @@ from .settings.presets import Preset as Preset
 from .settings.presets import get_preset as get_preset
 from .settings.register import register as register
 from .settings.spec import make_spec as make_spec
+from .visual.notebook import Replay as Replay
+from .visual.notebook import show as show
 
 __version__: str

@@ -1,6 +1,7 @@
 """An episode to look at: what is drawn is what was played."""
 
 import base64
+import dataclasses
 import json
 import re
 import signal
@@ -46,7 +47,8 @@ TINY = {"num_envs": 8, "num_steps": 8, "num_minibatches": 4, "total_timesteps": 
 def trained(env: str, folder) -> Player:
     path = folder / "run"
     run_to_folder(make_spec(env, num_seeds=1, **TINY), path, Session(Console(quiet=True)))
-    return Player(load_run(path), (0, 0), seed=4, max_steps=300, sample=False)
+    run = load_run(path)
+    return Player(run.agent, policy_of(run, (0, 0)), clip_of(run, (0, 0)), seed=4, max_steps=300, sample=False)
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +143,7 @@ def test_actions_are_bars_upwards_if_positive():
 
 def test_its_actions_are_those_of_the_policy_and_its_rewards_those_of_gym(player):
     episode = player.episode()
-    policy = policy_of(player.run, player.place)
-    actor = make_actor(player.run.agent, policy, evaluation_key(4), False, clip_of(player.run, player.place))
+    actor = make_actor(player.agent, player.policy, evaluation_key(4), False, player.clip)
     np.testing.assert_allclose(episode.env_action, actor(episode.obs, episode.obs[0, 0]), rtol=1e-4, atol=1e-6)
     angle, velocity = np.arctan2(episode.obs[:, 1], episode.obs[:, 0]), episode.obs[:, 2]
     cost = angle**2 + 0.1 * velocity**2 + 0.001 * episode.env_action[:, 0] ** 2
@@ -161,7 +162,7 @@ def test_gymnasiums_own_pictures(tmp_path, env):
 
 def return_in_gymnasium(player: Player) -> float:
     """The same episode with the policy by hand."""
-    policy: Any = jax.tree.map(lambda x: np.asarray(x[0, 0], float), player.run.policy)
+    policy: Any = jax.tree.map(lambda x: np.asarray(x, float), player.policy)
     moments, layers = policy.obs_moments, policy.params["params"]["policy"]
     env = gymnasium.make("Pendulum-v1")
     obs, total = env.reset(seed=player.seed)[0], 0.0
@@ -256,7 +257,7 @@ def test_actions_are_scaled_whatever_their_bounds():
     env = toys.counting_env()._replace(
         low=np.array([-2, 0.5, -largest, 0], np.float32), high=np.array([2, 0.5, largest, np.inf], np.float32)
     )
-    player: Any = SimpleNamespace(run=SimpleNamespace(agent=SimpleNamespace(env=env)))
+    player: Any = SimpleNamespace(agent=SimpleNamespace(env=env))
     actions = np.array([1, 0.5, largest, 100], np.float32)
     np.testing.assert_allclose(Player.scaled(player, actions), [0.5, np.tanh(0.5), 1, 1])
 
@@ -302,8 +303,7 @@ def test_braxs_page_is_one(tmp_path):
 
 
 def test_a_task_without_a_picture_is_drawn_as_bars(player, tmp_path):
-    spec = player.run.spec
-    other = player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": "toy/own"})))
+    other = renamed(player, "toy/own")
     play(other._replace(max_steps=2), tmp_path / "a.gif")
     frame = np.asarray(Image.open(tmp_path / "a.gif").convert("RGB"))[:SIZE, :SIZE]
     columns = [(frame[:, int((index + 0.5) * SIZE / 3)] == (204, 77, 77)).all(-1).sum() for index in range(3)]
@@ -311,9 +311,10 @@ def test_a_task_without_a_picture_is_drawn_as_bars(player, tmp_path):
     assert max(columns) > 0.4 * SIZE  # the largest of the episode
 
 
-def on_envpool(player: Player, task: str) -> Player:
-    spec = player.run.spec
-    return player._replace(run=player.run._replace(spec=type(spec)(**{**vars(spec), "env": f"envpool/{task}"})))
+def renamed(player: Player, name: str) -> Player:
+    """One that plays the same, and is drawn as another environment."""
+    env = player.agent.env._replace(name=name)
+    return player._replace(agent=dataclasses.replace(player.agent, env=env))
 
 
 def renderer(monkeypatch, tmp_path, program: str) -> None:
@@ -350,17 +351,17 @@ def test_a_task_of_envpool_that_cannot_be_rendered_is_drawn_as_bars_and_why(play
         f"'gymnasium/HopperHop-v1'.*; EnvPool: the renderer of HopperHop-v1 {reason}"
     )
     with toys.told(told):
-        play(on_envpool(player._replace(max_steps=2), "HopperHop-v1"), tmp_path / "a.gif")
+        play(renamed(player._replace(max_steps=2), "envpool/HopperHop-v1"), tmp_path / "a.gif")
     assert Image.open(tmp_path / "a.gif").n_frames == 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_what_gymnasium_cannot_make_or_render_is_told_as_it_says_it(player, tmp_path, monkeypatch):
     renderer(monkeypatch, tmp_path, "raise SystemExit('no camera')")
     with toys.told("Gymnasium: gymnasium/Pusher-v4 cannot be made: .*mujoco<3.*; EnvPool: .*no camera"):
-        play(on_envpool(player._replace(max_steps=2), "Pusher-v4"), tmp_path / "a.gif")
+        play(renamed(player._replace(max_steps=2), "envpool/Pusher-v4"), tmp_path / "a.gif")
     monkeypatch.setattr(PendulumEnv, "render", lambda self: 1 / 0)
     with toys.told("Gymnasium: envpool/Pendulum-v1 cannot be rendered here: division by zero; EnvPool: .*no camera"):
-        play(on_envpool(player._replace(max_steps=2), "Pendulum-v1"), tmp_path / "a.gif")
+        play(renamed(player._replace(max_steps=2), "envpool/Pendulum-v1"), tmp_path / "a.gif")
 
 
 def test_a_task_of_envpool_is_rendered_by_envpool_which_is_started_once(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from experiments import EXPERIMENTS
 from pages.markdown import bullets, enumeration, number, paragraph, picture, section, table
@@ -25,8 +24,8 @@ from pages.paper_runs import (
 )
 from pages.published import published
 from recording import Row
-from rpo_jax.analysis.curves import draw_curve, looks_of
 from rpo_jax.analysis.intervals import FEWEST, Interval
+from rpo_jax.analysis.panels import Line, Panel, draw_panels
 from rpo_jax.analysis.statistics import interquartile_mean
 
 HEADER = (*("task", "method", "seeds", "return: mean [95% interval]", "interquartile mean", "entropy", "sigma"),)
@@ -41,7 +40,6 @@ PROTOCOL = (
 )
 INTERVALS = "Intervals are at 95%: those of means by Student's t, those of differences, which decide, by Welch's t."
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
-COLUMNS = 4
 
 
 class Comparison(NamedTuple):
@@ -99,27 +97,18 @@ class Comparison(NamedTuple):
             *last: each draws one more panel.
         """
         groups = self.groups(parts)
-        names = list(dict.fromkeys(name for methods in groups.values() for name in methods))
-        looks = dict(zip(names, looks_of(names), strict=True))
-        panels = [(group, curve) for group in groups for curve in self.curves]
-        used = len(panels) + len(last)
-        columns = min(COLUMNS, used)
-        rows = -(-used // columns)
-        figure = Figure(figsize=(4 * columns, 0.4 + 2.9 * rows), layout="constrained")
-        spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for axes, (group, curve) in zip(spaces, panels, strict=False):
-            for name, runs in groups[group].items():
-                draw_curve(axes, runs.steps, runs.curves[curve], looks[name], name)
-            axes.set_title(str(group), fontsize=10)
-            axes.set_xlabel("environment steps of each run")
-            axes.set_ylabel(UNITS[curve])
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.grid(alpha=0.3)
-        for axes in spaces[used:]:
-            axes.set_axis_off()
-        legend = {label: line for axes in spaces for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(list(legend.values()), list(legend), loc="outside upper center", ncols=6)
-        for axes, draw in zip(spaces[len(panels) :], last, strict=False):
+        panels = [
+            Panel(
+                str(group),
+                "environment steps of each run",
+                UNITS[curve],
+                {name: Line(runs.steps, runs.curves[curve]) for name, runs in methods.items()},
+            )
+            for group, methods in groups.items()
+            for curve in self.curves
+        ]
+        figure = draw_panels(panels, spare=len(last))
+        for axes, draw in zip(figure.axes[len(panels) :], last, strict=False):
             draw(axes)
         return figure
 

@@ -7,7 +7,7 @@ from experiments import EXPERIMENTS
 from pages.findings import claim
 from pages.markdown import paragraph, picture, section
 from recording import Row
-from rpo_jax.analysis.curves import COLORS
+from rpo_jax.analysis.panels import Line, Panel, draw_panels
 
 CLOSE = 0.003  # of densities
 
@@ -40,12 +40,9 @@ def render(runs: list[Row]) -> str:
 def draw(runs: list[Row]) -> Figure:
     """Both densities, and the histogram."""
     (run,) = runs
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(run["x"], run["normal"], color=COLORS["ppo"], linestyle="--", label="normal (PPO)")
-    axes.plot(run["x"], run["perturbed"], color=COLORS["rpo"], label=f"perturbed (RPO, alpha {run['alpha']:g})")
-    axes.plot(run["x"][::2], run["drawn"][::2], ".", color="#777777", label="drawn")
-    axes.set(xlabel="action (units of sigma)", ylabel="density")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    return figure
+    lines = {
+        "ppo": Line(run["x"], run["normal"]),
+        "rpo": Line(run["x"], run["perturbed"]),
+        "drawn by the library": Line(run["x"][::2], run["drawn"][::2], "points"),
+    }
+    return draw_panels([Panel(f"alpha {run['alpha']:g} sigma", "action (units of sigma)", "density", lines)])

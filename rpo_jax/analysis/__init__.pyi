@@ -1,8 +1,14 @@
 from .curves import Curves as Curves
+from .curves import curves_of as curves_of
 from .curves import draw_curves as draw_curves
 from .intervals import Interval as Interval
 from .intervals import bootstrap as bootstrap
 from .intervals import interval_of_mean as interval_of_mean
+from .panels import Line as Line
+from .panels import Panel as Panel
+from .panels import draw_panels as draw_panels
+from .panels import draw_returns as draw_returns
+from .panels import profile_line as profile_line
 from .sensitivity import effective_dimensionality as effective_dimensionality
 from .sensitivity import normalize_scores as normalize_scores
 from .sensitivity import sensitivity as sensitivity

@@ -1,8 +1,8 @@
 """Figures of training curves."""
 
 import itertools
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from rpo_jax.analysis.intervals import FEWEST, bounds_of_mean
+
+if TYPE_CHECKING:
+    from rpo_jax.algorithm.config import TrainConfig
 
 FEW_POINTS = 20  # curves with fewer points get markers
 MOST_POINTS = 1000  # of a mean and its interval, which are no wider on paper
@@ -60,6 +63,28 @@ class Curves(NamedTuple):
     entropy: np.ndarray
     evaluation_steps: np.ndarray = np.zeros(0)
     evaluation_return: np.ndarray = np.zeros((0, 0))
+
+
+def curves_of(
+    config: "TrainConfig",
+    metrics: Mapping[str, np.typing.ArrayLike],
+    labels: Sequence[str],
+    evaluations: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, Curves]:
+    """Returns the curves of a sweep, by label of the setting.
+
+    Args:
+        config: static settings of the runs.
+        metrics: metrics {name: [H, S, U]}, from `sweep` or `fit`.
+        labels: names of the H settings.
+        evaluations: number of updates before each of E evaluations [E], and their mean returns [H, S, E]; None if
+            there were none.
+    """
+    returns, entropy = (np.asarray(metrics[name]) for name in ("episode_return", "entropy"))
+    steps = config.round_timesteps * np.arange(1, entropy.shape[-1] + 1)
+    updates, means = evaluations or (np.zeros(0), np.zeros((*entropy.shape[:2], 0)))
+    parts = zip(labels, returns, entropy, means, strict=True)
+    return {label: Curves(steps, *two, config.round_timesteps * updates, mean) for label, *two, mean in parts}
 
 
 def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
@@ -123,7 +148,7 @@ def looks_of(labels: list[str]) -> list[Look]:
     return [looks.get(label) or next(left, Look("#777777", "*")) for label in labels]
 
 
-def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, look: Look, label: str) -> None:
+def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, look: Look, label: str, thin: bool = True) -> None:
     """Plots the seeds of one method, their mean, and its interval from three seeds on.
 
     Args:
@@ -132,11 +157,12 @@ def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, look: Look, labe
         rows: values of every seed [S, U]; NaN where there are none.
         look: of the method.
         label: of the legend.
+        thin: whether to draw each seed, and not only their mean.
     """
     known = [~np.isnan(row) for row in rows]
     color, marker = look.color, look.marker if max((ok.sum() for ok in known), default=0) < FEW_POINTS else ""
     thick = {"color": color, "linewidth": 2.2, "label": label, "marker": look.marker, "markeredgecolor": "white"}
-    for row, ok in zip(rows, known, strict=True):
+    for row, ok in zip(rows, known, strict=True) if thin else ():
         axes.plot(steps[ok], row[ok], color=color, linewidth=0.8, alpha=0.4, marker=marker, markersize=4)
     if not all(ok.any() for ok in known):
         axes.plot([], [], **thick)  # for the legend

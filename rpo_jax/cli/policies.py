@@ -1,8 +1,5 @@
 """`rpo-jax evaluate`, `play` and `export`: uses of the policies of a run."""
 
-import os
-from ctypes.util import find_library
-
 from rpo_jax.cli.commands import Evaluate, Export, Play
 from rpo_jax.cli.process import keep_programs, set_up_jax
 
@@ -51,25 +48,22 @@ def play(options: Play) -> int:
     """
     from rich.console import Console
 
-    from rpo_jax.runs.choose import choose
+    from rpo_jax.runs.choose import choose, clip_of, policy_of
     from rpo_jax.runs.results import load_run
     from rpo_jax.settings.grid import check_seeds
     from rpo_jax.settings.spec import run_label
-    from rpo_jax.visual.play import Player, has_screen, play, show, suffix_of
+    from rpo_jax.visual.play import Player, play, render_off_screen, show, suffix_of
 
     check_seeds(options.episode_seed, 1)
-    for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # rendering libraries read these when they are imported
-        os.environ.setdefault(name, "dummy")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    if not has_screen() and find_library("EGL"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
+    render_off_screen()
     set_up_jax(options.imports, 1)
     run = load_run(options.folder, best=options.best)
     place = choose(options.folder, run, options.setting, options.seed, options.best)
     path = options.out or options.folder / f"play{suffix_of(run.spec.env)}"
     label = run_label(run.spec, *place)
     with Console(stderr=True).status(f"playing {label}") as status:
-        player = Player(run, place, options.episode_seed, options.max_steps, options.sample)
+        parts = run.agent, policy_of(run, place), clip_of(run, place)
+        player = Player(*parts, options.episode_seed, options.max_steps, options.sample)
         total = play(player, path, lambda count: status.update(f"playing {label}: {count} frames"))
     print(f"{label}: return {total:,.1f}; {path}")
     if options.open:

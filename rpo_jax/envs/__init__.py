@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 TIME_LIMITS = ("bootstrap", "terminate")
+OF_STEPPING = ("batching", "num_threads")  # options that do not change the simulator
 
 
 class Suite(NamedTuple):
@@ -146,6 +147,7 @@ def make_env(name: str, /, *, time_limit: str = "bootstrap", **options: Any) -> 
     arguments = [f"{argument}={value!r}" for argument, value in given.items() if argument not in options_only]
     if arguments:  # so that no checkpoint of one is taken for that of another
         env = env._replace(name=f"{name}({', '.join(arguments)})")
+    env = env._replace(options={option: value for option, value in given.items() if option not in OF_STEPPING})
     return terminate_at_time_limit(env) if time_limit == "terminate" else env
 
 

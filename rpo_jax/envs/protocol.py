@@ -5,8 +5,9 @@ which `vectorize` makes an `Environment`. A suite that steps batches on the host
 """
 
 import contextlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,7 @@ class Environment(NamedTuple):
             program has run.
         for_accelerator: the same environment for a GPU or TPU, with products of full precision and, where that helps,
             as a program of few kernels; None if it is no other.
+        options: options by which `make_env` made the simulator, such as Brax's `backend`, for those that draw it.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Environment(NamedTuple):
     close: Callable[[PyTree], None] = lambda state: None
     check: Callable[[], None] = lambda: None
     for_accelerator: "Environment | None" = None
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def on(self, platform: str) -> "Environment":
         """Returns the environment as it is stepped on a platform, such as "cpu" or "gpu"."""

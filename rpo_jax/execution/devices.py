@@ -35,6 +35,8 @@ Tree = TypeVar("Tree")
 def use_cpu_cores(count: int | None = None) -> None:
     """Makes JAX use one CPU device per core, over which runs are sharded; call it before JAX starts.
 
+    Another call with the same count changes nothing, so that a cell of a notebook may run again.
+
     It sets two environment variables, unless they are set already; child processes inherit them. `XLA_FLAGS`: your own
     programs are compiled with the same options as those of rpo_jax. `PJRT_NPROC`: the devices have no more threads in
     total than there are cores.
@@ -49,12 +51,13 @@ def use_cpu_cores(count: int | None = None) -> None:
     count = cores if count is None else count
     if type(count) is not int or count < 1:
         raise SettingsError(f"count={count!r} is out of range: it must be a whole number, 1 or more")
-    try:
-        jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError:
-        raise SettingsError(
-            "use_cpu_cores comes too late: JAX has started; call it before anything is computed"
-        ) from None
+    if jax.config.jax_num_cpu_devices != count:
+        try:
+            jax.config.update("jax_num_cpu_devices", count)
+        except RuntimeError:
+            raise SettingsError(
+                "use_cpu_cores comes too late: JAX has started; call it before anything is computed"
+            ) from None
     # Otherwise every device would use a thread pool as large as the number of cores, and they would slow each other.
     os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
     set_process_options()

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from rpo_jax.algorithm.types import Policy
+from rpo_jax.analysis.curves import curves_of
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.files import atomic_write, check_no_link, make_folder, read_json, write_json
@@ -18,14 +19,14 @@ from rpo_jax.runs.folder import (
     release,
     resumable,
 )
-from rpo_jax.runs.launch import curves_of, draw, train_in_folder
+from rpo_jax.runs.launch import draw, train_in_folder
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.results import read_evaluations, read_metrics
 from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import write_settings
 from rpo_jax.runs.summary import is_finished, read_summary
 from rpo_jax.schema import check
-from rpo_jax.settings.spec import RunSpec
+from rpo_jax.settings.spec import RunSpec, setting_labels
 from rpo_jax.typing import JsonObject
 
 
@@ -77,7 +78,8 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
                 part = path / spec.variant
                 if is_finished(part):
                     summary = read_summary(part)
-                    found = curves_of(spec, read_metrics(part, spec), read_evaluations(part, spec))
+                    metrics, evaluations = read_metrics(part, spec), read_evaluations(part, spec)
+                    found = curves_of(spec.config, metrics, setting_labels(spec), evaluations)
                 else:
                     check_no_link(part)
                     with lock_folder(part):

@@ -3,10 +3,8 @@
 import contextlib
 from pathlib import Path
 
-import numpy as np
-
 from rpo_jax.algorithm.types import Policy
-from rpo_jax.analysis.curves import Curves, draw_curves
+from rpo_jax.analysis.curves import Curves, curves_of, draw_curves
 from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.execution.fit import Fit, fitted
 from rpo_jax.execution.memory import mebibytes
@@ -124,29 +122,9 @@ def write_run(path: Path, spec: RunSpec, result: Fit) -> tuple[JsonObject, dict[
     """
     summary, evaluated = write_results(path, spec, result), result.evaluated
     means = (evaluated.updates, evaluated.returns.mean(-1)) if evaluated else None
-    curves = curves_of(spec, result.metrics, means)
+    curves = curves_of(spec.config, result.metrics, setting_labels(spec), means)
     draw_run(spec, curves, path)
     return summary, curves
-
-
-def curves_of(
-    spec: RunSpec, metrics: dict[str, np.ndarray], evaluations: tuple[np.ndarray, np.ndarray] | None = None
-) -> dict[str, Curves]:
-    """Returns the curves of a run, by label of the setting.
-
-    Args:
-        spec: specification of the run.
-        metrics: its metrics {name: [H, S, updates]}.
-        evaluations: number of updates before each of E evaluations [E], and their mean returns [H, S, E]; None if
-            there were none.
-    """
-    size = spec.config.round_timesteps
-    steps = size * np.arange(1, metrics["entropy"].shape[-1] + 1)
-    updates, means = evaluations or (np.zeros(0), np.zeros((*metrics["entropy"].shape[:2], 0)))
-    return {
-        label: Curves(steps, metrics["episode_return"][index], metrics["entropy"][index], size * updates, means[index])
-        for index, label in enumerate(setting_labels(spec))
-    }
 
 
 def draw_run(spec: RunSpec, curves: dict[str, Curves], path: Path) -> None:

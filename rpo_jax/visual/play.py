@@ -5,6 +5,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from pathlib import Path
 
 from rpo_jax.envs.quiet import quiet
@@ -13,7 +14,7 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.files import atomic_write, make_folder
 from rpo_jax.visual.movies import Frame, check_suffix, write_movie
 from rpo_jax.visual.player import Player, simulations
-from rpo_jax.visual.renderers import renderer_of
+from rpo_jax.visual.renderers import draw_observations, renderer_of
 
 
 def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda count: None) -> float:
@@ -31,14 +32,13 @@ def play(player: Player, path: Path, on_frame: Callable[[int], None] = lambda co
         SettingsError: if the environment cannot be drawn, or the file cannot be written.
         SimulatorError: if an environment on the host fails.
     """
-    name = player.run.spec.env
     if path.is_dir():
         raise SettingsError(f"{path} is a folder, and a file is needed")
-    if name.startswith("brax/"):
+    if player.task.startswith("brax/") and not player.draw:
         return _write_page(player, path)
     check_suffix(path)
     make_folder(path.parent)
-    movie = renderer_of(name)(player)
+    movie = draw_observations(player) if player.draw else renderer_of(player.task)(player)
     return write_movie(movie._replace(frames=_count_frames(movie.frames, on_frame)), path)
 
 
@@ -46,6 +46,15 @@ def _count_frames(frames: Iterator[Frame], on_frame: Callable[[int], None]) -> I
     for count, frame in enumerate(frames, 1):
         yield frame
         on_frame(count)
+
+
+def render_off_screen() -> None:
+    """Lets rendering libraries, which read this when they are imported, open no windows and draw no progress bars."""
+    for name in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
+        os.environ.setdefault(name, "dummy")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if not has_screen() and find_library("EGL"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def suffix_of(env: str) -> str:
@@ -79,11 +88,10 @@ def _write_page(player: Player, path: Path) -> float:
     make_folder(path.parent)
     html = importlib.import_module("brax.io.html")
     with quiet():
-        spec = player.run.spec
-        env = brax.load(spec.env.partition("/")[2], spec.backend, **spec.env_args)
+        env = brax.load(player.task.partition("/")[2], **player.agent.env.options)
     episode = player.episode()
     total = float(episode.reward.sum())
     page = html.render(env.sys.tree_replace({"opt.timestep": env.dt}), [*simulations(episode)])
     with atomic_write(path) as part:
-        part.write_text(page.replace("<body>", f"<body>\n<p>{player.run.spec.env}: return {total:,.1f}</p>", 1))
+        part.write_text(page.replace("<body>", f"<body>\n<p>{player.task}: return {total:,.1f}</p>", 1))
     return total

@@ -1,18 +1,19 @@
 """The player of an episode."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from PIL import Image
 
+from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.evaluation import Trajectory, record
+from rpo_jax.algorithm.types import Policy
 from rpo_jax.envs.batching import restore_empty_arrays
 from rpo_jax.execution import waiting
-from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
-from rpo_jax.runs.results import LoadedRun
 from rpo_jax.typing import PyTree
 
 
@@ -20,18 +21,27 @@ class Player(NamedTuple):
     """A policy and the episode that it plays.
 
     Attributes:
-        run: the run, loaded from its folder.
-        place: indices of the setting and the seed of the policy.
+        agent: agent of the run.
+        policy: the policy of one run.
+        clip: bound of normalised observations.
         seed: seed of the episode.
         max_steps: largest number of steps of the episode.
         sample: whether to act with a sample of the policy instead of its mean action.
+        draw: function that draws an observation [O]; the renderer of the task if None.
     """
 
-    run: LoadedRun
-    place: tuple[int, int]
+    agent: Agent
+    policy: Policy
+    clip: float
     seed: int
     max_steps: int
     sample: bool
+    draw: Callable[[np.ndarray], Image.Image] | None = None
+
+    @property
+    def task(self) -> str:
+        """Suite and id of the environment, without its arguments."""
+        return self.agent.env.name.partition("(")[0]
 
     def episode(self) -> Trajectory:
         """Plays the episode; returns its T steps, leaves [T, ...].
@@ -39,10 +49,9 @@ class Player(NamedTuple):
         Raises:
             SimulatorError: if an environment on the host fails.
         """
-        agent, policy, clip = self.run.agent, policy_of(self.run, self.place), clip_of(self.run, self.place)
-        parts = agent, policy, evaluation_key(self.seed), self.max_steps
-        play = partial(record, *parts, sample=self.sample, observation_clip=clip)
-        played = waiting.call_and_check(agent.env, play)
+        parts = self.agent, self.policy, evaluation_key(self.seed), self.max_steps
+        play = partial(record, *parts, sample=self.sample, observation_clip=self.clip)
+        played = waiting.call_and_check(self.agent.env, play)
         ended = np.asarray(played.ended)
         count = int(np.argmax(ended)) + 1 if ended.any() else self.max_steps
         return jax.tree.map(lambda x: x[:count], played)
@@ -56,9 +65,7 @@ class Player(NamedTuple):
         Returns:
             Scaled actions [..., A].
         """
-        low, high, action = (
-            np.asarray(x, float) for x in (self.run.agent.env.low, self.run.agent.env.high, env_action)
-        )
+        low, high, action = (np.asarray(x, float) for x in (self.agent.env.low, self.agent.env.high, env_action))
         bounded = np.isfinite(low) & np.isfinite(high) & (low < high)
         low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         return np.where(bounded, np.clip(2 * (action - low) / (high - low) - 1, -1, 1), np.tanh(action))

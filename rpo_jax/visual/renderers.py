@@ -17,7 +17,6 @@ from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.suites import gymnasium, playground
 from rpo_jax.envs.suites.single import as_actions
 from rpo_jax.errors import SettingsError, SimulatorError, described, one_line, warn_once
-from rpo_jax.runs.choose import clip_of, policy_of
 from rpo_jax.runs.evaluate import evaluation_key
 from rpo_jax.visual.drawings import DRAWINGS, SIZE, draw_image, numbers
 from rpo_jax.visual.envpool_process import Rendered
@@ -39,16 +38,17 @@ def renderer_of(env: str) -> Callable[[Player], Movie]:
     Args:
         env: name of the environment.
     """
-    return next((render for start, render in RENDERERS.items() if env.startswith(start)), _draw_observations)
+    return next((render for start, render in RENDERERS.items() if env.startswith(start)), draw_observations)
 
 
-def _draw_observations(player: Player) -> Movie:
-    """Draws tasks from their observations: as bars if there is no drawing of the task."""
+def draw_observations(player: Player) -> Movie:
+    """Returns a movie of what `player` plays, drawn from observations: as bars if there is no drawing of the task."""
     episode = player.episode()
     seen = np.concatenate([episode.obs, episode.final_obs[-1:]])  # the last observation was not acted on
     bars = partial(numbers, largest=np.abs(seen).max(0))
-    draw, seconds = DRAWINGS.get(player.run.spec.env, (bars, 1 / FRAMES_PER_SECOND))
-    return Movie(_frames((draw_image(draw, obs) for obs in seen), player, episode), seconds)
+    drawing, seconds = DRAWINGS.get(player.task, (bars, 1 / FRAMES_PER_SECOND))
+    draw = player.draw or partial(draw_image, drawing)
+    return Movie(_frames(map(draw, seen), player, episode), seconds)
 
 
 def _frames(pictures: Iterator[Image.Image], player: Player, episode: Trajectory) -> Iterator[Frame]:
@@ -62,7 +62,7 @@ def _frames(pictures: Iterator[Image.Image], player: Player, episode: Trajectory
 
 def _render_with_mujoco(player: Player) -> Movie:
     """Renders tasks of Playground with MuJoCo."""
-    env = playground.load(player.run.spec.env.partition("/")[2])
+    env = playground.load(player.task.partition("/")[2])
     episode = player.episode()
     states = [*simulations(episode)]
 
@@ -86,7 +86,7 @@ def _render_with_mujoco(player: Player) -> Movie:
 def _render_with_gymnasium(player: Player) -> Movie:
     """Plays and renders an environment of Gymnasium."""
     with quiet():
-        env = gymnasium.make_renderable(player.run.spec.env.partition("/")[2], **player.run.spec.env_args)
+        env = gymnasium.make_renderable(player.task.partition("/")[2], **player.agent.env.options)
     dt = getattr(env.unwrapped, "dt", None)
     fps = env.metadata.get("render_fps") or FRAMES_PER_SECOND
     return Movie(_play_renderable(env, player), float(dt) if isinstance(dt, float) and dt > 0 else 1 / fps)
@@ -100,12 +100,12 @@ def _render_with_envpool(player: Player) -> Movie:
             return _begun(render(player))
         except (SettingsError, SimulatorError) as error:
             reasons.append(f"{suite}: {one_line(error, 200)}")
-    warn_once(f"{player.run.spec.env} is drawn as bars of its observations; {'; '.join(reasons)}")
-    return _draw_observations(player)
+    warn_once(f"{player.task} is drawn as bars of its observations; {'; '.join(reasons)}")
+    return draw_observations(player)
 
 
 def _render_with_envpool_itself(player: Player) -> Movie:
-    env = Rendered(player.run.spec.env.partition("/")[2])
+    env = Rendered(player.task.partition("/")[2])
     return Movie(_play_renderable(env, player), 1 / FRAMES_PER_SECOND)
 
 
@@ -117,8 +117,7 @@ def _begun(movie: Movie) -> Movie:
 
 def _play_renderable(env: "Renderable", player: Player) -> Iterator[Frame]:
     """Plays an episode in a single environment that renders images."""
-    policy, clip = policy_of(player.run, player.place), clip_of(player.run, player.place)
-    actor = make_actor(player.run.agent, policy, evaluation_key(player.seed), player.sample, clip)
+    actor = make_actor(player.agent, player.policy, evaluation_key(player.seed), player.sample, player.clip)
     act = jit(lambda obs, step: actor(obs[None], step)[0])
     total = 0.0
     with contextlib.closing(env), _attribute_errors(player):
@@ -132,14 +131,14 @@ def _play_renderable(env: "Renderable", player: Player) -> Iterator[Frame]:
             total += float(reward)
             if terminated or truncated:
                 break
-        yield Frame(_render_image(env, player), np.zeros(player.run.agent.env.action_size), total)
+        yield Frame(_render_image(env, player), np.zeros(player.agent.env.action_size), total)
 
 
 def _render_image(env: "Renderable", player: Player) -> Image.Image:
     try:
         return Image.fromarray(cast(np.ndarray, env.render()))
     except Exception as error:  # renderers raise all kinds of errors
-        raise SettingsError(f"{player.run.spec.env} cannot be rendered here: {one_line(error, 300)}") from None
+        raise SettingsError(f"{player.task} cannot be rendered here: {one_line(error, 300)}") from None
 
 
 @contextlib.contextmanager
@@ -150,11 +149,11 @@ def _attribute_errors(player: Player) -> Iterator[None]:
     except (SettingsError, SimulatorError):
         raise
     except Exception as error:  # simulators raise all kinds of errors
-        raise SimulatorError(f"{player.run.spec.env}: {described(error)}") from error
+        raise SimulatorError(f"{player.task}: {described(error)}") from error
 
 
 RENDERERS: dict[str, Callable[[Player], Movie]] = {
-    **dict.fromkeys(DRAWINGS, _draw_observations),
+    **dict.fromkeys(DRAWINGS, draw_observations),
     "playground/": _render_with_mujoco,
     "gymnasium/": _render_with_gymnasium,
     "envpool/": _render_with_envpool,

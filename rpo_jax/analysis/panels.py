@@ -1,0 +1,160 @@
+"""Figures of lines in panels, and of final returns, with intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from rpo_jax.analysis.curves import Look, draw_curve, looks_of
+from rpo_jax.analysis.intervals import interval_of_mean
+
+THOUSANDS = 10_000  # numbers on an axis from which on they are abbreviated
+
+
+class Line(NamedTuple):
+    """A line: of several seeds, their mean and its interval.
+
+    Attributes:
+        x: where [P].
+        rows: values of S seeds [S, P], or of one line [P]; NaN where there are none.
+        style: what is drawn: "seeds", each by a thin line, and their mean; the "mean" alone; or "points" of all seeds.
+    """
+
+    x: np.ndarray
+    rows: np.ndarray
+    style: Literal["seeds", "mean", "points"] = "seeds"
+
+
+class Panel(NamedTuple):
+    """Axes with lines.
+
+    Attributes:
+        title: above them; "" if there is none.
+        xlabel: what x is, and its unit.
+        ylabel: what y is, and its unit.
+        lines: lines by the label of the legend.
+        log: the logarithmic axes, "", "x", "y" or "xy".
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str
+    lines: Mapping[str, Line]
+    log: Literal["", "x", "y", "xy"] = ""
+
+
+def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Figure:
+    """Plots lines in panels: a thin line for each seed, a thick one for their mean, its interval shaded.
+
+    Intervals are 95% (bootstrap), of three seeds or more. A label has one colour in all panels, and a method the same
+    in every figure. One legend is above all panels.
+
+    Args:
+        panels: what to plot, one or more.
+        columns: largest number of panels side by side.
+        spare: number of panels after these, whose axes are left for the caller to draw in.
+
+    Returns:
+        The figure, not yet saved; its axes are in the order of the panels.
+    """
+    used = len(panels) + spare
+    columns = min(columns, used)
+    rows = -(-used // columns)
+    wide = 6.0 if used == 1 else 13 / max(columns, 3)
+    figure = Figure(figsize=(wide * columns, 0.4 + 3.0 * rows), layout="constrained")
+    spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
+    labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
+    looks = dict(zip(labels, looks_of(labels), strict=True))
+    for axes, panel in zip(spaces, panels, strict=False):
+        axes.set_title(panel.title, fontsize="medium")
+        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+        for name in panel.log:
+            axes.set(**{f"{name}scale": "log"})
+            axis = axes.xaxis if name == "x" else axes.yaxis
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+        for label, line in panel.lines.items():
+            _draw(axes, line, looks[label], label)
+        if "x" not in panel.log and max((np.abs(line.x).max() for line in panel.lines.values()), default=0) > THOUSANDS:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.3)
+    for axes in spaces[used:]:
+        axes.set_axis_off()
+    drawn = {label: line for axes in spaces for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if len(labels) > 1:
+        figure.legend([drawn[label] for label in labels], labels, loc="outside upper center", ncols=min(len(labels), 6))
+    return figure
+
+
+def _draw(axes: Axes, line: Line, look: Look, label: str) -> None:
+    x, rows = np.asarray(line.x), np.atleast_2d(line.rows)
+    if line.style == "points":
+        axes.plot(np.tile(x, len(rows)), rows.ravel(), "o", color=look.color, markersize=4, label=label, zorder=3)
+    else:
+        draw_curve(axes, x, rows, look, label, thin=line.style == "seeds")
+
+
+def draw_returns(
+    returns: Mapping[str, Mapping[str, np.ndarray]],
+    published: Mapping[str, Mapping[str, float]] | None = None,
+    unit: str = "return",
+    columns: int = 3,
+) -> Figure:
+    """Plots the final returns of methods: a dot for each seed, a disk for their mean, a bar for its 95% interval.
+
+    Args:
+        returns: returns of S seeds [S], by task and method.
+        published: means that others have published, by task and method; drawn as diamonds.
+        unit: label of the horizontal axes.
+        columns: largest number of panels side by side.
+
+    Returns:
+        The figure, a panel for each task, not yet saved.
+    """
+    most = max(map(len, returns.values()))
+    columns = min(columns, len(returns))
+    rows = -(-len(returns) // columns)
+    size = (6.0 if columns == 1 else 13 / max(columns, 3) * columns, 0.4 + rows * (0.8 + 0.3 * most))
+    figure = Figure(figsize=size, layout="constrained")
+    spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
+    labels = list(dict.fromkeys(label for methods in returns.values() for label in methods))
+    looks = dict(zip(labels, looks_of(labels), strict=True))
+    for axes, (task, methods) in zip(spaces, returns.items(), strict=False):
+        for place, (label, values) in enumerate(methods.items()):
+            known, color = np.asarray(values, float)[~np.isnan(values)], looks[label].color
+            axes.plot(
+                known, np.full(len(known), place), "o", color=color, markersize=5, markeredgecolor="white", zorder=3
+            )
+            axes.plot(known.mean(), place, "o", color=color, markersize=10, zorder=4)
+            if found := interval_of_mean(known):
+                axes.plot([found.low, found.high], [place, place], color=color, linewidth=3, solid_capstyle="butt")
+            if (theirs := (published or {}).get(task, {}).get(label)) is not None:
+                axes.plot(theirs, place, "D", color="black", markerfacecolor="white", markersize=7, zorder=5)
+        axes.set_yticks(range(len(methods)), list(methods))
+        axes.set_ylim(len(methods) - 0.4, -0.6)
+        axes.set_xlabel(unit)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_title(task, fontsize="medium")
+        axes.grid(alpha=0.3, axis="x")
+    for axes in spaces[len(returns) :]:
+        axes.set_axis_off()
+    words = "dots: seeds, disk: their mean, bar: its 95% interval" + (", diamond: published" if published else "")
+    figure.suptitle(words, fontsize="small")
+    return figure
+
+
+def profile_line(scores: np.ndarray, thresholds: np.ndarray) -> Line:
+    """Returns the performance profile of a method (Agarwal et al. 2021, section 4.2) as a line.
+
+    Args:
+        scores: scores of S seeds [S].
+        thresholds: K thresholds [K].
+
+    Returns:
+        The share of seeds above each threshold; its interval is that of the mean over seeds.
+    """
+    return Line(thresholds, (scores[:, None] > thresholds).astype(float), "mean")
