@@ -83,8 +83,11 @@ def curves_of(
     returns, entropy = (np.asarray(metrics[name]) for name in ("episode_return", "entropy"))
     steps = config.round_timesteps * np.arange(1, entropy.shape[-1] + 1)
     updates, means = evaluations or (np.zeros(0), np.zeros((*entropy.shape[:2], 0)))
-    parts = zip(labels, returns, entropy, means, strict=True)
-    return {label: Curves(steps, *two, config.round_timesteps * updates, mean) for label, *two, mean in parts}
+    evaluated = config.round_timesteps * updates
+    return {
+        label: Curves(steps, returns[index], entropy[index], evaluated, means[index])
+        for index, label in enumerate(labels)
+    }
 
 
 def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
