@@ -51,7 +51,7 @@ def use_cpu_cores(count: int | None = None) -> None:
     count = cores if count is None else count
     if type(count) is not int or count < 1:
         raise SettingsError(f"count={count!r} is out of range: it must be a whole number, 1 or more")
-    if jax.config.jax_num_cpu_devices != count:
+    if jax.config.jax_num_cpu_devices != count:  # pyright: ignore[reportAttributeAccessIssue]
         try:
             jax.config.update("jax_num_cpu_devices", count)
         except RuntimeError:
