@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from scipy import stats
 from rpo_jax import RPO, Dynamics, Environment, Policy, Successor, evaluate, record, vectorize
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.normalization import Moments, initial_moments
-from rpo_jax.execution.episodes import evaluate_all
+from rpo_jax.execution import episodes
 
 MOMENTS = Moments(jnp.asarray([0.3, -1.0]), jnp.asarray([4.0, 0.25]), jnp.asarray(100.0))
 OBS = jnp.asarray([1.5, -0.8])
@@ -155,9 +156,10 @@ def test_a_recording_shows_every_step() -> None:
 
 def test_on_an_accelerator_environments_are_stepped_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = toys.new_agent(RPO, patient_env(time_limit=3))
-    other = toys.new_agent(RPO, patient_env(time_limit=3)).env
+    other, traces = toys.new_agent(RPO, patient_env(time_limit=3)).env, []
 
     def step(*args: Any):
+        traces.append(args)
         state, timestep = other.step(*args)
         return state, timestep._replace(reward=2 * timestep.reward, episode_return=2 * timestep.episode_return)
 
@@ -165,7 +167,12 @@ def test_on_an_accelerator_environments_are_stepped_as_in_training(monkeypatch: 
     policy, key = Policy(toys.random_params(agent), Moments(jnp.zeros(1), jnp.ones(1), jnp.ones(()))), jax.random.key(0)
     every = jax.tree.map(lambda x: x[None, None], policy)
     for platform, reward in (("cpu", 1.0), ("gpu", 2.0)):
-        monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
+        monkeypatch.setattr(episodes, "jax", SimpleNamespace(default_backend=lambda platform=platform: platform))
         assert evaluate(agent, policy, key, num_episodes=2).tolist() == [3 * reward] * 2
-        assert evaluate_all(agent, every, key, 2, observation_clip=jnp.full(1, 10.0)).tolist() == [[[3 * reward] * 2]]
+        assert episodes.evaluate_all(agent, every, key, 2, observation_clip=jnp.full(1, 10.0)).tolist() == [
+            [[3 * reward] * 2]
+        ]
         assert record(agent, policy, key, num_steps=2).reward.tolist() == [reward] * 2
+    before = len(traces)
+    evaluate(agent, policy, key, num_episodes=2)
+    assert 0 < len(traces) == before  # nothing is compiled anew
