@@ -74,7 +74,7 @@ def render(parts: Iterable[Row]) -> str:
             "PPO, which is RPO with alpha 0, and RPO with the preset's alpha: everything above that was trained with a "
             "preset as it is, but for the number of steps, the treatment of time limits and the head. Of the same runs "
             "in several studies those of the newest version are taken. The interval is that of the mean over seeds "
-            "(bootstrap, from three seeds on)."
+            "(Student's t, from three seeds on)."
         ),
         table([*HEADER, "worst ... best", "command"], [_row(what, found[what]) for what in sorted(found)]),
     )
