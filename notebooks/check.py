@@ -22,9 +22,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
-REPOSITORY = (
-    ""  # on GitHub, such as "owner/rpo_jax"; the badges need it, and the notebooks have none as long as it is ""
-)
+REPOSITORY = ""  # on GitHub, such as "owner/rpo_jax": without it the notebooks have no badges
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     "--xla_cpu_parallel_codegen_split_count=1"
@@ -81,11 +79,10 @@ def main() -> None:
     if not write:
         os.environ["RPO_JAX_SHORT"] = "1"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
-    with kernel() as shared:
-        costs = {path.name: run(path, shared, write) for path in paths} if not write else {}
-    for path in paths if write else ():
-        with kernel() as own:
-            costs[path.name] = run(path, own, write)
+    costs = {}
+    for together in [[path] for path in paths] if write else [paths]:
+        with kernel() as manager:
+            costs |= {path.name: run(path, manager, write) for path in together}
     print("| notebook | time | of a processor | pictures | peak memory |\n| --- | --- | --- | --- | --- |")
     for name, cost in costs.items():
         told = f"{cost.seconds:.0f} s | {cost.processor:.0f} s | {cost.pictures} | {cost.megabytes:,.0f} MiB"

@@ -60,12 +60,7 @@ def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Fi
     Returns:
         The figure, not yet saved; its axes are in the order of the panels.
     """
-    used = len(panels) + spare
-    columns = min(columns, used)
-    rows = -(-used // columns)
-    wide = 6.0 if used == 1 else 13 / max(columns, 3)
-    figure = Figure(figsize=(wide * columns, 0.4 + 3.0 * rows), layout="constrained")
-    spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure, spaces = _spaces(len(panels) + spare, columns, 3.0)
     labels = list(dict.fromkeys(label for panel in panels for label in panel.lines))
     looks = dict(zip(labels, looks_of(labels), strict=True))
     for axes, panel in zip(spaces, panels, strict=False):
@@ -82,12 +77,22 @@ def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Fi
         if "x" not in panel.log and max((np.abs(line.x).max() for line in panel.lines.values()), default=0) > THOUSANDS:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
-    for axes in spaces[used:]:
-        axes.set_axis_off()
     drawn = {label: line for axes in spaces for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if len(labels) > 1:
         figure.legend([drawn[label] for label in labels], labels, loc="outside upper center", ncols=min(len(labels), 6))
     return figure
+
+
+def _spaces(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure and its `count` axes, at most so many `columns` side by side, of so many inches' `height` each."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    width = 6.0 if count == 1 else 13 / max(columns, 3)
+    figure = Figure(figsize=(width * columns, 0.4 + height * rows), layout="constrained")
+    spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in spaces[count:]:
+        axes.set_axis_off()
+    return figure, spaces[:count]
 
 
 def _draw(axes: Axes, line: Line, look: Look, label: str) -> None:
@@ -115,15 +120,10 @@ def draw_returns(
     Returns:
         The figure, a panel for each task, not yet saved.
     """
-    most = max(map(len, returns.values()))
-    columns = min(columns, len(returns))
-    rows = -(-len(returns) // columns)
-    size = (6.0 if columns == 1 else 13 / max(columns, 3) * columns, 0.4 + rows * (0.8 + 0.3 * most))
-    figure = Figure(figsize=size, layout="constrained")
-    spaces = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure, spaces = _spaces(len(returns), columns, 0.8 + 0.3 * max(map(len, returns.values())))
     labels = list(dict.fromkeys(label for methods in returns.values() for label in methods))
     looks = dict(zip(labels, looks_of(labels), strict=True))
-    for axes, (task, methods) in zip(spaces, returns.items(), strict=False):
+    for axes, (task, methods) in zip(spaces, returns.items(), strict=True):
         for place, (label, values) in enumerate(methods.items()):
             known, color = np.asarray(values, float)[~np.isnan(values)], looks[label].color
             axes.plot(
@@ -140,8 +140,6 @@ def draw_returns(
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_title(task, fontsize="medium")
         axes.grid(alpha=0.3, axis="x")
-    for axes in spaces[len(returns) :]:
-        axes.set_axis_off()
     words = "dots: seeds, disk: their mean, bar: its 95% interval" + (", diamond: published" if published else "")
     figure.suptitle(words, fontsize="small")
     return figure
