@@ -102,7 +102,7 @@ def test_every_environment_has_arrays_of_its_sizes(name):
 
 
 # `benchmarks/batching.py values` steps all of them.
-@pytest.mark.parametrize("name", ["ant", "hopper", "reacher", "swimmer"])
+@pytest.mark.parametrize("name", ["hopper", "reacher"])
 def test_environments_move_and_stay_finite(name):
     obs, _, timestep = play(name, random_actions(name))
     for array in (obs, *timestep[:2], timestep.final_obs):

@@ -34,8 +34,10 @@ PLACE = (1, 2)
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("learned") / "run"
+    small = {"num_envs": 64, "num_steps": 32, "num_minibatches": 4, "total_timesteps": 200_000, "learning_rate": 5e-3}
+    spec = make_spec("gymnax/Pendulum-v1", num_seeds=2, first_seed=5, **small)
     with toys.compiled_with(toys.LEARNING):
-        run_to_folder(make_spec("gymnax/Pendulum-v1", num_seeds=2, first_seed=5), path, Session(Console(quiet=True)))
+        run_to_folder(spec, path, Session(Console(quiet=True)))
     return path
 
 

@@ -21,7 +21,7 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from PIL import Image, ImageSequence
 from rich.console import Console
 
-from rpo_jax import SettingsError, SimulatorError
+from rpo_jax import Hyperparams, SettingsError, SimulatorError, init, make_env
 from rpo_jax.algorithm.acting import make_actor
 from rpo_jax.cli.main import main
 from rpo_jax.envs import SUITES
@@ -289,7 +289,9 @@ def test_what_fails_or_hangs_while_its_observations_are_drawn_is_no_film(tmp_pat
 
 
 def test_braxs_page_is_one(tmp_path):
-    player = trained("brax/inverted_pendulum", tmp_path)._replace(max_steps=7)
+    agent = toys.tiny_agent(env=make_env("brax/inverted_pendulum"))
+    state = init(agent, Hyperparams(), jax.random.key(0))
+    player = Player(agent, state.policy, 10.0, seed=4, max_steps=7, sample=False)
     play(player, tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text()
     assert re.search(r"<body>\s*<p>brax/inverted_pendulum: return -?\d+\.\d</p>", page)

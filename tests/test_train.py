@@ -15,7 +15,6 @@ import toys
 from scipy import stats
 
 from rpo_jax import (
-    RPO,
     Dynamics,
     Hyperparams,
     get_variant,
@@ -301,12 +300,3 @@ def test_other_numbers_and_seeds_do_not_retrace() -> None:
     for seed, rate in ((0, 1e-3), (1, 1e-2)):
         train_alone()(setting(grid(BASE, learning_rate=rate), 0), jax.random.key(seed))
     assert len(traces) <= before + 1
-
-
-def test_jitted_equals_eager() -> None:
-    sizes = {"num_envs": 2, "num_steps": 2, "num_epochs": 1, "num_minibatches": 1, "hidden_sizes": (4,)}
-    agent = toys.tiny_agent(RPO, updates=1, **sizes)
-    jitted = jax.jit(partial(train, agent))(Hyperparams(), jax.random.key(0))
-    with jax.disable_jit():
-        eager = train(agent, Hyperparams(), jax.random.key(0))
-    assert_same_run(eager, jitted)
