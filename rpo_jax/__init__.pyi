@@ -43,10 +43,16 @@ from .runs.saved import load_policy as load_policy
 from .runs.saved import save_run as save_run
 from .settings.grid import grid as grid
 from .settings.grid import seeds as seeds
+from .settings.grid import settings_from as settings_from
 from .settings.presets import Preset as Preset
 from .settings.presets import get_preset as get_preset
 from .settings.register import register as register
+from .settings.space import choice as choice
+from .settings.space import loguniform as loguniform
+from .settings.space import sample_settings as sample_settings
+from .settings.space import uniform as uniform
 from .settings.spec import make_spec as make_spec
+from .settings.table import read_table as read_table
 from .visual.notebook import Replay as Replay
 from .visual.notebook import show as show
 

@@ -1,12 +1,15 @@
-"""How much hyperparameters matter, by the method of Adkins, Bowling and White (NeurIPS 2024, arXiv 2412.07165).
+"""How much hyperparameters matter.
 
-Scores are those of a grid: one axis for each hyperparameter, after that of the environments.
+Of a grid on several environments by the method of Adkins, Bowling and White (NeurIPS 2024, arXiv 2412.07165): scores
+have one axis for each hyperparameter, after that of the environments. Of settings drawn from ranges, on one
+environment, by the variance that each hyperparameter explains (Plischke, Borgonovo and Smith 2013).
 """
 
 import itertools
 from collections.abc import Iterable
 
 import numpy as np
+from scipy.stats import rankdata
 
 KEPT = 0.95  # share of the score of settings tuned for each environment that has to be reached
 
@@ -56,3 +59,46 @@ def effective_dimensionality(scores: np.ndarray) -> int:
 def _tuned(scores: np.ndarray, axes: Iterable[int]) -> np.floating:
     """The best mean over environments if the hyperparameters of these axes are tuned for each environment."""
     return scores.max(axis=tuple(axes)).mean(axis=0).max()
+
+
+def explained_shares(values: np.ndarray, scores: np.ndarray, classes: int = 8) -> np.ndarray:
+    """Computes how much of the differences between settings each hyperparameter explains by itself.
+
+    It is the share of the variance of the ranks of the scores that lies between classes of equal size of that
+    hyperparameter (its correlation ratio), corrected for what chance would give; what several do together counts in
+    none.
+
+    Args:
+        values: D hyperparameters of H settings that were drawn independently [H, D].
+        scores: score of each setting [H], larger is better; NaN is the worst.
+        classes: largest number of classes.
+
+    Returns:
+        The shares [D], 0 ... 1.
+    """
+    ranks = rankdata(np.where(np.isnan(scores), -np.inf, scores))
+    return np.array([_explained(column, ranks, min(classes, len(ranks) // 4)) for column in values.T])
+
+
+def _explained(column: np.ndarray, ranks: np.ndarray, classes: int) -> float:
+    different = np.unique(column)
+    places = rankdata(column, "ordinal") - 1
+    groups = np.searchsorted(different, column) if len(different) <= classes else places * classes // len(column)
+    used, total = np.unique(groups), np.sum((ranks - ranks.mean()) ** 2)
+    if len(used) < 2 or len(used) >= len(ranks) or total == 0:
+        return 0.0
+    within = sum(np.sum((ranks[groups == group] - ranks[groups == group].mean()) ** 2) for group in used)
+    return max(0.0, float(1 - within / total * (len(ranks) - 1) / (len(ranks) - len(used))))
+
+
+def explaining(shares: np.ndarray) -> int:
+    """Computes the effective dimensionality of a search: how many hyperparameters do nearly all that single ones do.
+
+    Args:
+        shares: share that each hyperparameter explains [D], from `explained_shares`.
+
+    Returns:
+        The smallest number of them whose shares have 95% of the sum of all; 0 if none explains anything.
+    """
+    total = np.cumsum(np.sort(shares)[::-1])
+    return int(np.searchsorted(total, KEPT * total[-1]) + 1) if len(total) and total[-1] > 0 else 0

@@ -75,6 +75,15 @@ class RunOptions:
     ] = ()
     num_evaluations: Annotated[int, _help("number of evaluations during training, evenly spaced")] = 0
     evaluation_episodes: Annotated[int, _help("episodes of each policy per evaluation")] = 16
+    rows: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            name="settings",
+            help="CSV file of settings that are trained together: hyperparameters in its first line, a setting in each "
+            "other one",
+            metavar="FILE",
+        ),
+    ] = None
     out: Annotated[Path | None, _help("folder of the run; a new one under runs/ if not given", "DIR")] = None
     runs_at_once: RunsAtOnce = None
     logger: Loggers = ()
@@ -105,10 +114,38 @@ class Compare(RunOptions):
 
 
 @dataclasses.dataclass
-class Resume:
-    """Continue a stopped run from its last checkpoint."""
+class Search(RunOptions):
+    """Search hyperparameters: train many settings, drop the worse half at fixed points, compare on fresh seeds."""
 
-    folder: Annotated[tyro.conf.Positional[Path], _help("folder of a run or a comparison", "DIR")]
+    variant: Annotated[str, _help("the method; see train", "NAME")] = "rpo"
+    over: Annotated[
+        tuple[str, ...],
+        _help(
+            "what to search: NAME, of which a range is known, NAME=LOW:HIGH, NAME=log:LOW:HIGH, or NAME=A,B,C; sizes "
+            "as hidden_sizes=64x64,128x128; learning_rate, gamma, gae_lambda, entropy_coefficient and rpo_alpha if "
+            "not given",
+            "NAME[=RANGE] ...",
+        ),
+    ] = ()
+    num_settings: Annotated[int, _help("number of settings to begin with")] = 32
+    budget: Annotated[
+        str | None,
+        _help("environment steps of the whole search, such as 5e7, which decide the number of settings", "INT"),
+    ] = None
+    num_seeds: Annotated[int, _help("number of seeds of each setting")] = 3
+    halvings: Annotated[
+        int, _help("how often the worse half of the settings is dropped, at 1/2, 1/4, 1/8 ... of the training")
+    ] = 3
+    finalists: Annotated[int, _help("number of settings that are trained on fresh seeds at the end")] = 4
+    final_seeds: Annotated[int, _help("number of fresh seeds")] = 10
+    draw: Annotated[int, _help("number of the draw of the settings; another draws others")] = 0
+
+
+@dataclasses.dataclass
+class Resume:
+    """Continue a stopped run, comparison or search from its last checkpoint."""
+
+    folder: Annotated[tyro.conf.Positional[Path], _help("folder of a run, a comparison or a search", "DIR")]
     runs_at_once: RunsAtOnce = None
     logger: Loggers = ()
     stop_at_return: StopAtReturn = None
@@ -175,5 +212,5 @@ class Check:
     long: Annotated[bool, _help("check more environments and backends, in minutes instead of seconds")] = False
 
 
-Command = Train | Compare | Resume | Evaluate | Play | Export | Envs | Check
+Command = Train | Compare | Search | Resume | Evaluate | Play | Export | Envs | Check
 COMMANDS: tuple[type, ...] = get_args(Command)

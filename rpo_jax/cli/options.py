@@ -93,6 +93,24 @@ def given_settings(options: Any) -> dict[str, Any]:
     return {name: _parse(name, _KINDS[name][0], text) for name, text in texts.items()}
 
 
+def parse_choices(name: str, text: str) -> list[Any]:
+    """Parses several values of a field of `TrainConfig`, such as "64x64,128x128" of its sizes.
+
+    Args:
+        name: name of the field.
+        text: values with commas between them.
+
+    Raises:
+        SettingsError: if a value is not of the field's type, or one is given twice.
+    """
+    kind = _KINDS[name][0]
+    texts = text.split(",")
+    values = [_parse(name, kind, tuple(one.split("x")) if get_origin(kind) is tuple else one) for one in texts]
+    if len(set(values)) < len(values):
+        raise SettingsError(f"{name}={text} names a value twice")
+    return values
+
+
 def given_arguments(texts: Sequence[str]) -> dict[str, Any]:
     """Returns arguments of an environment by name, from texts NAME=VALUE; what is not a Python literal is text.
 
@@ -128,6 +146,11 @@ def _parse(name: str, kind: Any, text: Any) -> Any:
         return parse(text)
     except (ValueError, KeyError, InvalidOperation):
         raise SettingsError(f"{name}={text!r} is not {expected}") from None
+
+
+def parse_whole_number(name: str, text: str) -> int:
+    """Parses a whole number `text` of an option `name`, such as "5e7"; raises a SettingsError if it is none."""
+    return _parse(name, int, text)
 
 
 def _whole_number(text: str) -> int:

@@ -19,7 +19,7 @@ from rpo_jax.settings.aliases import ALIASES, RELATIONS
 from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, check_range
 
 HELP = {"-h", "--help"}
-TRAINING = ("train", "compare")  # the commands that take settings
+TRAINING = ("train", "compare", "search")  # the commands that take settings
 BOUNDS = {  # of options that are whole numbers
     "num_evaluations": (0, MAX_EVALUATIONS),
     "evaluation_episodes": (1, MAX_EPISODES),
@@ -139,8 +139,9 @@ def _name_of(word: str) -> str:
 
 
 def _option_names(command: type) -> set[str]:
-    names = {"import" if field.name == "imports" else field.name for field in dataclasses.fields(command)}
-    if "settings" in names:
+    fields = {field.name for field in dataclasses.fields(command)}
+    names = {{"imports": "import", "rows": "settings"}.get(name, name) for name in fields}
+    if "settings" in fields:
         names |= option_names()
     flags = {f"no-{name}" for name in names & {"compilation_cache", "sample", "best", "open", "long", "dry_run"}}
     return {name.replace("_", "-") for name in names | flags | {"help"}}

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rpo_jax.cli.commands import Compare, Resume, RunOptions, Train
 from rpo_jax.cli.options import given_arguments, given_settings
@@ -41,11 +41,11 @@ def train(options: Train) -> int:
 
     set_up_jax(options.imports)
     (spec,), initial = _load_initial(options, [_spec(options, options.variant)])
-    path = options.out or _default_folder(spec.env, options.variant)
+    path = options.out or default_folder(spec.env, options.variant)
     check_free(path)
     if options.dry_run:
-        return preview({path: spec}, _open_session(options))
-    summary, _ = run_to_folder(spec, path, _open_session(options), initial)
+        return preview({path: spec}, open_session(options))
+    summary, _ = run_to_folder(spec, path, open_session(options), initial)
     return report([summary], [setting_labels(spec)], path, _modules_of(options))
 
 
@@ -71,11 +71,11 @@ def compare(options: Compare) -> int:
     variants = [get_variant(name) for name in options.variants]
     specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
     specs, initial = _load_initial(options, specs)
-    path = options.out or _default_folder(options.env, "compare")
+    path = options.out or default_folder(options.env, "compare")
     check_comparison_free(specs, path)
     if options.dry_run:
-        return preview({path / spec.variant: spec for spec in specs}, _open_session(options))
-    summaries = compare_to_folder(specs, path, _open_session(options), initial)
+        return preview({path / spec.variant: spec for spec in specs}, open_session(options))
+    summaries = compare_to_folder(specs, path, open_session(options), initial)
     labels = [setting_labels(spec) for spec in specs]
     return report(summaries, labels, path, _modules_of(options))
 
@@ -89,14 +89,18 @@ def resume(options: Resume) -> int:
     Returns:
         The exit code.
     """
+    from rpo_jax.cli.search import go_on_searching
     from rpo_jax.loggers import check_loggers
+    from rpo_jax.runs.folder import is_search
     from rpo_jax.runs.resume import resume, unfinished
     from rpo_jax.settings.spec import setting_labels
 
     check_loggers(options.logger)
     set_up_jax(options.imports)
+    if is_search(options.folder):
+        return go_on_searching(options.folder, open_session(options), options.imports)
     specs = unfinished(options.folder)
-    summaries = resume(specs, options.folder, _open_session(options))
+    summaries = resume(specs, options.folder, open_session(options))
     return report(summaries, [setting_labels(spec) for spec in specs], options.folder, options.imports)
 
 
@@ -104,16 +108,36 @@ def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "
     """Creates the specification that the options describe, without the `ignored` settings."""
     from rpo_jax.settings.spec import make_spec
 
+    return make_spec(variant=variant, **spec_arguments(options, ignored))
+
+
+def spec_arguments(options: RunOptions, ignored: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the arguments of `make_spec` that the options describe, but for the variant.
+
+    Args:
+        options: options of a command.
+        ignored: names of settings to leave out.
+    """
+    from rpo_jax.settings.table import read_table
+
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(RunOptions)}
     given = given_settings(shared.pop("settings"))
     shared["env_args"] = given_arguments(shared.pop("env_arg"))
+    shared["rows"] = shared["rows"] and _without(read_table(shared["rows"]), ignored)
     for name in NOT_OF_THE_RUN:
         del shared[name]
-    return make_spec(variant=variant, **shared, **{name: x for name, x in given.items() if name not in ignored})
+    return shared | {name: x for name, x in given.items() if name not in ignored}
 
 
-def _open_session(options: RunOptions | Resume) -> "Session":
-    """Prepares this process for training, and returns how the options want it done."""
+def _without(rows: list[dict[str, float]], ignored: Collection[str]) -> list[dict[str, float]] | None:
+    """Leaves hyperparameters out of settings, and settings that then are equal; None if nothing is left of them."""
+    left = [{name: x for name, x in row.items() if name not in ignored} for row in rows]
+    unique = {tuple(row.values()): row for row in left}
+    return list(unique.values()) if left[0] else None
+
+
+def open_session(options: RunOptions | Resume) -> "Session":
+    """Prepares this process for training, and returns how the `options` want it done."""
     from rich.console import Console
 
     from rpo_jax.runs.session import Session
@@ -141,6 +165,6 @@ def _modules_of(options: RunOptions) -> tuple[str, ...]:
     return options.imports if named is None or named in options.imports else (*options.imports, named)
 
 
-def _default_folder(env: str, name: str) -> Path:
-    """A name that no other process takes, though it begins in the same second."""
+def default_folder(env: str, name: str) -> Path:
+    """Returns a folder for what `name` trains on `env`, which no other process takes in the same second."""
     return Path("runs") / f"{env.replace('/', '-')}-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,13 +121,37 @@ class Checkpoints:
         Raises:
             SettingsError: if at least `ATTEMPTS` attempts have failed, and all of the last `PATIENCE` seconds.
         """
-        began, updates = time.monotonic(), updates_of(snapshot)
+        numbers = {name: getattr(snapshot, name) for name in INFO}
+        self._write(updates_of(snapshot), flatten(snapshot), numbers, identity)
+
+    def begin_from(self, stored: Stored, settings: Sequence[int], identity: Mapping[str, str]) -> None:
+        """Writes a checkpoint from which some settings of another fit go on.
+
+        Args:
+            stored: checkpoint of that fit, which was not evaluated.
+            settings: indices of the H' settings that go on, of those of that fit.
+            identity: digests of what goes on, from `identify`.
+
+        Raises:
+            SettingsError: if it cannot be written.
+        """
+        arrays = {name: array[np.asarray(settings)] for name, array in stored.arrays.items() if np.ndim(array) > 1}
+        entropy = arrays[".metrics['entropy']"]
+        runs = entropy.shape[0] * entropy.shape[1]
+        calls = -(-runs // stored.runs_at_once)
+        numbers = {name: stored.info[name] for name in INFO} | {"runs_at_once": -(-runs // calls)}
+        self._write(entropy.shape[-1], arrays, numbers, identity)
+        if self._failures:
+            raise SettingsError(f"no checkpoint could be written to {self._folder}; make room, and resume")
+
+    def _write(
+        self, updates: int, arrays: dict[str, np.ndarray], numbers: Mapping[str, float], identity: Mapping[str, str]
+    ) -> None:
+        began = time.monotonic()
         if updates == self._saved:
             return
-        arrays = flatten(snapshot)
         info: JsonObject = {"settings": {FOLDER_SETTINGS: self._settings, **identity}}
-        info |= {"versions": dict(self._versions)}
-        info |= {name: getattr(snapshot, name) for name in INFO}
+        info |= {"versions": dict(self._versions), **numbers}
         info["digest"] = digest(arrays, info)
         try:
             with self._manager() as (manager, args):

@@ -48,7 +48,9 @@ class Clock:
 class Course:
     """The course of a fit: its segments, metrics, evaluations and clock, and snapshots of them."""
 
-    def __init__(self, spread: Spread, segments: Segments, runs: Runs, evaluation: Evaluation | None):
+    def __init__(
+        self, spread: Spread, segments: Segments, runs: Runs, evaluation: Evaluation | None, until: int | None = None
+    ):
         """Creates the course before the first update.
 
         Args:
@@ -56,8 +58,11 @@ class Course:
             segments: what trains them.
             runs: settings and keys of the runs.
             evaluation: when and how to evaluate; never if None.
+            until: number of updates at which it ends; all if None.
         """
-        self._runs, self._num_updates, self._runs_at_once = runs, spread.agent.config.num_updates, spread.num_runs
+        num_updates = spread.agent.config.num_updates
+        self._end = num_updates if until is None else min(until, num_updates)
+        self._runs, self._runs_at_once = runs, spread.num_runs
         self._env = spread.agent.env
         self.segments, self.clock, self.updates = segments, Clock(), 0
         self._rows: list[dict[str, np.ndarray]] = []
@@ -105,7 +110,7 @@ class Course:
     @property
     def updates_left(self) -> int:
         """The number of updates until the end or the next evaluation."""
-        return min(self._num_updates - self.updates, self.evaluator.updates_left(self.updates))
+        return min(max(self._end - self.updates, 0), self.evaluator.updates_left(self.updates))
 
     def evaluate(self) -> np.ndarray | None:
         """Evaluates the policies of all runs if it is due.

@@ -104,6 +104,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     evaluation: Evaluation | None = None,
     initial: Policy | None = None,
+    until: int | None = None,
 ) -> Fit:
     """Trains every setting with every seed, as `sweep` does, in segments of updates between which it reports progress.
 
@@ -126,6 +127,7 @@ def fit(
         evaluation: when and how to evaluate the policies during training; never if None.
         initial: trained policy with which every run begins, including its normalisation of observations; a new policy
             for each run if None.
+        until: number of updates after which it stops, so that a later call goes on from its checkpoint; all if None.
 
     Returns:
         The result, of all updates or of those before the interruption.
@@ -135,7 +137,7 @@ def fit(
             does not fit in memory, a checkpoint cannot be written or read, or the initial policy does not fit the
             agent.
     """
-    options = (devices, runs_at_once, checkpoints, evaluation, initial)
+    options = (devices, runs_at_once, checkpoints, evaluation, initial, until)
     with fitted(agent, hyperparams, keys, on_progress, *options) as result:
         return result
 
@@ -151,6 +153,7 @@ def fitted(
     checkpoints: Checkpoints | None = None,
     evaluation: Evaluation | None = None,
     initial: Policy | None = None,
+    until: int | None = None,
 ) -> Iterator[Fit]:
     """Trains as `fit` does, and yields the result before environments are closed, so that it can be written first.
 
@@ -166,6 +169,7 @@ def fitted(
         checkpoints: where to write checkpoints.
         evaluation: when and how to evaluate.
         initial: trained policy with which every run begins.
+        until: number of updates after which it stops.
 
     Yields:
         The result.
@@ -185,7 +189,7 @@ def fitted(
     spread, program = fit_in_memory(
         agent, runs.count, devices, runs_at_once, partial(compile_segment, runs, initial=initial)
     )
-    course = Course(spread, Segments(spread, program, runs, initial), runs, evaluation)
+    course = Course(spread, Segments(spread, program, runs, initial), runs, evaluation, until)
     if stored:
         course.restore(stored.snapshot(course.blank()))
     course.begin()
@@ -240,7 +244,7 @@ def _train(
     try:
         agent.env.check()
         course.evaluate()  # if a failure or a signal prevented it before
-        while not stopped and course.updates < agent.config.num_updates:
+        while not stopped and course.updates_left:
             began = time.perf_counter()
             rows = course.advance(min(count, course.updates_left))
             took = time.perf_counter() - began

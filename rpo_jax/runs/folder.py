@@ -22,7 +22,7 @@ from rpo_jax.execution.checkpoints import FOLDER as CHECKPOINTS
 
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 EVALUATIONS, BEST, COMPARISON = "evaluations.csv", "best.npz", "comparison.json"
-INITIAL, PICTURE = "initial.npz", "curves.png"
+INITIAL, PICTURE, SEARCH = "initial.npz", "curves.png", "search.json"
 RESULTS = (SETTINGS, METRICS_TABLE, EVALUATIONS, BEST, POLICIES)  # the files whose digests the summary holds
 WRITTEN = (*RESULTS[1:], INITIAL, PICTURE, SUMMARY, CHECKPOINTS)
 
@@ -47,8 +47,8 @@ def resumable(folder: Path) -> Iterator[None]:
 def check_free(folder: Path) -> None:
     """Raises a SettingsError if the folder already holds a run, a comparison or a file that a run would overwrite."""
     try:
-        present = [name for name in (SETTINGS, COMPARISON, *WRITTEN) if _exists(folder / name)]
-        taken = not {SETTINGS, COMPARISON}.isdisjoint(present)
+        present = [name for name in (SETTINGS, COMPARISON, SEARCH, *WRITTEN) if _exists(folder / name)]
+        taken = not {SETTINGS, COMPARISON, SEARCH}.isdisjoint(present)
     except OSError as error:
         raise SettingsError(f"cannot use the folder {folder}: {error.strerror}; choose another --out") from None
     if taken:
@@ -71,6 +71,11 @@ def _exists(path: Path) -> bool:
 def has_begun(folder: Path) -> bool:
     """Returns whether a folder holds a checkpoint or a summary of a run."""
     return (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists()
+
+
+def is_search(folder: Path) -> bool:
+    """Returns whether a folder holds a search."""
+    return (folder / SEARCH).is_file()
 
 
 def release(folder: Path) -> None:

@@ -74,7 +74,7 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
         )
         settings, initial = (path / SETTINGS).read_bytes(), read_initial(path, agent)
         options = {"checkpoints": checkpoints, "evaluation": evaluation_of(spec), "initial": initial}
-        options |= {"runs_at_once": session.runs_at_once}
+        options |= {"runs_at_once": session.runs_at_once, "until": session.until}
         keys = seeds(spec.seeds[0], len(spec.seeds))
         # The results are written before loggers, the progress bar and environments are closed, in this order.
         with contextlib.ExitStack() as shown:

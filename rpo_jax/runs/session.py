@@ -27,10 +27,11 @@ class Session(NamedTuple):
         runs_at_once: maximum number of runs trained in one call; as many as fit into memory if None.
         loggers: names of the loggers that follow training.
         on_progress: called after each segment, after the progress bar and the loggers; returns False to stop.
-        stop_at_return: training stops once the mean return over seeds has reached this for every setting; never if
-            None.
         checkpoint_seconds: least number of seconds between two checkpoints.
         checkpoint_share: largest share of the time that saving may take.
+        stop_at_return: training stops once the mean return over seeds has reached this for every setting; never if
+            None.
+        until: number of updates after which training stops, to go on later; all if None.
     """
 
     console: Console
@@ -40,6 +41,7 @@ class Session(NamedTuple):
     checkpoint_seconds: float = LEAST_SECONDS
     checkpoint_share: float = SHARE
     stop_at_return: float | None = None
+    until: int | None = None
 
 
 @contextlib.contextmanager

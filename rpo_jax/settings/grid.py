@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -70,25 +70,95 @@ def grid(base: Hyperparams | None = None, /, **values: Sequence[float] | float) 
         SettingsError: if the base is no `Hyperparams`, a name is unknown, a value out of range, or there are too many
             combinations.
     """
+    base = check_base(base, values)
+    fields = {field.name: field for field in dataclasses.fields(base)}
+    lists = [_distinct_numbers(fields[name], value) for name, value in values.items()]
+    check_settings(math.prod(map(len, lists)))
+    combinations = list(itertools.product(*lists))  # H tuples
+    columns = {name: np.asarray(column) for name, column in zip(values, zip(*combinations, strict=True), strict=True)}
+    return join_columns(base, columns, len(combinations))
+
+
+def check_base(base: Hyperparams | None, names: Iterable[str]) -> Hyperparams:
+    """Checks the record to whose hyperparameters several values are given.
+
+    Args:
+        base: a single setting; the defaults if None.
+        names: names of the hyperparameters to which values are given.
+
+    Returns:
+        The record.
+
+    Raises:
+        SettingsError: if it is no single setting, or has no hyperparameter of a name.
+    """
     base = Hyperparams() if base is None else base
     if not isinstance(base, Hyperparams):
         raise SettingsError(f"the base of a grid is a record, such as Hyperparams(), and not {one_line(base, 60)}")
-    fields = {field.name: field for field in dataclasses.fields(base)}
-    for name in values:
+    fields = field_names(base)
+    for name in names:
         if name not in fields:
             own = "; one of your own needs its class, as in grid(Own(), ...)" if type(base) is Hyperparams else ""
             raise SettingsError(f"{unknown_name('hyperparameter', name, fields)}{own}")
     for name in fields:
         if np.ndim(getattr(base, name)):
             raise SettingsError(f"the base of a grid is a single setting, but its {name} holds several values")
-    lists = [_distinct_numbers(fields[name], value) for name, value in values.items()]
-    check_settings(math.prod(map(len, lists)))
-    combinations = list(itertools.product(*lists))  # H tuples
-    columns = {name: np.asarray(column) for name, column in zip(values, zip(*combinations, strict=True), strict=True)}
+    return base
+
+
+def join_columns(base: Hyperparams, columns: Mapping[str, np.ndarray], count: int) -> Hyperparams:
+    """Puts columns of numbers into a record.
+
+    Args:
+        base: values of the other hyperparameters, a single setting.
+        columns: H numbers of each named hyperparameter [H].
+        count: their number, H.
+
+    Returns:
+        H hyperparameter settings, float32 leaves [H].
+
+    Raises:
+        SettingsError: if a number is out of range.
+    """
     settings = dataclasses.replace(base, **columns)
     with np.errstate(over="ignore"):
-        settings = jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (len(combinations),)), settings)
+        settings = jax.tree.map(lambda x: np.broadcast_to(np.float32(x), (count,)), settings)
     check_hyperparams(settings)  # again, because conversion to float32 can give 0 or infinity
+    return settings
+
+
+def settings_from(rows: Sequence[Mapping[str, float]], base: Hyperparams | None = None, /) -> Hyperparams:
+    """Joins settings that were written one by one into one `Hyperparams`.
+
+    Args:
+        rows: H settings, each with a number for the same hyperparameters, such as
+            `[{"learning_rate": 1e-3, "rpo_alpha": 0.5}, {"learning_rate": 3e-3, "rpo_alpha": 0.1}]`.
+        base: values of the other hyperparameters; the defaults if None. Of a method that adds some, its
+            `hyperparams_type()`.
+
+    Returns:
+        H hyperparameter settings, leaves [H].
+
+    Raises:
+        SettingsError: if there is no row, the rows name different hyperparameters, two are equal, a name is unknown or
+            a value out of range.
+    """
+    check_settings(len(rows))
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping) or not row or set(row) != set(rows[0]):
+            raise SettingsError(
+                f"setting {number} is {one_line(row, 60)}; each must give a number for the same hyperparameters, which "
+                f"are {', '.join(rows[0]) if isinstance(rows[0], Mapping) and rows[0] else 'those of the first'}"
+            )
+    base = check_base(base, rows[0])
+    for field in dataclasses.fields(base):
+        if field.name in rows[0]:
+            check_values(field, [row[field.name] for row in rows])
+    columns = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+    settings = join_columns(base, columns, len(rows))
+    different = {tuple(float(np.ravel(x)[index]) for x in jax.tree.leaves(settings)) for index in range(len(rows))}
+    if len(different) < len(rows):
+        raise SettingsError(f"of {len(rows)} settings only {len(different)} differ; give each once")
     return settings
 
 

@@ -23,7 +23,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
 _TAKEN = {
     *field_names(TrainConfig),
     *field_names(RunSpec),
-    *("num_seeds", "first_seed", "settings"),  # arguments of `make_spec`
+    *("num_seeds", "first_seed", "settings", "rows"),  # arguments of `make_spec`
     *("variants", "env_arg", "out", "runs_at_once", "logger", "compilation_cache", "imports", "help"),  # options
     *("stop_at_return", "dry_run"),
     *("setting", "seed", "update", "step", *METRICS),  # columns of tables

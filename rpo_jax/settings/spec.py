@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
+import numpy as np
 
 from rpo_jax.algorithm.agent import Agent, make_agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig, field_names
@@ -13,7 +16,7 @@ from rpo_jax.algorithm.variants import VARIANTS, foreign_hyperparams, get_varian
 from rpo_jax.envs import ENVIRONMENTS, SUITES, make_env
 from rpo_jax.errors import SettingsError
 from rpo_jax.registry import Registry
-from rpo_jax.settings.grid import check_seeds, grid, settings_list
+from rpo_jax.settings.grid import check_seeds, grid, settings_from, settings_list
 from rpo_jax.settings.presets import get_preset, override
 
 
@@ -121,6 +124,7 @@ def make_spec(
     env_args: Mapping[str, Any] | None = None,
     num_evaluations: int = 0,
     evaluation_episodes: int = 16,
+    rows: Sequence[Mapping[str, float]] | None = None,
     **settings: Any,
 ) -> RunSpec:
     """Creates the specification of a run from a preset and changes to it.
@@ -139,6 +143,7 @@ def make_spec(
         env_args: arguments of the environment itself by name, as of `make_env`: numbers, bools, text, or lists of them.
         num_evaluations: number of evaluations during training, evenly spaced over the updates.
         evaluation_episodes: episodes of each policy per evaluation.
+        rows: settings of the sweep, as `settings_from` and `read_table` have them, for one that is no grid.
         **settings: fields of `TrainConfig` and of the variant's hyperparameters; several values for one of the latter
             make a sweep.
 
@@ -149,7 +154,7 @@ def make_spec(
         SettingsError: if a setting is invalid or does not fit the others; raised before anything is compiled.
     """
     method = get_variant(variant)
-    for name in sorted(foreign_hyperparams(method) & set(settings)):
+    for name in sorted(foreign_hyperparams(method) & {*settings, *(rows[0] if rows else ())}):
         raise SettingsError(f"{name} has no effect on variant {variant}; leave it out")
     base = get_preset(preset, env)
     base = base._replace(hyperparams=method.hyperparams_type(**vars(base.hyperparams)))
@@ -157,6 +162,7 @@ def make_spec(
     if method.width is None and "rpo_alpha" not in method.hyperparams:
         numbers["rpo_alpha"] = 0.0
     base = override(base, settings)
+    hyperparams = grid(base.hyperparams, **numbers) if rows is None else _join(base.hyperparams, numbers, rows)
     check_seeds(first_seed, num_seeds)
     spec = RunSpec(
         env=env,
@@ -166,7 +172,7 @@ def make_spec(
         time_limit=base.time_limit if time_limit is None else time_limit,
         backend=backend,
         config=base.config,
-        hyperparams=grid(base.hyperparams, **numbers),
+        hyperparams=hyperparams,
         seeds=list(range(first_seed, first_seed + num_seeds)),
         num_evaluations=num_evaluations,
         evaluation_episodes=evaluation_episodes,
@@ -176,6 +182,17 @@ def make_spec(
     )
     spec.agent()
     return spec
+
+
+def _join(
+    base: Hyperparams, numbers: Mapping[str, Sequence[float] | float], rows: Sequence[Mapping[str, float]]
+) -> Hyperparams:
+    """Joins the rows of a sweep, whose other hyperparameters have a single value each."""
+    for name, value in numbers.items():
+        if np.size(value) > 1 or name in (rows[0] if rows else ()):
+            raise SettingsError(f"{name} is given beside the settings; give one value, of what they do not name")
+    single = jax.tree.map(lambda x: float(x[0]), grid(base, **numbers))
+    return settings_from(rows, single)
 
 
 def setting_labels(spec: RunSpec) -> list[str]:

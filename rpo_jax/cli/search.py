@@ -1,0 +1,177 @@
+"""`rpo-jax search`."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rpo_jax.cli.commands import Search
+from rpo_jax.cli.options import parse_choices, parse_whole_number
+from rpo_jax.cli.process import set_up_jax
+from rpo_jax.cli.train import default_folder, open_session, spec_arguments
+from rpo_jax.errors import SettingsError, unknown_name
+
+if TYPE_CHECKING:
+    from rpo_jax.algorithm.variants import Variant
+    from rpo_jax.runs.session import Session
+    from rpo_jax.search.halving import Found
+    from rpo_jax.search.plan import Plan
+    from rpo_jax.settings.space import Distribution
+
+SEARCHED = ("learning_rate", "gamma", "gae_lambda", "entropy_coefficient", "rpo_alpha")  # if nothing is named
+
+
+def search(options: Search) -> int:
+    """Searches hyperparameters, and writes the results to a folder.
+
+    Args:
+        options: options of the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SettingsError: if an option is one that a search cannot take, or a range or the budget cannot be used.
+    """
+    from rpo_jax.algorithm.variants import get_variant
+    from rpo_jax.runs.folder import check_free
+    from rpo_jax.search.halving import search_to_folder
+    from rpo_jax.search.plan import Plan, draw_specs, preset_spec
+
+    if options.num_evaluations or options.rows or options.init_from or options.stop_at_return is not None:
+        raise SettingsError(
+            "search takes none of --num-evaluations, --settings, --init-from and --stop-at-return: it ranks settings "
+            "by the returns of training, at fixed points"
+        )
+    set_up_jax(options.imports)
+    plan = Plan(**{name: getattr(options, name) for name in Plan._fields})
+    space, static = _parse_searched(options.over, get_variant(options.variant))
+    described = {"variant": options.variant, **spec_arguments(options)}
+    described = {name: x for name, x in described.items() if name not in (*Plan._fields, "rows")}
+    preset = preset_spec(plan, **described)
+    if options.budget is not None:
+        plan = plan.within(parse_whole_number("budget", options.budget), preset.config.total_timesteps)
+    parts = draw_specs(plan, preset, space, static, **described)
+    path = options.out or default_folder(options.env, f"{options.variant}-search")
+    check_free(path)
+    session = open_session(options)
+    for line in _estimate(plan, preset.config.total_timesteps, len(parts)):
+        session.console.print(line, highlight=False, markup=False)
+    for name, ranged in {**static, **space}.items():
+        session.console.print(f"  {name} in {ranged}", highlight=False, markup=False)
+    if options.dry_run:
+        return 0
+    found = search_to_folder(plan, parts, preset, [*static, *space], path, session)
+    return _report(found, path, options.imports)
+
+
+def go_on_searching(path: Path, session: "Session", imports: tuple[str, ...]) -> int:
+    """Continues a search; returns the exit code.
+
+    Args:
+        path: folder of the search.
+        session: how it is trained and shown.
+        imports: modules that the command imported.
+    """
+    from rpo_jax.search.halving import resume_search
+
+    return _report(resume_search(path, session), path, imports)
+
+
+def _parse_searched(
+    texts: tuple[str, ...], variant: "Variant"
+) -> "tuple[dict[str, Distribution], dict[str, list[Any]]]":
+    """The ranges of hyperparameters, and the values of static settings, by name."""
+    from rpo_jax.algorithm.config import TrainConfig, field_names
+    from rpo_jax.algorithm.variants import foreign_hyperparams
+
+    own = set(field_names(variant.hyperparams_type())) - foreign_hyperparams(variant)
+    fixed = set(field_names(TrainConfig)) - {"total_timesteps"}
+    space: dict[str, Distribution] = {}
+    static: dict[str, list[Any]] = {}
+    for text in texts or [name for name in SEARCHED if name in own]:
+        name, _, given = text.partition("=")
+        name = name.replace("-", "_")
+        if name in {*space, *static}:
+            raise SettingsError(f"--over names {name} twice")
+        if name in fixed and given:
+            static[name] = parse_choices(name, given)
+        elif name in own:
+            space[name] = _parse_range(name, given)
+        elif name in fixed:
+            raise SettingsError(f"--over {name} needs values, such as {name}=A,B")
+        else:
+            raise unknown_name("setting to search", name, own | fixed)
+    return space, static
+
+
+def _parse_range(name: str, text: str) -> "Distribution":
+    from rpo_jax.settings.space import DEFAULT_RANGES, choice, loguniform, uniform
+
+    if not text:
+        if name not in DEFAULT_RANGES:
+            raise SettingsError(f"--over {name} needs a range, such as {name}=LOW:HIGH; none is known")
+        return DEFAULT_RANGES[name]
+    kind, words = (loguniform, text.removeprefix("log:")) if text.startswith("log:") else (uniform, text)
+    try:
+        numbers = [float(word) for word in words.split(":" if ":" in words else ",")]
+    except ValueError:
+        numbers = []
+    if ":" in words and len(numbers) == 2:
+        return kind(*numbers)
+    if ":" not in words and kind is uniform and numbers:
+        return choice(*numbers)
+    raise SettingsError(
+        f"--over {name}={text} is not understood; give {name}=LOW:HIGH, {name}=log:LOW:HIGH, or {name}=A,B,C"
+    )
+
+
+def _estimate(plan: "Plan", total_timesteps: int, parts: int) -> list[str]:
+    stages = ", ".join(f"{rung.num_settings} until {rung.share:.4g}" for rung in plan.rungs)
+    steps = plan.share_of_training * total_timesteps
+    programs = f"; {parts} combinations of static settings, compiled one by one" if parts > 1 else ""
+    return [
+        f"settings x {plan.num_seeds} seeds, and the share of the training: {stages}{programs}",
+        f"then {plan.finalists} finalists and the preset's settings x {plan.final_seeds} fresh seeds; "
+        f"{steps:,.0f} environment steps in all, as many as {plan.share_of_training:,.1f} whole runs",
+    ]
+
+
+def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
+    """Prints what was found, and writes it; returns the exit code."""
+    from rich.console import Console
+
+    from rpo_jax.runs.tables import folding_table, in_lines
+    from rpo_jax.search import answer
+
+    console = Console()
+    if found is None:
+        words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
+        console.print("interrupted", highlight=False)
+        console.print(f"to continue: {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
+        return 130
+    answer.write_answer(path, found)
+    title = f"finalists, best first when chosen; {found.plan.final_seeds} fresh seeds"
+    table = folding_table(title, ["setting"], ["when chosen", "fresh seeds", "95% interval"])
+    for one, returns in {**found.final, None: found.default}.items():
+        interval = answer.interval_of(returns)
+        label = answer.label_of(found, one) if one else f"preset {found.parts[0].preset}"
+        chosen = f"{found.returns[-1][one]:,.1f}" if one else ""
+        table.add_row(in_lines(label), chosen, f"{interval.value:,.1f}", f"{interval.low:,.1f} to {interval.high:,.1f}")
+    console.print(table)
+    for sentence in answer.sentences(found):
+        console.print(sentence, highlight=False, soft_wrap=True)
+    console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"to train it: {shlex.join(_command(found, path, imports))}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _command(found: "Found", path: Path, imports: tuple[str, ...]) -> list[str]:
+    """The command that trains the setting that was found."""
+    from rpo_jax.search import answer
+
+    spec = found.parts[next(iter(found.final))[0]]
+    words = ["rpo-jax", "train", spec.env, "--variant", spec.variant, "--preset", spec.preset]
+    words += answer.changed_options(found, spec)
+    if answer.drawn_names(found):
+        words += ["--settings", str(path / answer.SETTING)]
+    return [*words, *(word for name in imports for word in ("--import", name))]

@@ -1,0 +1,191 @@
+"""What a search has found: tables, pictures, and sentences that follow from the numbers."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
+from rpo_jax.analysis.intervals import Interval
+from rpo_jax.analysis.panels import Line, Panel, draw_panels
+from rpo_jax.analysis.sensitivity import explained_shares, explaining
+from rpo_jax.analysis.statistics import mean_of_seeds
+from rpo_jax.analysis.verdict import judge
+from rpo_jax.files import atomic_write
+from rpo_jax.search.halving import Candidate, Found
+from rpo_jax.settings.grid import grid, settings_list
+from rpo_jax.settings.presets import get_preset
+from rpo_jax.settings.spec import RunSpec
+from rpo_jax.settings.table import write_table
+
+TABLE, SETTING, DRAWN = "search.csv", "settings.csv", "search.png"
+LOGARITHMIC = 20.0  # ratio of the largest to the smallest number from which on an axis is logarithmic
+
+
+def write_answer(path: Path, found: Found) -> None:
+    """Writes the table of all settings, the setting that was found, and the picture.
+
+    Args:
+        path: folder of the search.
+        found: what was found.
+    """
+    numbers = {one: _numbers(found, one) for one in found.returns[0]}
+    stages = [f"return_at_{rung.share:.4g}" for rung in found.plan.rungs]
+    with atomic_write(path / TABLE) as part, part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*found.searched, *stages, "diverged_runs", "fresh_return", "fresh_low", "fresh_high"])
+        for one, values in numbers.items():
+            told = [f"{scores[one]:.7g}" if one in scores else "" for scores in found.returns]
+            fresh = interval_of(found.final[one]) if one in found.final else None
+            last = [f"{x:.7g}" for x in fresh] if fresh else ["", "", ""]
+            writer.writerow([*map(_short, values.values()), *told, found.diverged[one], *last])
+    drawn = drawn_names(found)
+    if drawn:
+        best = numbers[next(iter(found.final))]
+        write_table(path / SETTING, [{name: best[name] for name in drawn}])
+    with atomic_write(path / DRAWN) as part:
+        draw_search(found).savefig(part, dpi=120, format="png")
+
+
+def _numbers(found: Found, one: Candidate) -> dict[str, Any]:
+    """What is searched, of a setting, by name."""
+    spec = found.parts[one[0]]
+    values = vars(spec.config) | settings_list(spec.hyperparams)[one[1]]
+    return {name: values[name] for name in found.searched}
+
+
+def drawn_names(found: Found) -> list[str]:
+    """Returns the names of the hyperparameters that were drawn; the rest of what is searched are static settings."""
+    return [name for name in found.searched if name not in vars(found.parts[0].config)]
+
+
+def changed_options(found: Found, spec: RunSpec) -> list[str]:
+    """Returns the options of `rpo-jax train` for all that differs from the preset, but for what was drawn.
+
+    Args:
+        found: what was found.
+        spec: specification of the part that it was found in.
+    """
+    preset = get_preset(spec.preset, spec.env)
+    own = vars(spec.config) | settings_list(spec.hyperparams)[0]
+    usual = vars(preset.config) | settings_list(grid(preset.hyperparams))[0]
+    own |= {"head": spec.head, "time_limit": spec.time_limit, "network": spec.network, "backend": spec.backend}
+    usual |= {"head": preset.head, "time_limit": preset.time_limit, "network": "mlp", "backend": None}
+    left_out = {*drawn_names(found), *foreign_hyperparams(get_variant(spec.variant))}
+    words: list[str] = []
+    for name, value in own.items():
+        if name not in left_out and value != usual.get(name):
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    for name, value in spec.env_args.items():
+        words += ["--env-arg", f"{name}={value}"]
+    return words
+
+
+def _short(value: Any) -> str:
+    return (
+        f"{value:.6g}"
+        if isinstance(value, float)
+        else "x".join(map(str, value))
+        if isinstance(value, tuple)
+        else str(value)
+    )
+
+
+def label_of(found: Found, one: Candidate) -> str:
+    """Returns what was searched, of a setting, such as "learning_rate=0.001, rpo_alpha=0.3"."""
+    return ", ".join(f"{name}={_short(value)}" for name, value in _numbers(found, one).items())
+
+
+def interval_of(returns: np.ndarray) -> Interval:
+    """Returns the mean of the `returns` of seeds and its 95% interval (Student's t); NaN if a seed diverged."""
+    return mean_of_seeds(returns)
+
+
+def draw_search(found: Found) -> Figure:
+    """Plots the last mean return of every setting against each number that was searched, a colour for each stage.
+
+    Args:
+        found: what was found.
+
+    Returns:
+        The figure, not yet saved.
+    """
+    numbers = {one: _numbers(found, one) for one in found.returns[0]}
+    names = [name for name in found.searched if all(isinstance(row[name], int | float) for row in numbers.values())]
+    left = [{*scores} for scores in found.returns[1:]] + [set()]
+    panels = []
+    for name in names:
+        lines = {}
+        for rung, scores, later in zip(found.plan.rungs, found.returns, left, strict=True):
+            shown = [one for one in scores if one not in later]
+            if shown:
+                x, y = (
+                    np.array(values, float)
+                    for values in ([numbers[one][name] for one in shown], [scores[one] for one in shown])
+                )
+                lines[f"after {rung.share:.0%} of training"] = Line(x, y[None], "points")
+        values = np.array([row[name] for row in numbers.values()], float)
+        log = values.min() > 0 and values.max() > LOGARITHMIC * values.min()
+        panels.append(Panel("", name, "mean return over seeds", lines, "x" if log else ""))
+    return draw_panels(panels, columns=3) if panels else Figure()
+
+
+def sentences(found: Found) -> list[str]:
+    """Says what was found, and whether it is better than the preset's settings on the same fresh seeds.
+
+    Args:
+        found: what was found.
+
+    Returns:
+        The sentences.
+    """
+    best = next(iter(found.final))
+    preset = found.parts[0].preset
+    own, other = (interval_of(returns) for returns in (found.final[best], found.default))
+    verdict = judge(found.final[best], found.default)
+    count = found.plan.final_seeds
+    told = [
+        f"found: {label_of(found, best)}",
+        f"on {count} fresh seeds it reaches {_told(own)}, and preset {preset} {_told(other)}",
+    ]
+    if verdict.difference is None:
+        told.append(f"not decided: of {count} seeds {sum(verdict.diverged)} runs diverged")
+    else:
+        found_difference = verdict.difference
+        interval = (
+            f"{found_difference.value:,.1f}, 95% interval {found_difference.low:,.1f} to {found_difference.high:,.1f}"
+        )
+        what = {
+            1: "the search found something better than the preset",
+            -1: "the preset's settings are better than what the search found",
+            0: "the search found nothing that these seeds tell from the preset",
+        }[verdict.better]
+        told.append(f"{what}: the difference is {interval}")
+    lost = sum(1 for one in found.diverged.values() if one)
+    if lost:
+        told.append(f"{lost} of {len(found.diverged)} settings diverged with one seed or more; they are ranked last")
+    return [*told, *_influence(found)]
+
+
+def _told(interval: Interval) -> str:
+    return f"{interval.value:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
+
+
+def _influence(found: Found) -> list[str]:
+    """How much each hyperparameter explains of the differences in the first stage, which has all settings."""
+    names, scores = drawn_names(found), found.returns[0]
+    if not names or len(scores) < 16:
+        return []
+    values = np.array([[_numbers(found, one)[name] for name in names] for one in scores], float)
+    shares = explained_shares(values, np.array(list(scores.values())))
+    order: Sequence[int] = np.argsort(-shares, kind="stable").tolist()
+    told = ", ".join(f"{names[index]} {shares[index]:.0%}" for index in order)
+    first = found.plan.rungs[0].share
+    return [
+        f"of the differences after {first:.0%} of training each explains by itself: {told}; "
+        f"{explaining(shares)} of {len(names)} explain 95% of what single ones do"
+    ]

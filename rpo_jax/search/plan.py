@@ -1,0 +1,185 @@
+"""The plan of a search: what is trained at which point, and what that costs, before anything is compiled."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from rpo_jax.errors import SettingsError
+from rpo_jax.settings.bounds import check_range
+from rpo_jax.settings.grid import check_seeds, check_settings, num_settings, settings_list
+from rpo_jax.settings.space import Distribution, sample_settings
+from rpo_jax.settings.spec import RunSpec, make_spec
+from rpo_jax.typing import JsonObject
+
+MOST_HALVINGS = 10
+
+
+class Rung(NamedTuple):
+    """A stage of successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
+
+    Attributes:
+        share: share of the training after which its settings are ranked.
+        num_settings: number of settings that are trained until then.
+    """
+
+    share: float
+    num_settings: int
+
+
+class Plan(NamedTuple):
+    """What a search trains.
+
+    Attributes:
+        num_settings: number of settings at the beginning, H.
+        num_seeds: number of seeds of each, S.
+        first_seed: the first seed; those of the finalists follow the S.
+        halvings: how often the worse half is dropped: at 1/2, 1/4, 1/8, ... of the training.
+        finalists: number of settings that are trained at the end, on fresh seeds.
+        final_seeds: number of fresh seeds.
+        draw: number of the draw of the settings.
+    """
+
+    num_settings: int = 32
+    num_seeds: int = 3
+    first_seed: int = 0
+    halvings: int = 3
+    finalists: int = 4
+    final_seeds: int = 10
+    draw: int = 0
+
+    @property
+    def rungs(self) -> list[Rung]:
+        """The stages, in order."""
+        counts = itertools.accumulate(range(self.halvings), lambda count, _: -(-count // 2), initial=self.num_settings)
+        return [Rung(0.5 ** (self.halvings - index), count) for index, count in enumerate(counts)]
+
+    @property
+    def share_of_training(self) -> float:
+        """The environment steps of the whole search, in units of those of one whole run."""
+        shares = [0.0, *(rung.share for rung in self.rungs)]
+        done = sum(rung.num_settings * (rung.share - before) for rung, before in zip(self.rungs, shares, strict=False))
+        return done * self.num_seeds + (self.finalists + 1) * self.final_seeds
+
+    def check_seeds(self) -> None:
+        """Raises a SettingsError if the seeds are out of range."""
+        for name, least in (("num_seeds", 1), ("final_seeds", 3), ("draw", 0)):
+            check_range(name, getattr(self, name), least, 2**31)
+        check_seeds(self.first_seed, self.num_seeds + self.final_seeds)
+
+    def check(self) -> None:
+        """Raises a SettingsError if a number is out of range, or too few settings are left for the finalists."""
+        self.check_seeds()
+        check_settings(self.num_settings)
+        check_range("finalists", self.finalists, 1, self.num_settings)
+        check_range("halvings", self.halvings, 0, MOST_HALVINGS)
+        if self.rungs[-1].num_settings < self.finalists:
+            raise SettingsError(
+                f"{self.num_settings} settings halved {self.halvings} times leave {self.rungs[-1].num_settings}, fewer "
+                f"than finalists={self.finalists}; ask for num_settings={self.finalists * 2**self.halvings}, or fewer "
+                "halvings"
+            )
+
+    def within(self, budget: int, total_timesteps: int) -> "Plan":
+        """Returns the plan with as many settings as a budget allows.
+
+        Args:
+            budget: environment steps of the whole search.
+            total_timesteps: environment steps of one whole run.
+
+        Raises:
+            SettingsError: if the budget is too small for the finalists.
+        """
+        left = budget / total_timesteps - (self.finalists + 1) * self.final_seeds
+        each = self._replace(num_settings=2**MOST_HALVINGS, finalists=0).share_of_training
+        each = (each - self.final_seeds) / 2**MOST_HALVINGS  # of a setting at the beginning
+        count = math.floor(left / each)
+        while count > 0 and self._replace(num_settings=count).share_of_training * total_timesteps > budget:
+            count -= 1  # halves are rounded up
+        if count < self.finalists * 2**self.halvings:
+            least = self._replace(num_settings=self.finalists * 2**self.halvings).share_of_training * total_timesteps
+            raise SettingsError(
+                f"budget={budget:,} is too small: {self.finalists} finalists and the preset's settings with "
+                f"{self.final_seeds} fresh seeds, after {self.halvings} halvings, need {math.ceil(least):,} steps "
+                "of the environment; ask for more, for a smaller total_timesteps, or for fewer finalists, seeds or "
+                "halvings"
+            )
+        return self._replace(num_settings=count)
+
+
+def preset_spec(plan: Plan, /, **options: Any) -> RunSpec:
+    """Returns the specification of the preset's settings on the fresh seeds, with which the finalists are compared.
+
+    Args:
+        plan: the plan.
+        **options: arguments of `make_spec`, without seeds.
+
+    Raises:
+        SettingsError: if an argument is invalid, or a hyperparameter has several values.
+    """
+    plan.check_seeds()
+    spec = make_spec(**options, first_seed=plan.first_seed + plan.num_seeds, num_seeds=plan.final_seeds)
+    if num_settings(spec.hyperparams) > 1:
+        raise SettingsError("a hyperparameter has several values; a search takes one of each, or a range to search")
+    return spec
+
+
+def draw_specs(
+    plan: Plan,
+    default: RunSpec,
+    space: Mapping[str, Distribution],
+    static: Mapping[str, Sequence[Any]],
+    /,
+    **options: Any,
+) -> list[RunSpec]:
+    """Draws the settings of a search.
+
+    Args:
+        plan: the plan.
+        default: from `preset_spec`, with the same arguments.
+        space: ranges of hyperparameters by name.
+        static: choices of fields of `TrainConfig` by name; each combination is a program of its own, and gets an equal
+            share of the settings.
+        **options: arguments of `make_spec`, without seeds.
+
+    Returns:
+        The specifications of the settings to begin with, one for each combination.
+
+    Raises:
+        SettingsError: if an argument is invalid, or the combinations do not share the settings.
+    """
+    plan.check()
+    if both := sorted({*space, *static} & {*options}):
+        raise SettingsError(f"{both[0]} is given, and searched too; leave one out")
+    combinations = [dict(zip(static, values, strict=True)) for values in itertools.product(*static.values())]
+    parts = len(combinations)
+    if parts > plan.num_settings or (parts < plan.num_settings and not space):
+        raise SettingsError(
+            f"num_settings={plan.num_settings} does not fit {parts} combinations of {', '.join(static) or 'nothing'}; "
+            f"ask for {'at least as many' if space else 'as many, or search a hyperparameter too'}"
+        )
+    shares: list[JsonObject] = [{}] * parts
+    if space:
+        base = jax.tree.map(lambda x: float(x[0]), default.hyperparams)
+        drawn = settings_list(sample_settings(plan.num_settings, jax.random.key(plan.draw), base, **space))
+        rows = [{name: row[name] for name in space} for row in drawn]
+        shares = [{"rows": rows[index::parts]} for index in range(parts)]
+    seeds = {"first_seed": plan.first_seed, "num_seeds": plan.num_seeds}
+    return [
+        make_spec(**options, **seeds, **chosen, **share) for chosen, share in zip(combinations, shares, strict=True)
+    ]
+
+
+def choose_settings(spec: RunSpec, settings: Sequence[int], seeds: Sequence[int] | None = None) -> RunSpec:
+    """Returns the specification of some of the settings of `spec`, and of other seeds if they are given.
+
+    Args:
+        spec: the specification.
+        settings: indices of the settings.
+        seeds: the seeds; those of `spec` if None.
+    """
+    chosen = jax.tree.map(lambda x: x[list(settings)], spec.hyperparams)
+    return dataclasses.replace(spec, hyperparams=chosen, seeds=list(spec.seeds if seeds is None else seeds))
