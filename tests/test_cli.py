@@ -457,7 +457,7 @@ BAD = {
     "evaluate . --num-episodes 0": ["num_episodes=0"],
     "evaluate . --seed -1": ["-1"],
     "evaluate . --num-episode 3": ["--num-episodes"],
-    "": ["train, compare, resume, evaluate, play, export, envs"],
+    "": ["train, compare, search, resume, evaluate, play, export, envs"],
     "trian": ["'trian'", "train"],
     "train --num-envs many": ["num_envs='many'", "whole number"],
     "train --num-envs 1.5": ["num_envs='1.5'", "whole number"],

@@ -88,7 +88,7 @@ def test_its_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
 def test_its_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
     from rpo_jax.cli.parse import parse
 
-    for command in ("train", "resume", "evaluate", "play", "export", "check"):
+    for command in ("train", "search", "resume", "evaluate", "play", "export", "check"):
         with contextlib.suppress(SystemExit):
             parse([command, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))

@@ -43,6 +43,7 @@ def test_the_first_settings_are_the_same_however_many_are_drawn_and_keys_draw_ot
 def test_other_hyperparameters_are_those_of_the_base() -> None:
     drawn = sample_settings(2, KEY, Hyperparams(gamma=0.9), value_learning_rate=uniform(0, 1))
     np.testing.assert_allclose(drawn.gamma, [0.9, 0.9])
+    assert drawn.value_learning_rate is not None
     assert np.shape(drawn.value_learning_rate) == (2,)
     assert drawn.rpo_alpha_end is None
 

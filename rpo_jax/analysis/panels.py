@@ -12,6 +12,7 @@ from rpo_jax.analysis.curves import Look, draw_curve, looks_of
 from rpo_jax.analysis.intervals import interval_of_mean
 
 THOUSANDS = 10_000  # numbers on an axis from which on they are abbreviated
+FEW_DECADES = 2.5  # on a logarithmic axis, with room for several numbers in each
 
 
 class Line(NamedTuple):
@@ -66,14 +67,16 @@ def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Fi
     for axes, panel in zip(spaces, panels, strict=False):
         axes.set_title(panel.title, fontsize="medium")
         axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+        for label, line in panel.lines.items():
+            _draw(axes, line, looks[label], label)
         for name in panel.log:
             axes.set(**{f"{name}scale": "log"})
             axis = axes.xaxis if name == "x" else axes.yaxis
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            bounds = axes.dataLim.intervalx if name == "x" else axes.dataLim.intervaly
+            decades = np.log10(bounds[1] / bounds[0]) if min(bounds) > 0 else 0.0
+            axis.set_major_locator(LogLocator(subs=(1,) if decades > FEW_DECADES else (1, 2, 5)))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
-        for label, line in panel.lines.items():
-            _draw(axes, line, looks[label], label)
         if "x" not in panel.log and max((np.abs(line.x).max() for line in panel.lines.values()), default=0) > THOUSANDS:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)

@@ -22,7 +22,6 @@ from rpo_jax.settings.spec import RunSpec
 from rpo_jax.settings.table import write_table
 
 TABLE, SETTING, DRAWN = "search.csv", "settings.csv", "search.png"
-LOGARITHMIC = 20.0  # ratio of the largest to the smallest number from which on an axis is logarithmic
 
 
 def write_answer(path: Path, found: Found) -> None:
@@ -58,7 +57,11 @@ def _numbers(found: Found, one: Candidate) -> dict[str, Any]:
 
 
 def drawn_names(found: Found) -> list[str]:
-    """Returns the names of the hyperparameters that were drawn; the rest of what is searched are static settings."""
+    """Returns the names of the hyperparameters that were drawn; the rest of what is searched are static settings.
+
+    Args:
+        found: what was found.
+    """
     return [name for name in found.searched if name not in vars(found.parts[0].config)]
 
 
@@ -96,7 +99,12 @@ def _short(value: Any) -> str:
 
 
 def label_of(found: Found, one: Candidate) -> str:
-    """Returns what was searched, of a setting, such as "learning_rate=0.001, rpo_alpha=0.3"."""
+    """Returns what was searched, of a setting, such as "learning_rate=0.001, rpo_alpha=0.3".
+
+    Args:
+        found: what was found.
+        one: the setting.
+    """
     return ", ".join(f"{name}={_short(value)}" for name, value in _numbers(found, one).items())
 
 
@@ -129,9 +137,14 @@ def draw_search(found: Found) -> Figure:
                 )
                 lines[f"after {rung.share:.0%} of training"] = Line(x, y[None], "points")
         values = np.array([row[name] for row in numbers.values()], float)
-        log = values.min() > 0 and values.max() > LOGARITHMIC * values.min()
-        panels.append(Panel("", name, "mean return over seeds", lines, "x" if log else ""))
+        panels.append(Panel("", name, "mean return over seeds", lines, "x" if _by_magnitude(values) else ""))
     return draw_panels(panels, columns=3) if panels else Figure()
+
+
+def _by_magnitude(values: np.ndarray) -> bool:
+    """Whether numbers were drawn by their order of magnitude: half of them are far below the middle."""
+    low, high = values.min(), values.max()
+    return low > 0 and np.median(values) < (low + high) / 4
 
 
 def sentences(found: Found) -> list[str]:

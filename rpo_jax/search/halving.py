@@ -21,7 +21,7 @@ from rpo_jax.execution.identity import identify
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.snapshot import snapshot_bytes
 from rpo_jax.files import DIGEST, check_no_link, digest_of, make_folder, read_json, write_json
-from rpo_jax.runs.folder import CHECKPOINTS, SEARCH, check_free, resumable
+from rpo_jax.runs.folder import CHECKPOINTS, SEARCH, SETTINGS, check_free, resumable
 from rpo_jax.runs.launch import train_in_folder
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.session import Session
@@ -92,7 +92,18 @@ def search_to_folder(
 
 
 def resume_search(path: Path, session: Session) -> Found | None:
-    """Continues the search in the folder `path`; its arguments and results are those of `search_to_folder`."""
+    """Continues the search in a folder, or reads what it has found if it is finished.
+
+    Args:
+        path: folder of the search.
+        session: how it is trained and shown.
+
+    Returns:
+        What was found; None if it was interrupted.
+
+    Raises:
+        SettingsError: if a file is damaged, or cannot be written.
+    """
     with lock_folder(path), resumable(path):
         return _search(path, session)
 
@@ -116,83 +127,106 @@ def read_plan(path: Path) -> tuple[Plan, list[str], int]:
         raise SettingsError(f"{path / SEARCH} is damaged, or was changed after it was written: {error}") from None
 
 
+class _Stages:
+    """The stages of a search: what each has trained, and which settings the next one trains."""
+
+    def __init__(self, path: Path, session: Session):
+        self._path, self._session = path, session
+        self.plan, self.searched, number = read_plan(path)
+        self.parts = [load_spec(path / "rung-1" / f"part-{index + 1}") for index in range(number)]
+        self.alive = [
+            (part, one) for part, spec in enumerate(self.parts) for one in range(num_settings(spec.hyperparams))
+        ]
+        self.returns: list[dict[Candidate, float]] = []
+        self.diverged: dict[Candidate, int] = {}
+        self.seconds: dict[int, float] = {}  # of the last stage of each part, which counts those before
+
+    def settings(self, part: int) -> list[int]:
+        """Returns the settings of a `part` that are still trained."""
+        return sorted(setting for one, setting in self.alive if one == part)
+
+    def train(self, index: int) -> None:
+        """Trains the settings that are left until the end of the stage `index`, and drops the worse ones."""
+        rung, scores = self.plan.rungs[index], {}
+        stage = f"stage {index + 1} of {len(self.plan.rungs)}"
+        self._session.console.print(f"{stage}: {len(self.alive)} settings until {rung.share:.4g}", highlight=False)
+        for part, spec in enumerate(self.parts):
+            if settings := self.settings(part):
+                scores |= self._train_part(index, part, spec, settings)
+        self.returns.append(scores)
+        known = [one for one, score in scores.items() if not np.isnan(score)]
+        if not known and not any(self.diverged.values()):
+            raise SettingsError(
+                f"no episode has ended after {rung.share:.4g} of training, so settings cannot be ranked; search again "
+                "with fewer halvings, or a larger total_timesteps"
+            )
+        left = self.plan.rungs[index + 1].num_settings if index + 1 < len(self.plan.rungs) else self.plan.finalists
+        self.alive = ranked(scores)[:left]
+
+    def _train_part(self, index: int, part: int, spec: RunSpec, settings: list[int]) -> dict[Candidate, float]:
+        folder, chosen = self._folder(index, part), choose_settings(spec, settings)
+        if index and not folder.exists():
+            before = sorted(setting for one, setting in self.returns[-1] if one == part)
+            _go_on(self._folder(index - 1, part), folder, chosen, [before.index(setting) for setting in settings])
+        updates = max(round(self.plan.rungs[index].share * spec.config.num_updates), 1)
+        summary = _train(folder, chosen, self._session, updates)
+        self.seconds[part] = summary["train_seconds"]
+        for setting in settings:
+            lost = [fault for fault in summary["faults"] if fault["setting"] == settings.index(setting)]
+            self.diverged[part, setting] = len(lost)
+        means = np.array(summary["final_return"], float).mean(axis=1)
+        return {(part, setting): float(mean) for setting, mean in zip(settings, means, strict=True)}
+
+    def _folder(self, index: int, part: int) -> Path:
+        return self._path / f"rung-{index + 1}" / f"part-{part + 1}"
+
+
 def _search(path: Path, session: Session) -> Found | None:
-    plan, searched, number = read_plan(path)
-    parts = [load_spec(path / "rung-1" / f"part-{index + 1}") for index in range(number)]
-    alive: list[list[int]] = [list(range(num_settings(spec.hyperparams))) for spec in parts]
-    returns: list[dict[Candidate, float]] = []
-    diverged: dict[Candidate, int] = {}
-    seconds: dict[int, float] = {}  # of the last stage of each part, which counts those before
-    best: list[Candidate] = []
-    with stop_requests() as stopped:
-        for index, rung in enumerate(plan.rungs):
-            stage = f"stage {index + 1} of {len(plan.rungs)}"
-            session.console.print(f"{stage}: {rung.num_settings} settings until {rung.share:.0%}", highlight=False)
-            scores: dict[Candidate, float] = {}
-            for part, settings in enumerate(alive):
-                if not settings:
-                    continue
-                folder, spec = path / f"rung-{index + 1}" / f"part-{part + 1}", choose_settings(parts[part], settings)
-                if index and not folder.exists():
-                    before = path / f"rung-{index}" / f"part-{part + 1}"
-                    _go_on(before, folder, spec, [_alive_before(returns, part).index(one) for one in settings])
-                summary = _train(folder, spec, session, round(rung.share * spec.config.num_updates))
-                seconds[part] = summary["train_seconds"]
-                if stopped or _is_cut(summary):
+    stages = _Stages(path, session)
+    try:
+        with stop_requests() as stopped:
+            for index in range(len(stages.plan.rungs)):
+                stages.train(index)
+                if stopped:
                     return None
-                for setting, of_seeds in zip(settings, np.array(summary["final_return"], float), strict=True):
-                    scores[part, setting] = float(of_seeds.mean())
-                    diverged[part, setting] = int(np.isnan(of_seeds).sum())
-            returns.append(scores)
-            best = ranked(scores)[
-                : plan.rungs[index + 1].num_settings if index + 1 < len(plan.rungs) else plan.finalists
-            ]
-            alive = [sorted(setting for one, setting in best if one == part) for part in range(number)]
-        final = _finals(path, plan, parts, best, session)
-        if final is None or stopped:
-            return None
-        summary = _train(path / "final" / "preset", load_spec(path / "final" / "preset"), session, None)
-        if stopped or _is_cut(summary):
-            return None
-    default = np.array(summary["final_return"][0], float)
-    return Found(plan, searched, parts, returns, diverged, final, default, sum(seconds.values()))
+            final, default = _train_finalists(path, stages, session)
+            return None if stopped else _found(stages, final, default)
+    except _Cut:
+        return None
 
 
-def _finals(
-    path: Path, plan: Plan, parts: Sequence[RunSpec], best: Sequence[Candidate], session: Session
-) -> dict[Candidate, np.ndarray] | None:
-    """Trains the finalists on fresh seeds; returns what each got, or None if that was interrupted."""
-    session.console.print(
-        f"{len(best)} finalists and the preset's settings, on {plan.final_seeds} fresh seeds", highlight=False
-    )
+def _found(stages: _Stages, final: dict[Candidate, np.ndarray], default: np.ndarray) -> Found:
+    told = stages.plan, stages.searched, stages.parts, stages.returns, stages.diverged
+    return Found(*told, final, default, sum(stages.seconds.values()))
+
+
+def _train_finalists(path: Path, stages: _Stages, session: Session) -> tuple[dict[Candidate, np.ndarray], np.ndarray]:
+    """Trains the finalists and the preset's settings on fresh seeds; returns what each got [seeds]."""
+    plan, found = stages.plan, {}
+    told = f"{len(stages.alive)} finalists and the preset's settings, on {plan.final_seeds} fresh seeds"
+    session.console.print(told, highlight=False)
     fresh = range(plan.first_seed + plan.num_seeds, plan.first_seed + plan.num_seeds + plan.final_seeds)
-    found: dict[Candidate, np.ndarray] = {}
-    for part, spec in enumerate(parts):
-        if not (settings := [setting for one, setting in best if one == part]):
-            continue
-        folder, chosen = path / "final" / f"part-{part + 1}", choose_settings(spec, settings, fresh)
-        if not folder.exists():
-            _begin(folder, chosen)
-        summary = _train(folder, chosen, session, None)
-        if _is_cut(summary):
-            return None
-        for setting, returns in zip(settings, np.array(summary["final_return"], float), strict=True):
-            found[part, setting] = returns
-    return {candidate: found[candidate] for candidate in best}
+    for part, spec in enumerate(stages.parts):
+        if settings := stages.settings(part):
+            folder, chosen = path / "final" / f"part-{part + 1}", choose_settings(spec, settings, fresh)
+            if not (folder / SETTINGS).exists():
+                _begin(folder, chosen)
+            summary = _train(folder, chosen, session, spec.config.num_updates)
+            returns = np.array(summary["final_return"], float)
+            found |= {(part, setting): row for setting, row in zip(settings, returns, strict=True)}
+    folder = path / "final" / "preset"
+    spec = load_spec(folder)
+    summary = _train(folder, spec, session, spec.config.num_updates)
+    return {one: found[one] for one in stages.alive}, np.array(summary["final_return"][0], float)
+
+
+class _Cut(Exception):
+    """A signal or a failure has stopped a run before the point until which it was to be trained."""
 
 
 def ranked(scores: dict[Candidate, float]) -> list[Candidate]:
     """Returns the settings by their `scores`, best first; those of which a seed diverged are last."""
     return sorted(scores, key=lambda one: (np.isnan(scores[one]), -np.nan_to_num(scores[one]), one))
-
-
-def _alive_before(returns: Sequence[dict[Candidate, float]], part: int) -> list[int]:
-    return [setting for one, setting in returns[-1] if one == part]
-
-
-def _is_cut(summary: JsonObject) -> bool:
-    """Whether a run was stopped by something else than the point until which it was to be trained."""
-    return summary["interrupted"] and not summary["stopped_early"]
 
 
 def _begin(folder: Path, spec: RunSpec) -> None:
@@ -201,14 +235,16 @@ def _begin(folder: Path, spec: RunSpec) -> None:
     write_settings(folder, spec)
 
 
-def _train(folder: Path, spec: RunSpec, session: Session, until: int | None) -> JsonObject:
-    """Trains a run until so many updates, unless it was; returns its summary."""
-    until = spec.config.num_updates if until is None else max(until, 1)
-    if (summary := _summary(folder)) and summary["total_timesteps"] == until * spec.config.round_timesteps:
-        return summary
-    check_no_link(folder)
-    with lock_folder(folder):
-        return train_in_folder(spec, folder, session._replace(until=until), new=False)[0]
+def _train(folder: Path, spec: RunSpec, session: Session, updates: int) -> JsonObject:
+    """Trains a run until it has so many updates, unless it has; returns its summary."""
+    summary = _summary(folder)
+    if not summary or summary["total_timesteps"] != updates * spec.config.round_timesteps:
+        check_no_link(folder)
+        with lock_folder(folder):
+            summary, _ = train_in_folder(spec, folder, session._replace(until=updates), new=False)
+        if summary["interrupted"] and not summary["stopped_early"]:
+            raise _Cut
+    return summary
 
 
 def _summary(folder: Path) -> JsonObject | None:

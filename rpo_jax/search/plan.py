@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import jax
 
+from rpo_jax.algorithm.config import Hyperparams
 from rpo_jax.errors import SettingsError
 from rpo_jax.settings.bounds import check_range
-from rpo_jax.settings.grid import check_seeds, check_settings, num_settings, settings_list
-from rpo_jax.settings.space import Distribution, sample_settings
+from rpo_jax.settings.grid import MAX_SETTINGS, check_seeds, check_settings, num_settings, settings_list
+from rpo_jax.settings.space import Choice, Distribution, sample_settings
 from rpo_jax.settings.spec import RunSpec, make_spec
 from rpo_jax.typing import JsonObject
 
-MOST_HALVINGS = 10
+MOST_HALVINGS, MOST_DOUBLINGS = 10, 8
 
 
 class Rung(NamedTuple):
@@ -164,13 +165,29 @@ def draw_specs(
     shares: list[JsonObject] = [{}] * parts
     if space:
         base = jax.tree.map(lambda x: float(x[0]), default.hyperparams)
-        drawn = settings_list(sample_settings(plan.num_settings, jax.random.key(plan.draw), base, **space))
-        rows = [{name: row[name] for name in space} for row in drawn]
+        rows = _draw_different(plan, base, space)
         shares = [{"rows": rows[index::parts]} for index in range(parts)]
     seeds = {"first_seed": plan.first_seed, "num_seeds": plan.num_seeds}
     return [
         make_spec(**options, **seeds, **chosen, **share) for chosen, share in zip(combinations, shares, strict=True)
     ]
+
+
+def _draw_different(plan: Plan, base: Hyperparams, space: Mapping[str, Distribution]) -> list[dict[str, float]]:
+    """Draws settings that differ: where there are choices only, the same one may be drawn again."""
+    choices = [ranged.values for ranged in space.values() if isinstance(ranged, Choice)]
+    possible = math.prod(map(len, choices))
+    if len(choices) == len(space) and possible < plan.num_settings:
+        raise SettingsError(
+            f"the choices make {possible} settings, fewer than num_settings={plan.num_settings}; ask for as many, or "
+            "search a range too"
+        )
+    for count in (plan.num_settings * 2**power for power in range(MOST_DOUBLINGS)):
+        drawn = settings_list(sample_settings(min(count, MAX_SETTINGS), jax.random.key(plan.draw), base, **space))
+        rows = list(dict.fromkeys(tuple(float(row[name] or 0) for name in space) for row in drawn))
+        if len(rows) >= plan.num_settings:
+            return [dict(zip(space, row, strict=True)) for row in rows[: plan.num_settings]]
+    raise SettingsError(f"{plan.num_settings} different settings could not be drawn; ask for fewer, or search a range")
 
 
 def choose_settings(spec: RunSpec, settings: Sequence[int], seeds: Sequence[int] | None = None) -> RunSpec:

@@ -15,7 +15,13 @@ from rpo_jax.settings.grid import check_base, check_settings, join_columns
 
 
 class Uniform(NamedTuple):
-    """Numbers between `low` and `high`; if `log`, their logarithms are uniform."""
+    """Numbers between two others, all as likely.
+
+    Attributes:
+        low: smallest number.
+        high: largest number.
+        log: whether it is their orders of magnitude that are as likely.
+    """
 
     low: float
     high: float
@@ -32,7 +38,11 @@ class Uniform(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One of several numbers, each as often."""
+    """One of several numbers, each as often.
+
+    Attributes:
+        values: the numbers.
+    """
 
     values: tuple[float, ...]
 
@@ -55,6 +65,9 @@ def uniform(low: float, high: float) -> Uniform:
         low: smallest number.
         high: largest number.
 
+    Returns:
+        The range, for `sample_settings`.
+
     Raises:
         SettingsError: if `low` is not below `high`, or one is not finite.
     """
@@ -68,6 +81,9 @@ def loguniform(low: float, high: float) -> Uniform:
         low: smallest number, above 0.
         high: largest number.
 
+    Returns:
+        The range, for `sample_settings`.
+
     Raises:
         SettingsError: if `low` is not below `high` or not above 0, or one is not finite.
     """
@@ -79,6 +95,9 @@ def choice(*values: float) -> Choice:
 
     Args:
         *values: one or several numbers that differ.
+
+    Returns:
+        The choice, for `sample_settings`.
 
     Raises:
         SettingsError: if there is none, or two are equal.

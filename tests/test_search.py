@@ -1,0 +1,280 @@
+"""Search of hyperparameters: its plan, its stages against training without them, stops, and what it says."""
+
+import csv
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rpo_jax import SettingsError, choice, fit, read_table, seeds, uniform
+from rpo_jax.analysis.sensitivity import explained_shares, explaining
+from rpo_jax.cli.main import main
+from rpo_jax.runs.session import Session
+from rpo_jax.search import answer
+from rpo_jax.search.halving import Found, ranked, resume_search, search_to_folder
+from rpo_jax.search.plan import Plan, Rung, choose_settings, draw_specs, preset_spec
+from rpo_jax.settings.grid import settings_list
+
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
+SIZES = {"num_envs": 4, "num_steps": 50, "num_minibatches": 2, "num_epochs": 1, "hidden_sizes": (8,)}
+OPTIONS = {
+    "env": "gymnax/Pendulum-v1",
+    "total_timesteps": 1600,
+    **SIZES,
+}  # an episode ends in every fourth of 8 updates
+SPACE = {"rpo_alpha": uniform(0.0, 1.0), "learning_rate": uniform(0.001, 0.1)}
+PLAN = Plan(num_settings=6, num_seeds=2, halvings=1, finalists=2, final_seeds=3)
+QUIET = Session(Console(quiet=True))
+
+
+def search(path: Path, session: Session = QUIET, static=None) -> Found | None:
+    static = static or {}
+    default = preset_spec(PLAN, **OPTIONS)
+    parts = draw_specs(PLAN, default, SPACE, static, **OPTIONS)
+    return search_to_folder(PLAN, parts, default, [*static, *SPACE], path, session)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("search") / "whole"
+
+
+@pytest.fixture(scope="module")
+def found(folder) -> Found:
+    result = search(folder)
+    assert result is not None
+    answer.write_answer(folder, result)
+    return result
+
+
+def assert_same(one: Found | None, other: Found) -> None:
+    assert one is not None
+    assert (one.plan, one.searched, one.returns, one.diverged) == (
+        other.plan, other.searched, other.returns, other.diverged,
+    )  # fmt: skip
+    assert list(one.final) == list(other.final)
+    for returns, others in zip(one.final.values(), other.final.values(), strict=True):
+        np.testing.assert_array_equal(returns, others)
+    np.testing.assert_array_equal(one.default, other.default)
+
+
+# The plan
+
+
+def test_a_plan_halves_settings_and_counts_steps() -> None:
+    plan = Plan(num_settings=12, num_seeds=3, halvings=2, finalists=3, final_seeds=5)
+    assert plan.rungs == [Rung(0.25, 12), Rung(0.5, 6), Rung(1.0, 3)]
+    assert plan.share_of_training == 3 * (12 / 4 + 6 / 4 + 3 / 2) + (3 + 1) * 5
+    assert Plan(num_settings=5, halvings=1).rungs == [Rung(0.5, 5), Rung(1.0, 3)]
+
+
+@pytest.mark.parametrize("budget", [38_000, 50_123, 1_000_000])
+def test_a_budget_buys_as_many_settings_as_it_can(budget: int) -> None:
+    plan = Plan(num_seeds=3, halvings=2, finalists=3, final_seeds=5).within(budget, 1000)
+    assert plan.share_of_training * 1000 <= budget
+    assert plan._replace(num_settings=plan.num_settings + 1).share_of_training * 1000 > budget
+
+
+@pytest.mark.parametrize(
+    ("plan", "match"),
+    [
+        (PLAN._replace(num_settings=3, finalists=3), "3 settings halved 1 times leave 2, fewer than finalists=3"),
+        (PLAN._replace(num_settings=0), "number of settings is 0"),
+        (PLAN._replace(num_seeds=0), "num_seeds=0 is out of range"),
+        (PLAN._replace(final_seeds=2), "final_seeds=2 is out of range: it must be 3 or more"),
+        (PLAN._replace(halvings=-1), "halvings=-1 is out of range"),
+        (PLAN._replace(halvings=99), "halvings=99 is out of range"),
+        (PLAN._replace(finalists=0), "finalists=0 is out of range"),
+        (PLAN._replace(first_seed=-1), "seeds -1 ... 3 are out of range"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_clear_error(plan: Plan, match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        plan.check()
+
+
+def test_a_small_budget_says_what_is_needed() -> None:
+    with pytest.raises(SettingsError, match=r"budget=37,999 is too small: .* need 38,000 steps"):
+        Plan(num_seeds=3, halvings=2, finalists=3, final_seeds=5).within(37_999, 1000)
+
+
+# The stages
+
+
+def test_settings_of_each_stage_are_the_better_half_and_go_on_as_if_never_stopped(found: Found, folder: Path) -> None:
+    first, last = found.returns
+    assert len(first) == 6
+    assert set(last) == set(sorted(first, key=lambda one: -first[one])[:3])
+    assert list(found.final) == sorted(last, key=lambda one: -last[one])[:2]
+    chosen = choose_settings(found.parts[0], [setting for _, setting in sorted(last)])
+    whole = fit(chosen.agent(), chosen.hyperparams, seeds(0, 2)).metrics
+    with (folder / "rung-2" / "part-1" / "metrics.csv").open() as file:
+        entropy = np.array([float(row["entropy"]) for row in csv.DictReader(file)]).reshape(whole["entropy"].shape)
+    np.testing.assert_allclose(entropy, whole["entropy"], rtol=1e-6)
+
+
+def test_finalists_are_trained_on_seeds_that_chose_nothing(found: Found) -> None:
+    spec = choose_settings(found.parts[0], [setting for _, setting in found.final], range(2, 5))
+    metrics = fit(spec.agent(), spec.hyperparams, seeds(2, 3)).metrics
+    for returns, rows in zip(found.final.values(), metrics["episode_return"], strict=True):
+        np.testing.assert_allclose(returns, rows[:, -1], rtol=1e-6)
+    default = preset_spec(PLAN, **OPTIONS)
+    assert default.seeds == [2, 3, 4]
+    metrics = fit(default.agent(), default.hyperparams, seeds(2, 3)).metrics
+    np.testing.assert_allclose(found.default, metrics["episode_return"][0, :, -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_search_that_is_stopped_goes_on_and_finds_the_same(after: int, found: Found, tmp_path: Path) -> None:
+    calls = iter(range(1, 100))
+
+    def stop(progress) -> None:
+        if next(calls) == 2 * after - 1:
+            signal.raise_signal(signal.SIGINT)
+
+    assert search(tmp_path / "run", QUIET._replace(on_progress=stop)) is None
+    assert_same(resume_search(tmp_path / "run", QUIET), found)
+
+
+def test_what_was_cut_while_a_stage_was_set_up_is_set_up_again(found: Found, tmp_path: Path, monkeypatch) -> None:
+    from rpo_jax.execution.checkpoints import Checkpoints
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Checkpoints, "begin_from", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path / "run")
+    assert_same(resume_search(tmp_path / "run", QUIET), found)
+
+
+def test_static_settings_are_searched_in_parts_that_compete(tmp_path: Path) -> None:
+    found = search(tmp_path / "run", static={"activation": ["tanh", "relu"]})
+    assert found is not None
+    assert [len(settings_list(spec.hyperparams)) for spec in found.parts] == [3, 3]
+    assert [spec.config.activation for spec in found.parts] == ["tanh", "relu"]
+    first, last = found.returns
+    assert set(last) == set(sorted(first, key=lambda one: -first[one])[:3])
+    answer.write_answer(tmp_path / "run", found)
+    with (tmp_path / "run" / "search.csv").open() as file:
+        assert [row["activation"] for row in csv.DictReader(file)] == ["tanh"] * 3 + ["relu"] * 3
+
+
+def test_settings_that_diverge_are_last() -> None:
+    assert ranked({(0, 0): np.nan, (0, 1): -5.0, (0, 2): 3.0, (1, 0): 3.0}) == [(0, 2), (1, 0), (0, 1), (0, 0)]
+
+
+# What it says
+
+
+def test_the_table_and_the_setting_are_what_was_found(found: Found, folder: Path) -> None:
+    with (folder / "search.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    drawn = settings_list(found.parts[0].hyperparams)
+    assert [float(row["rpo_alpha"]) for row in rows] == pytest.approx([row["rpo_alpha"] for row in drawn], rel=1e-5)
+    assert [row["return_at_1"] != "" for row in rows] == [(0, index) in found.returns[1] for index in range(6)]
+    (_, best), *_ = found.final
+    assert float(rows[best]["fresh_return"]) == pytest.approx(found.final[0, best].mean(), rel=1e-5)
+    (setting,) = read_table(folder / "settings.csv")
+    assert setting == pytest.approx({name: drawn[best][name] for name in SPACE}, rel=1e-6)
+    assert (folder / "search.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [(500.0, "found something better"), (-500.0, "preset's settings are better"), (0.0, "found nothing that these")],
+)
+def test_it_says_whether_it_found_anything_better(shift: float, said: str, found: Found) -> None:
+    final = {one: np.array([-200.0, -180.0, -190.0]) + shift for one in found.final}
+    told = answer.sentences(found._replace(final=final, default=np.array([-190.0, -195.0, -185.0])))
+    assert said in " ".join(told)
+    lost = {one: np.array([np.nan, -180.0, -190.0]) for one in found.final}
+    assert "not decided" in " ".join(answer.sentences(found._replace(final=lost)))
+
+
+def test_explained_shares_are_those_of_a_sum() -> None:
+    values = np.array([(a, b, c) for a in range(4) for b in range(4) for c in range(4)] * 50, float)
+    scores = 4 * values[:, 0] + values[:, 1]  # equally spaced, and so are its ranks: 16/17 and 1/17 of the variance
+    shares = explained_shares(values, scores)
+    np.testing.assert_allclose(shares, [16 / 17, 1 / 17, 0], atol=0.002)
+    assert explained_shares(values[:, :1], np.exp(scores))[0] == pytest.approx(shares[0])  # ranks count
+    assert explaining(shares) == 2
+    assert explaining(np.array([0.96, 0.04, 0.0])) == 1
+    assert explaining(np.zeros(3)) == 0
+    ranges = np.random.default_rng(0).uniform(size=(4000, 2))
+    np.testing.assert_allclose(explained_shares(ranges, ranges[:, 0], classes=40), [1, 0], atol=0.01)
+    assert explained_shares(values[:20], np.full(20, np.nan)).tolist() == [0, 0, 0]
+
+
+def test_settings_of_choices_differ() -> None:
+    space = {"gamma": choice(0.9, 0.95, 0.99), "rpo_alpha": choice(0.0, 0.5)}
+    (spec,) = draw_specs(PLAN, preset_spec(PLAN, **OPTIONS), space, {}, **OPTIONS)
+    drawn = {(row["gamma"], row["rpo_alpha"]) for row in settings_list(spec.hyperparams)}
+    assert len(drawn) == 6
+    with pytest.raises(SettingsError, match="the choices make 2 settings, fewer than num_settings=6"):
+        draw_specs(PLAN, preset_spec(PLAN, **OPTIONS), {"rpo_alpha": choice(0.0, 0.5)}, {}, **OPTIONS)
+
+
+# The command
+
+COMMAND = [
+    *("search", "gymnax/Pendulum-v1", "--num-settings", "4", "--num-seeds", "1", "--halvings", "1", "--finalists", "1"),
+    *("--final-seeds", "3", "--num-envs", "4", "--num-steps", "50", "--num-minibatches", "2", "--num-epochs", "1"),
+    *("--hidden-sizes", "8", "--total-timesteps", "1600", "--no-compilation-cache"),
+]
+
+
+def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "found"
+    assert main([*COMMAND, "--over", "learning_rate", "gamma=0.9,0.99", "--out", str(folder)]) == 0
+    output = capsys.readouterr()
+    assert "4 until 0.5, 2 until 1" in " ".join(output.err.split())
+    line = next(line for line in output.out.splitlines() if line.startswith("to train it: rpo-jax "))
+    command = [*line.partition("rpo-jax ")[2].split(), "--num-seeds", "1", "--no-compilation-cache"]
+    assert main([*command, "--out", str(tmp_path / "trained")]) == 0
+    assert main(["resume", str(folder)]) == 0  # says again what was found
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--over", "gama"], "did you mean gamma"),
+        (["--over", "gamma=1:0"], "needs two finite numbers"),
+        (["--over", "gamma=0.9:1.5"], "gamma=1.5 is out of range"),
+        (["--over", "gamma=x"], "--over gamma=x is not understood"),
+        (["--over", "gamma=0:1:2"], "--over gamma=0:1:2 is not understood"),
+        (["--over", "gamma=log:0.9"], "is not understood"),
+        (["--over", "gamma", "gamma"], "--over names gamma twice"),
+        (["--over", "num_envs"], "--over num_envs needs values"),
+        (["--over", "num_envs=4,x"], "num_envs='x' is not a whole number"),
+        (["--over", "num_envs=4,8"], "num_envs is given, and searched too"),
+        (["--over", "clip_epsilon", "--clip-epsilon", "0.1"], "clip_epsilon is given, and searched too"),
+        (["--variant", "ppo", "--over", "rpo_alpha"], "unknown setting to search"),
+        (["--over", "gamma", "--learning-rate", "0.1", "0.2"], "a hyperparameter has several values"),
+        (["--over", "shuffle=samples,environments"], "num_settings=4 does not fit 2 combinations"),
+        (["--budget", "1e3"], "budget=1,000 is too small"),
+        (["--budget", "nan"], "budget='nan' is not a whole number"),
+        (["--num-evaluations", "3"], "search takes none of"),
+        (["--halvings", "4"], "4 settings halved 4 times leave 1"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_line(words: list[str], said: str, tmp_path: Path, capsys) -> None:
+    plan = ["--finalists", "2"] if "--halvings" in words else []
+    assert main([*COMMAND, *plan, *words, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_episode_that_ends_is_told_and_a_damaged_plan_refused(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "run"
+    assert main([*COMMAND, "--total-timesteps", "400", "--over", "gae_lambda", "--out", str(folder)]) == 2
+    assert "no episode has ended after 0.5 of training" in capsys.readouterr().err
+    (folder / "search.json").write_text("{}")
+    assert main(["resume", str(folder)]) == 2
+    assert "search.json is damaged" in capsys.readouterr().err
