@@ -111,6 +111,7 @@ def test_its_settings_are_those_of_the_presets() -> None:
         f"takes {pendulum.hyperparams.rpo_alpha:g} for Pendulum and {brax.hyperparams.rpo_alpha:g} for Brax",
         f"{config.num_envs} environment a seed, {config.num_steps} steps, {config.num_epochs} epochs, "
         f"{config.num_minibatches} minibatches, time limits as terminations",
+        f"`fast` has {pendulum.config.num_envs} environments a seed in JAX",
         f"version = {{{rpo_jax.__version__}}}",
     ):
         assert told in text

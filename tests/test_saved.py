@@ -126,6 +126,14 @@ def test_a_policy_is_exported_from_python(folder: str, tmp_path: Path) -> None:
         (lambda agent, state: rpo_jax.make_agent(agent.env, head="tanhnormal"), "unknown head 'tanhnormal'"),
         (lambda agent, state: rpo_jax.evaluate(agent, state, jax.random.key(0), 4), r"holds runs \[4, 2\], and one is"),
         (lambda agent, state: rpo_jax.make_policy(agent, state, run=(0,)), r"holds runs \[2\], and one is needed"),
+        (
+            lambda agent, state: rpo_jax.make_policy(agent, state, run=(4, 0)),
+            r"run=\(4, 0\) is no run .* index 4 is out",
+        ),
+        (
+            lambda agent, state: rpo_jax.make_policy(agent, state, run=(0, 2)),
+            r"run=\(0, 2\) is no run .* index 2 is out",
+        ),
         (lambda agent, state: rpo_jax.make_policy(toys.new_agent(), state, run=(0, 0)), "are not those of the agent's"),
         (
             lambda agent, state: rpo_jax.evaluate(agent, jax.tree.map(lambda x: x[0, 0], state), jax.random.key(0), 0),

@@ -68,6 +68,8 @@ def test_what_cannot_be_shown_says_why(pendulum):
     agent, states = pendulum
     with pytest.raises(rpo_jax.SettingsError, match=r"holds runs \[1, 2\], and one is needed"):
         rpo_jax.show(agent, states)
+    with pytest.raises(rpo_jax.SettingsError, match=r"run=\(0, 2\) is no run of the state"):
+        rpo_jax.show(agent, states, run=(0, 2))
     with pytest.raises(rpo_jax.SettingsError, match="max_steps=0 is out of range"):
         rpo_jax.show(agent, states, run=(0, 0), max_steps=0)
     with pytest.raises(rpo_jax.SettingsError, match="out of range"):

@@ -39,8 +39,7 @@ def make_policy(
         SettingsError: if `state` with `run` is not that of one run of this agent; the function raises it for an
             observation of another shape.
     """
-    one = Policy(*jax.tree.map(lambda x: jnp.asarray(x)[run], (state.params, state.obs_moments)))
-    check_policy(agent, one)
+    one = policy_of(agent, state, run)
     act = jit(make_actor(agent, one, jax.random.key(0, impl=GENERATOR), False, observation_clip))
 
     def policy(obs: np.typing.ArrayLike) -> np.ndarray:
@@ -56,6 +55,20 @@ def make_policy(
     return policy
 
 
+def policy_of(agent: Agent, state: TrainingState | Policy, run: tuple[int, ...]) -> Policy:
+    """Returns the policy of a run of `state`, and raises a SettingsError if it holds no such run of `agent`."""
+
+    def take(x: jax.Array) -> jax.Array:
+        return jnp.asarray(np.asarray(x)[run])  # NumPy raises for an index out of range, where JAX takes the nearest
+
+    try:
+        one = Policy(*jax.tree.map(take, (state.params, state.obs_moments)))
+    except IndexError as error:
+        raise SettingsError(f"run={run} is no run of the state: {error}") from None
+    check_policy(agent, one)
+    return one
+
+
 def check_policy(agent: Agent, state: TrainingState | Policy) -> None:
     """Raises a SettingsError if `state` is not that of one run of `agent`."""
     expected = jax.tree.map(jnp.shape, param_shapes(agent.network, agent.env.observation_size))
@@ -65,8 +78,8 @@ def check_policy(agent: Agent, state: TrainingState | Policy) -> None:
     axes = {a[: len(a) - len(b)] for a, b in zip(*map(_shapes, (found, expected)), strict=False)}
     if len(axes) == 1 and (several := axes.pop()):
         raise SettingsError(
-            f"the state holds runs {list(several)}, and one is needed: jax.tree.map(lambda x: x[0, 0], state) takes "
-            "the first; or use jax.vmap"
+            f"the state holds runs {list(several)}, and one is needed: "
+            f"jax.tree.map(lambda x: x[{', '.join('0' * len(several))}], state) takes the first; or use jax.vmap"
         )
     raise SettingsError("the parameters of the state are not those of the agent's network")
 

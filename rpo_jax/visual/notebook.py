@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from rpo_jax.algorithm.acting import check_policy
+from rpo_jax.algorithm.acting import policy_of
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Scalar
 from rpo_jax.algorithm.types import Policy, TrainingState
@@ -22,7 +20,7 @@ from rpo_jax.settings.grid import check_seeds
 from rpo_jax.visual.play import play, render_off_screen, suffix_of
 from rpo_jax.visual.player import Player
 
-STILLS, STILL_WIDTH = 6, 160  # pictures of the strip, and the width of each in pixels
+STILLS, STILL_WIDTH, STILL_GAP = 6, 160, 2  # pictures of the strip; pixels from one to the next, and between them
 PAGE_HEIGHT = 480  # pixels
 
 
@@ -49,10 +47,10 @@ class Replay(NamedTuple):
         """Returns pictures of the movie from its begin to its end, side by side."""
         movie: Any = Image.open(io.BytesIO(self.content))
         height = round(STILL_WIDTH * movie.height / movie.width)
-        strip = Image.new("RGB", (STILLS * STILL_WIDTH, height))
+        strip = Image.new("RGB", (STILLS * STILL_WIDTH, height), "gray")
         for index, frame in enumerate(np.linspace(0, movie.n_frames - 1, STILLS).astype(int)):
             movie.seek(int(frame))
-            strip.paste(movie.convert("RGB").resize((STILL_WIDTH, height)), (index * STILL_WIDTH, 0))
+            strip.paste(movie.convert("RGB").resize((STILL_WIDTH - STILL_GAP, height)), (index * STILL_WIDTH, 0))
         return strip
 
     def __repr__(self) -> str:
@@ -107,8 +105,7 @@ def show(
     check_seeds(seed, 1)
     if max_steps < 1:
         raise SettingsError(f"max_steps={max_steps} is out of range: it must be 1 or more")
-    one = Policy(*jax.tree.map(lambda x: jnp.asarray(x)[run], (state.params, state.obs_moments)))
-    check_policy(agent, one)
+    one = policy_of(agent, state, run)
     render_off_screen()
     player = Player(agent, one, float(observation_clip), seed, max_steps, sample, draw)
     with tempfile.TemporaryDirectory() as folder:
