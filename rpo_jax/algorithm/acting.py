@@ -39,8 +39,7 @@ def make_policy(
         SettingsError: if `state` with `run` is not that of one run of this agent; the function raises it for an
             observation of another shape.
     """
-    one = Policy(*jax.tree.map(lambda x: jnp.asarray(x)[run], (state.params, state.obs_moments)))
-    check_policy(agent, one)
+    one = policy_of_run(agent, state, run)
     act = jit(make_actor(agent, one, jax.random.key(0, impl=GENERATOR), False, observation_clip))
 
     def policy(obs: np.typing.ArrayLike) -> np.ndarray:
@@ -54,6 +53,28 @@ def make_policy(
         return action[0] if array.ndim == 1 else action
 
     return policy
+
+
+def policy_of_run(agent: Agent, state: TrainingState | Policy, run: tuple[int, ...]) -> Policy:
+    """Returns the policy of one of the runs of a state.
+
+    Args:
+        agent: static part of the run.
+        state: training state or policy, of one run or, with leaves [H, S, ...], of several.
+        run: indices of the run in the leading axes of `state`.
+
+    Raises:
+        SettingsError: if `state` has no such run, or `run` does not choose one run of this agent.
+    """
+    leaves = state.params, state.obs_moments
+    try:
+        for leaf in jax.tree.leaves(leaves):
+            np.broadcast_to(0, np.shape(leaf))[run]  # JAX takes the nearest index for one that is out of range
+    except IndexError:
+        raise SettingsError(f"the state has no run={run}") from None
+    one = Policy(*jax.tree.map(lambda x: jnp.asarray(x)[run], leaves))
+    check_policy(agent, one)
+    return one
 
 
 def check_policy(agent: Agent, state: TrainingState | Policy) -> None:

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from rpo_jax.algorithm.acting import check_policy
+from rpo_jax.algorithm.acting import policy_of_run
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Scalar
 from rpo_jax.algorithm.types import Policy, TrainingState
@@ -107,8 +105,7 @@ def show(
     check_seeds(seed, 1)
     if max_steps < 1:
         raise SettingsError(f"max_steps={max_steps} is out of range: it must be 1 or more")
-    one = Policy(*jax.tree.map(lambda x: jnp.asarray(x)[run], (state.params, state.obs_moments)))
-    check_policy(agent, one)
+    one = policy_of_run(agent, state, run)
     render_off_screen()
     player = Player(agent, one, float(observation_clip), seed, max_steps, sample, draw)
     with tempfile.TemporaryDirectory() as folder:
