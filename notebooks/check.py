@@ -74,7 +74,9 @@ class Cost(NamedTuple):
 def main() -> None:
     """Runs them in order of name; the first that fails ends it."""
     paths, write = sorted(HERE.glob("*.ipynb")), "--write" in sys.argv
-    if chosen := [word for word in sys.argv[1:] if not word.startswith("--")]:
+    if chosen := [word for word in sys.argv[1:] if word != "--write"]:
+        if unknown := [word for word in chosen if not any(path.name.startswith(word) for path in paths)]:
+            sys.exit(f"no notebook begins with {unknown[0]}")
         paths = [path for path in paths if any(path.name.startswith(word) for word in chosen)]
     if not write:
         os.environ["RPO_JAX_SHORT"] = "1"

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from rpo_jax import SettingsError, choice, fit, read_table, seeds, uniform
-from rpo_jax.analysis.sensitivity import explained_shares, explaining
+from rpo_jax.analysis.sensitivity import explained_by_chance, explained_shares, explaining
 from rpo_jax.cli.main import main
 from rpo_jax.runs.session import Session
-from rpo_jax.search import answer
+from rpo_jax.search import answer, halving
 from rpo_jax.search.halving import Found, ranked, resume_search, search_to_folder
 from rpo_jax.search.plan import Plan, Rung, choose_settings, draw_specs, preset_spec
 from rpo_jax.settings.grid import settings_list
@@ -71,7 +71,7 @@ def test_a_plan_halves_settings_and_counts_steps() -> None:
     assert Plan(num_settings=5, halvings=1).rungs == [Rung(0.5, 5), Rung(1.0, 3)]
 
 
-@pytest.mark.parametrize("budget", [38_000, 50_123, 1_000_000])
+@pytest.mark.parametrize("budget", [35_000, 38_000, 50_123, 1_000_000])
 def test_a_budget_buys_as_many_settings_as_it_can(budget: int) -> None:
     plan = Plan(num_seeds=3, halvings=2, finalists=3, final_seeds=5).within(budget, 1000)
     assert plan.share_of_training * 1000 <= budget
@@ -97,8 +97,8 @@ def test_a_plan_that_cannot_be_is_one_clear_error(plan: Plan, match: str) -> Non
 
 
 def test_a_small_budget_says_what_is_needed() -> None:
-    with pytest.raises(SettingsError, match=r"budget=37,999 is too small: .* need 38,000 steps"):
-        Plan(num_seeds=3, halvings=2, finalists=3, final_seeds=5).within(37_999, 1000)
+    with pytest.raises(SettingsError, match=r"budget=34,999 is too small: .* need 35,000 steps"):
+        Plan(num_seeds=3, halvings=2, finalists=3, final_seeds=5).within(34_999, 1000)
 
 
 # The stages
@@ -194,6 +194,9 @@ def test_it_says_whether_it_found_anything_better(shift: float, said: str, found
     assert said in " ".join(told)
     lost = {one: np.array([np.nan, -180.0, -190.0]) for one in found.final}
     assert "not decided" in " ".join(answer.sentences(found._replace(final=lost)))
+    lost = {one: np.array([np.nan, *np.arange(5.0)]) for one in found.final}  # better, but for the run that is lost
+    told = " ".join(answer.sentences(found._replace(final=lost, default=np.arange(6.0) - 100)))
+    assert "not decided: the difference is" in told
 
 
 def test_explained_shares_are_those_of_a_sum() -> None:
@@ -210,12 +213,29 @@ def test_explained_shares_are_those_of_a_sum() -> None:
     assert explained_shares(values[:20], np.full(20, np.nan)).tolist() == [0, 0, 0]
 
 
+def test_noise_is_not_called_influence() -> None:
+    values = np.random.default_rng(1).uniform(size=(64, 5))
+    noise = np.random.default_rng(2).normal(size=64)
+    assert explained_shares(values, noise).max() < explained_by_chance(values, noise) < 0.4
+    assert explained_shares(values, values[:, 2])[2] > explained_by_chance(values, values[:, 2])
+
+
+def test_parts_cover_the_ranges_each() -> None:
+    plan, static = PLAN._replace(num_settings=32), {"activation": ["tanh", "relu"], "std": ["shared", "state"]}
+    for spec in draw_specs(plan, preset_spec(plan, **OPTIONS), SPACE, static, **OPTIONS):
+        rows = settings_list(spec.hyperparams)
+        assert len(rows) == 8
+        for name, ranged in SPACE.items():
+            middle = float(ranged.at(np.array(0.5)))
+            assert sum(float(row[name] or 0) < middle for row in rows) == 4
+
+
 def test_settings_of_choices_differ() -> None:
     space = {"gamma": choice(0.9, 0.95, 0.99), "rpo_alpha": choice(0.0, 0.5)}
     (spec,) = draw_specs(PLAN, preset_spec(PLAN, **OPTIONS), space, {}, **OPTIONS)
     drawn = {(row["gamma"], row["rpo_alpha"]) for row in settings_list(spec.hyperparams)}
     assert len(drawn) == 6
-    with pytest.raises(SettingsError, match="the choices make 2 settings, fewer than num_settings=6"):
+    with pytest.raises(SettingsError, match="the choices make 2 settings, fewer than the 6 of num_settings"):
         draw_specs(PLAN, preset_spec(PLAN, **OPTIONS), {"rpo_alpha": choice(0.0, 0.5)}, {}, **OPTIONS)
 
 
@@ -259,6 +279,8 @@ def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys)
         (["--over", "shuffle=samples,environments"], "num_settings=4 does not fit 2 combinations"),
         (["--budget", "1e3"], "budget=1,000 is too small"),
         (["--budget", "nan"], "budget='nan' is not a whole number"),
+        (["--budget", "1e31", "--halvings", "2000"], "halvings=2000 is out of range"),
+        (["--over", "gamma="], "--over gamma= lacks a range"),
         (["--num-evaluations", "3"], "search takes none of"),
         (["--halvings", "4"], "4 settings halved 4 times leave 1"),
     ],
@@ -271,10 +293,21 @@ def test_what_cannot_be_searched_is_one_line(words: list[str], said: str, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_settings_without_an_episode_are_not_ranked(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(halving, "_check_stages", lambda *arguments: None)  # as of a task without a time limit
+    options = OPTIONS | {"total_timesteps": 1000}
+    default = preset_spec(PLAN, **options)
+    with pytest.raises(SettingsError, match=r"in some runs no episode has ended after 0.5 of training"):
+        search_to_folder(
+            PLAN, draw_specs(PLAN, default, SPACE, {}, **options), default, [*SPACE], tmp_path / "a", QUIET
+        )
+
+
 def test_no_episode_that_ends_is_told_and_a_damaged_plan_refused(tmp_path: Path, capsys) -> None:
     folder = tmp_path / "run"
-    assert main([*COMMAND, "--total-timesteps", "400", "--over", "gae_lambda", "--out", str(folder)]) == 2
-    assert "no episode has ended after 0.5 of training" in capsys.readouterr().err
+    assert main([*COMMAND, "--total-timesteps", "1000", "--over", "gae_lambda", "--out", str(folder)]) == 2
+    assert "makes 100 steps in the first stage, and an episode may last 200" in capsys.readouterr().err
+    folder.mkdir(exist_ok=True)
     (folder / "search.json").write_text("{}")
     assert main(["resume", str(folder)]) == 2
     assert "search.json is damaged" in capsys.readouterr().err

@@ -76,6 +76,14 @@ def test_what_cannot_be_shown_says_why(pendulum):
         rpo_jax.show(agent, states, run=(0, 0), seed=-1)
 
 
+@pytest.mark.parametrize("run", [(0, 2), (1, 0), (0, -3), (0, 0, 0, 0)])
+def test_a_run_that_the_state_does_not_have_is_an_error_and_not_another_run(pendulum, run):
+    agent, states = pendulum
+    for choose in (rpo_jax.show, rpo_jax.make_policy):
+        with pytest.raises(rpo_jax.SettingsError, match="is no run of the state"):
+            choose(agent, states, run=run)
+
+
 def test_a_task_of_ones_own_is_drawn_by_its_own_function():
     env = toys.counting_env()
     agent = rpo_jax.make_agent(env, rpo_jax.RPO, rpo_jax.TrainConfig(**TINY))

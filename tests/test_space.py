@@ -65,6 +65,7 @@ def test_every_default_range_can_be_drawn() -> None:
         (lambda: uniform("0", 1), "needs two finite numbers"),  # pyright: ignore[reportArgumentType]
         (lambda: loguniform(0, 1), r"loguniform\(0, 1\) needs numbers above 0"),
         (lambda: choice(), "needs one number, or several that differ"),
+        (lambda: choice([0.9]), "needs one number, or several that differ"),  # pyright: ignore
         (lambda: choice(1, 1), "needs one number, or several that differ"),
         (lambda: sample_settings(4, KEY), "no range is given"),
         (lambda: sample_settings(0, KEY, gamma=uniform(0, 1)), "number of settings is 0"),

@@ -56,7 +56,16 @@ def make_policy(
 
 
 def policy_of(agent: Agent, state: TrainingState | Policy, run: tuple[int, ...]) -> Policy:
-    """Returns the policy of a run of `state`, and raises a SettingsError if it holds no such run of `agent`."""
+    """Returns the policy of one of the runs of a state.
+
+    Args:
+        agent: static part of the run.
+        state: training state or policy, of one run or, with leaves [H, S, ...], of several.
+        run: indices of the run in the leading axes of `state`.
+
+    Raises:
+        SettingsError: if `state` has no such run, or is not of this agent.
+    """
 
     def take(x: jax.Array) -> jax.Array:
         return jnp.asarray(np.asarray(x)[run])  # NumPy raises for an index out of range, where JAX takes the nearest

@@ -115,7 +115,7 @@ def draw_returns(
     """Plots the final returns of methods: a dot for each seed, a disk for their mean, a bar for its 95% interval.
 
     Args:
-        returns: returns of S seeds [S], by task and method.
+        returns: returns of S seeds [S], by task and method; NaN of a run that diverged, which is left out.
         published: means that others have published, by task and method; drawn as diamonds.
         unit: label of the horizontal axes.
         columns: largest number of panels side by side.
@@ -132,7 +132,7 @@ def draw_returns(
             axes.plot(
                 known, np.full(len(known), place), "o", color=color, markersize=5, markeredgecolor="white", zorder=3
             )
-            axes.plot(known.mean(), place, "o", color=color, markersize=10, zorder=4)
+            axes.plot(known.mean() if known.size else np.nan, place, "o", color=color, markersize=10, zorder=4)
             if found := interval_of_mean(known):
                 axes.plot([found.low, found.high], [place, place], color=color, linewidth=3, solid_capstyle="butt")
             if (theirs := (published or {}).get(task, {}).get(label)) is not None:

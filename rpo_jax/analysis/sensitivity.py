@@ -80,6 +80,21 @@ def explained_shares(values: np.ndarray, scores: np.ndarray, classes: int = 8) -
     return np.array([_explained(column, ranks, min(classes, len(ranks) // 4)) for column in values.T])
 
 
+def explained_by_chance(values: np.ndarray, scores: np.ndarray, samples: int = 200) -> float:
+    """Computes how large the largest share is where no hyperparameter matters: in 95% of permutations of the scores.
+
+    Args:
+        values: D hyperparameters of H settings [H, D].
+        scores: score of each setting [H].
+        samples: number of permutations, which are always the same.
+
+    Returns:
+        The share that `explained_shares` has to exceed.
+    """
+    rng = np.random.default_rng(0)
+    return float(np.quantile([explained_shares(values, rng.permutation(scores)).max() for _ in range(samples)], 0.95))
+
+
 def _explained(column: np.ndarray, ranks: np.ndarray, classes: int) -> float:
     different = np.unique(column)
     places = rankdata(column, "ordinal") - 1

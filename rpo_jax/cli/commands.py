@@ -127,7 +127,9 @@ class Search(RunOptions):
             "NAME[=RANGE] ...",
         ),
     ] = ()
-    num_settings: Annotated[int, _help("number of settings to begin with")] = 32
+    num_settings: Annotated[
+        int | None, _help("number of settings to begin with; 32, or all combinations, if not given", "INT")
+    ] = None
     budget: Annotated[
         str | None,
         _help("environment steps of the whole search, such as 5e7, which decide the number of settings", "INT"),

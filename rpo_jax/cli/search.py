@@ -1,5 +1,6 @@
 """`rpo-jax search`."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,10 @@ def search(options: Search) -> int:
             "by the returns of training, at fixed points"
         )
     set_up_jax(options.imports)
-    plan = Plan(**{name: getattr(options, name) for name in Plan._fields})
     space, static = _parse_searched(options.over, get_variant(options.variant))
+    plan = Plan(**{name: getattr(options, name) for name in Plan._fields if getattr(options, name) is not None})
+    if options.num_settings is None and not space:
+        plan = plan._replace(num_settings=math.prod(map(len, static.values())))
     described = {"variant": options.variant, **spec_arguments(options)}
     described = {name: x for name, x in described.items() if name not in (*Plan._fields, "rows")}
     preset = preset_spec(plan, **described)
@@ -93,6 +96,8 @@ def _parse_searched(
         name = name.replace("-", "_")
         if name in {*space, *static}:
             raise SettingsError(f"--over names {name} twice")
+        if "=" in text and not given:
+            raise SettingsError(f"--over {text} lacks a range; give {name}=LOW:HIGH, or {name}=A,B,C")
         if name in fixed and given:
             static[name] = parse_choices(name, given)
         elif name in own:
@@ -159,9 +164,10 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
         table.add_row(in_lines(label), chosen, f"{interval.value:,.1f}", f"{interval.low:,.1f} to {interval.high:,.1f}")
     console.print(table)
     for sentence in answer.sentences(found):
-        console.print(sentence, highlight=False, soft_wrap=True)
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"to train it: {shlex.join(_command(found, path, imports))}", highlight=False, soft_wrap=True)
+    command = shlex.join(_command(found, path, imports))
+    console.print(f"to train it: {command}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -174,4 +180,6 @@ def _command(found: "Found", path: Path, imports: tuple[str, ...]) -> list[str]:
     words += answer.changed_options(found, spec)
     if answer.drawn_names(found):
         words += ["--settings", str(path / answer.SETTING)]
+    fresh = found.plan.first_seed + found.plan.num_seeds + found.plan.final_seeds
+    words += ["--first-seed", str(fresh)]
     return [*words, *(word for name in imports for word in ("--import", name))]

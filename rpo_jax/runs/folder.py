@@ -39,7 +39,8 @@ def resumable(folder: Path) -> Iterator[None]:
     except SettingsError:
         raise
     except BaseException:
-        if any(map(has_begun, [folder, *(path.parent for path in folder.glob(f"*/{SETTINGS}"))])):
+        parts = [path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{SETTINGS}")]
+        if any(map(has_begun, [folder, *parts])):
             logging.getLogger("rpo_jax").warning(f"to continue: rpo-jax resume {shlex.quote(str(folder))}")
         raise
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
 from rpo_jax.analysis.intervals import Interval
 from rpo_jax.analysis.panels import Line, Panel, draw_panels
-from rpo_jax.analysis.sensitivity import explained_shares, explaining
+from rpo_jax.analysis.sensitivity import explained_by_chance, explained_shares, explaining
 from rpo_jax.analysis.statistics import mean_of_seeds
-from rpo_jax.analysis.verdict import judge
+from rpo_jax.analysis.verdict import Verdict, judge
 from rpo_jax.files import atomic_write
 from rpo_jax.search.halving import Candidate, Found
 from rpo_jax.settings.grid import grid, settings_list
@@ -31,7 +31,7 @@ def write_answer(path: Path, found: Found) -> None:
         path: folder of the search.
         found: what was found.
     """
-    numbers = {one: _numbers(found, one) for one in found.returns[0]}
+    numbers = numbers_of(found)
     stages = [f"return_at_{rung.share:.4g}" for rung in found.plan.rungs]
     with atomic_write(path / TABLE) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -49,11 +49,14 @@ def write_answer(path: Path, found: Found) -> None:
         draw_search(found).savefig(part, dpi=120, format="png")
 
 
-def _numbers(found: Found, one: Candidate) -> dict[str, Any]:
-    """What is searched, of a setting, by name."""
-    spec = found.parts[one[0]]
-    values = vars(spec.config) | settings_list(spec.hyperparams)[one[1]]
-    return {name: values[name] for name in found.searched}
+def numbers_of(found: Found) -> dict[Candidate, dict[str, Any]]:
+    """Returns what is searched, of every setting, by name.
+
+    Args:
+        found: what was found.
+    """
+    rows = [[vars(spec.config) | row for row in settings_list(spec.hyperparams)] for spec in found.parts]
+    return {(part, one): {name: rows[part][one][name] for name in found.searched} for part, one in found.returns[0]}
 
 
 def drawn_names(found: Found) -> list[str]:
@@ -105,7 +108,7 @@ def label_of(found: Found, one: Candidate) -> str:
         found: what was found.
         one: the setting.
     """
-    return ", ".join(f"{name}={_short(value)}" for name, value in _numbers(found, one).items())
+    return ", ".join(f"{name}={_short(value)}" for name, value in numbers_of(found)[one].items())
 
 
 def interval_of(returns: np.ndarray) -> Interval:
@@ -122,7 +125,7 @@ def draw_search(found: Found) -> Figure:
     Returns:
         The figure, not yet saved.
     """
-    numbers = {one: _numbers(found, one) for one in found.returns[0]}
+    numbers = numbers_of(found)
     names = [name for name in found.searched if all(isinstance(row[name], int | float) for row in numbers.values())]
     left = [{*scores} for scores in found.returns[1:]] + [set()]
     panels = []
@@ -159,29 +162,33 @@ def sentences(found: Found) -> list[str]:
     best = next(iter(found.final))
     preset = found.parts[0].preset
     own, other = (interval_of(returns) for returns in (found.final[best], found.default))
-    verdict = judge(found.final[best], found.default)
-    count = found.plan.final_seeds
     told = [
         f"found: {label_of(found, best)}",
-        f"on {count} fresh seeds it reaches {_told(own)}, and preset {preset} {_told(other)}",
+        f"on {found.plan.final_seeds} fresh seeds it reaches {_told(own)}, and preset {preset} {_told(other)}",
+        _compare(judge(found.final[best], found.default)),
     ]
-    if verdict.difference is None:
-        told.append(f"not decided: of {count} seeds {sum(verdict.diverged)} runs diverged")
-    else:
-        found_difference = verdict.difference
-        interval = (
-            f"{found_difference.value:,.1f}, 95% interval {found_difference.low:,.1f} to {found_difference.high:,.1f}"
-        )
-        what = {
-            1: "the search found something better than the preset",
-            -1: "the preset's settings are better than what the search found",
-            0: "the search found nothing that these seeds tell from the preset",
-        }[verdict.better]
-        told.append(f"{what}: the difference is {interval}")
     lost = sum(1 for one in found.diverged.values() if one)
     if lost:
         told.append(f"{lost} of {len(found.diverged)} settings diverged with one seed or more; they are ranked last")
     return [*told, *_influence(found)]
+
+
+def _compare(verdict: Verdict) -> str:
+    diverged = (
+        f"{verdict.diverged[0]} runs of the setting that was found diverged, and {verdict.diverged[1]} of the preset"
+    )
+    if verdict.difference is None:
+        return f"not decided: {diverged}"
+    found = verdict.difference
+    told = f"the difference is {found.value:,.1f}, 95% interval {found.low:,.1f} to {found.high:,.1f}"
+    if verdict.sign and not verdict.better:
+        return f"not decided: {told}, but {diverged}"
+    what = {
+        1: "the search found something better than the preset",
+        -1: "the preset's settings are better than what the search found",
+        0: "the search found nothing that these seeds tell from the preset",
+    }[verdict.better]
+    return f"{what}: {told}"
 
 
 def _told(interval: Interval) -> str:
@@ -193,12 +200,16 @@ def _influence(found: Found) -> list[str]:
     names, scores = drawn_names(found), found.returns[0]
     if not names or len(scores) < 16:
         return []
-    values = np.array([[_numbers(found, one)[name] for name in names] for one in scores], float)
-    shares = explained_shares(values, np.array(list(scores.values())))
+    numbers = numbers_of(found)
+    values = np.array([[numbers[one][name] for name in names] for one in scores], float)
+    returns = np.array(list(scores.values()))
+    shares, chance = explained_shares(values, returns), explained_by_chance(values, returns)
     order: Sequence[int] = np.argsort(-shares, kind="stable").tolist()
-    told = ", ".join(f"{names[index]} {shares[index]:.0%}" for index in order)
-    first = found.plan.rungs[0].share
+    told = ", ".join(f"{names[index]} {shares[index]:.0%}" for index in order if shares[index] > chance)
+    first = f"of the differences after {found.plan.rungs[0].share:.4g} of training"
+    if not told:
+        return [f"{first} no hyperparameter by itself explains more than chance would, {chance:.0%}"]
     return [
-        f"of the differences after {first:.0%} of training each explains by itself: {told}; "
-        f"{explaining(shares)} of {len(names)} explain 95% of what single ones do"
+        f"{first} each explains by itself: {told}; the others no more than chance would, {chance:.0%}; "
+        f"{explaining(shares)} of {len(names)} have 95% of what single ones explain"
     ]

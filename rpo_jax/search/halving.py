@@ -8,6 +8,7 @@ settings.csv      the setting that was found, as `rpo-jax train --settings` take
 search.png        return against each hyperparameter
 """
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rpo_jax.errors import SettingsError
+from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.identity import identify
 from rpo_jax.execution.signals import stop_requests
@@ -82,6 +83,9 @@ def search_to_folder(
     """
     with lock_folder(path):
         check_free(path)
+        _check_stages(plan, parts)
+        if begun := [name for name in ("rung-1", "final") if (path / name).exists()]:
+            raise SettingsError(f"{path} already holds {' and '.join(begun)}; remove them, or choose another --out")
         for index, spec in enumerate(parts):
             _begin(path / "rung-1" / f"part-{index + 1}", spec)
         _begin(path / "final" / "preset", default)
@@ -122,7 +126,9 @@ def read_plan(path: Path) -> tuple[Plan, list[str], int]:
         if described[DIGEST] != digest_of(described):
             raise ValueError("its digest does not match its content")
         check(described, KIND)
-        return Plan(**described["plan"]), described["searched"], described["parts"]
+        plan = Plan(**described["plan"])
+        plan.check()
+        return plan, described["searched"], described["parts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path / SEARCH} is damaged, or was changed after it was written: {error}") from None
 
@@ -154,12 +160,8 @@ class _Stages:
             if settings := self.settings(part):
                 scores |= self._train_part(index, part, spec, settings)
         self.returns.append(scores)
-        known = [one for one, score in scores.items() if not np.isnan(score)]
-        if not known and not any(self.diverged.values()):
-            raise SettingsError(
-                f"no episode has ended after {rung.share:.4g} of training, so settings cannot be ranked; search again "
-                "with fewer halvings, or a larger total_timesteps"
-            )
+        if all(map(math.isnan, scores.values())):
+            raise SettingsError("all settings diverged; search other ranges")
         left = self.plan.rungs[index + 1].num_settings if index + 1 < len(self.plan.rungs) else self.plan.finalists
         self.alive = ranked(scores)[:left]
 
@@ -171,11 +173,16 @@ class _Stages:
         updates = max(round(self.plan.rungs[index].share * spec.config.num_updates), 1)
         summary = _train(folder, chosen, self._session, updates)
         self.seconds[part] = summary["train_seconds"]
-        for setting in settings:
-            lost = [fault for fault in summary["faults"] if fault["setting"] == settings.index(setting)]
-            self.diverged[part, setting] = len(lost)
-        means = np.array(summary["final_return"], float).mean(axis=1)
-        return {(part, setting): float(mean) for setting, mean in zip(settings, means, strict=True)}
+        faults = [fault["setting"] for fault in summary["faults"]]
+        returns = np.array(summary["final_return"], float)
+        for index_of, setting in enumerate(settings):
+            self.diverged[part, setting] = faults.count(index_of)
+            if np.isnan(returns[index_of]).sum() > faults.count(index_of):
+                raise SettingsError(
+                    f"in some runs no episode has ended after {self.plan.rungs[index].share:.4g} of training, so that "
+                    "settings cannot be ranked; search again with fewer halvings, or a larger total_timesteps"
+                )
+        return {(part, setting): float(mean) for setting, mean in zip(settings, returns.mean(axis=1), strict=True)}
 
     def _folder(self, index: int, part: int) -> Path:
         return self._path / f"rung-{index + 1}" / f"part-{part + 1}"
@@ -190,12 +197,12 @@ def _search(path: Path, session: Session) -> Found | None:
                 if stopped:
                     return None
             final, default = _train_finalists(path, stages, session)
-            return None if stopped else _found(stages, final, default)
+            if stopped:
+                return None
     except _Cut:
         return None
-
-
-def _found(stages: _Stages, final: dict[Candidate, np.ndarray], default: np.ndarray) -> Found:
+    for checkpoints in path.glob(f"rung-*/part-*/{CHECKPOINTS}"):  # from which nothing goes on any more
+        shutil.rmtree(checkpoints, ignore_errors=True)
     told = stages.plan, stages.searched, stages.parts, stages.returns, stages.diverged
     return Found(*told, final, default, sum(stages.seconds.values()))
 
@@ -224,6 +231,18 @@ class _Cut(Exception):
     """A signal or a failure has stopped a run before the point until which it was to be trained."""
 
 
+def _check_stages(plan: Plan, parts: Sequence[RunSpec]) -> None:
+    """Raises a SettingsError if an episode that lasts until its time limit cannot end in the first stage."""
+    for spec in parts:
+        config, limit = spec.config, spec.agent().env.time_limit
+        steps = max(round(plan.rungs[0].share * config.num_updates), 1) * config.num_steps
+        if limit is not None and steps < limit:
+            raise SettingsError(
+                f"each environment makes {steps:,} steps in the first stage, and an episode may last {limit:,}, so "
+                "that settings could not be ranked; ask for fewer halvings, a larger total_timesteps or fewer num_envs"
+            )
+
+
 def ranked(scores: dict[Candidate, float]) -> list[Candidate]:
     """Returns the settings by their `scores`, best first; those of which a seed diverged are last."""
     return sorted(scores, key=lambda one: (np.isnan(scores[one]), -np.nan_to_num(scores[one]), one))
@@ -242,6 +261,8 @@ def _train(folder: Path, spec: RunSpec, session: Session, updates: int) -> JsonO
         check_no_link(folder)
         with lock_folder(folder):
             summary, _ = train_in_folder(spec, folder, session._replace(until=updates), new=False)
+        if summary["failure"]:
+            raise SimulatorError(f"{summary['failure']}; to go on: rpo-jax resume, with the folder of the search")
         if summary["interrupted"] and not summary["stopped_early"]:
             raise _Cut
     return summary

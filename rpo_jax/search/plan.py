@@ -63,25 +63,34 @@ class Plan(NamedTuple):
         """The environment steps of the whole search, in units of those of one whole run."""
         shares = [0.0, *(rung.share for rung in self.rungs)]
         done = sum(rung.num_settings * (rung.share - before) for rung, before in zip(self.rungs, shares, strict=False))
-        return done * self.num_seeds + (self.finalists + 1) * self.final_seeds
+        return done * self.num_seeds + self._final_share
 
-    def check_seeds(self) -> None:
-        """Raises a SettingsError if the seeds are out of range."""
+    @property
+    def _final_share(self) -> int:
+        return (self.finalists + 1) * self.final_seeds
+
+    @property
+    def least_settings(self) -> int:
+        """The smallest number of settings of which enough are left for the finalists."""
+        return (self.finalists - 1) * 2**self.halvings + 1
+
+    def check_sizes(self) -> None:
+        """Raises a SettingsError if a number is out of range, but for that of the settings."""
         for name, least in (("num_seeds", 1), ("final_seeds", 3), ("draw", 0)):
             check_range(name, getattr(self, name), least, 2**31)
+        check_range("finalists", self.finalists, 1, MAX_SETTINGS)
+        check_range("halvings", self.halvings, 0, MOST_HALVINGS)
         check_seeds(self.first_seed, self.num_seeds + self.final_seeds)
 
     def check(self) -> None:
         """Raises a SettingsError if a number is out of range, or too few settings are left for the finalists."""
-        self.check_seeds()
+        self.check_sizes()
         check_settings(self.num_settings)
-        check_range("finalists", self.finalists, 1, self.num_settings)
-        check_range("halvings", self.halvings, 0, MOST_HALVINGS)
-        if self.rungs[-1].num_settings < self.finalists:
+        if self.num_settings < self.least_settings:
             raise SettingsError(
                 f"{self.num_settings} settings halved {self.halvings} times leave {self.rungs[-1].num_settings}, fewer "
-                f"than finalists={self.finalists}; ask for num_settings={self.finalists * 2**self.halvings}, or fewer "
-                "halvings"
+                f"than finalists={self.finalists}; ask for num_settings={self.least_settings} or more, or for fewer "
+                "halvings or finalists"
             )
 
     def within(self, budget: int, total_timesteps: int) -> "Plan":
@@ -94,14 +103,16 @@ class Plan(NamedTuple):
         Raises:
             SettingsError: if the budget is too small for the finalists.
         """
-        left = budget / total_timesteps - (self.finalists + 1) * self.final_seeds
-        each = self._replace(num_settings=2**MOST_HALVINGS, finalists=0).share_of_training
-        each = (each - self.final_seeds) / 2**MOST_HALVINGS  # of a setting at the beginning
-        count = math.floor(left / each)
-        while count > 0 and self._replace(num_settings=count).share_of_training * total_timesteps > budget:
-            count -= 1  # halves are rounded up
-        if count < self.finalists * 2**self.halvings:
-            least = self._replace(num_settings=self.finalists * 2**self.halvings).share_of_training * total_timesteps
+        self.check_sizes()
+        one = self._replace(num_settings=2**self.halvings)
+        each = (one.share_of_training - self._final_share) / one.num_settings
+        count = math.floor(min((budget / total_timesteps - self._final_share) / each, MAX_SETTINGS))
+        if count > 0 and self._replace(num_settings=count).share_of_training * total_timesteps > budget:
+            count -= min(count, 2**self.halvings)  # halves are rounded up
+            while self._replace(num_settings=count + 1).share_of_training * total_timesteps <= budget:
+                count += 1
+        if count < self.least_settings:
+            least = self._replace(num_settings=self.least_settings).share_of_training * total_timesteps
             raise SettingsError(
                 f"budget={budget:,} is too small: {self.finalists} finalists and the preset's settings with "
                 f"{self.final_seeds} fresh seeds, after {self.halvings} halvings, need {math.ceil(least):,} steps "
@@ -121,7 +132,7 @@ def preset_spec(plan: Plan, /, **options: Any) -> RunSpec:
     Raises:
         SettingsError: if an argument is invalid, or a hyperparameter has several values.
     """
-    plan.check_seeds()
+    plan.check_sizes()
     spec = make_spec(**options, first_seed=plan.first_seed + plan.num_seeds, num_seeds=plan.final_seeds)
     if num_settings(spec.hyperparams) > 1:
         raise SettingsError("a hyperparameter has several values; a search takes one of each, or a range to search")
@@ -155,8 +166,7 @@ def draw_specs(
     plan.check()
     if both := sorted({*space, *static} & {*options}):
         raise SettingsError(f"{both[0]} is given, and searched too; leave one out")
-    combinations = [dict(zip(static, values, strict=True)) for values in itertools.product(*static.values())]
-    parts = len(combinations)
+    parts = math.prod(map(len, static.values()))
     if parts > plan.num_settings or (parts < plan.num_settings and not space):
         raise SettingsError(
             f"num_settings={plan.num_settings} does not fit {parts} combinations of {', '.join(static) or 'nothing'}; "
@@ -165,29 +175,35 @@ def draw_specs(
     shares: list[JsonObject] = [{}] * parts
     if space:
         base = jax.tree.map(lambda x: float(x[0]), default.hyperparams)
-        rows = _draw_different(plan, base, space)
-        shares = [{"rows": rows[index::parts]} for index in range(parts)]
+        # A draw for each: of one draw, those of a part would not cover the ranges.
+        counts = [plan.num_settings // parts + (index < plan.num_settings % parts) for index in range(parts)]
+        key = jax.random.key(plan.draw)
+        keys = [key] if parts == 1 else list(jax.random.split(key, parts))
+        shares = [{"rows": _draw_different(count, key, base, space)} for count, key in zip(counts, keys, strict=True)]
     seeds = {"first_seed": plan.first_seed, "num_seeds": plan.num_seeds}
+    combinations = [dict(zip(static, values, strict=True)) for values in itertools.product(*static.values())]
     return [
         make_spec(**options, **seeds, **chosen, **share) for chosen, share in zip(combinations, shares, strict=True)
     ]
 
 
-def _draw_different(plan: Plan, base: Hyperparams, space: Mapping[str, Distribution]) -> list[dict[str, float]]:
+def _draw_different(
+    wanted: int, key: jax.Array, base: Hyperparams, space: Mapping[str, Distribution]
+) -> list[dict[str, float]]:
     """Draws settings that differ: where there are choices only, the same one may be drawn again."""
     choices = [ranged.values for ranged in space.values() if isinstance(ranged, Choice)]
     possible = math.prod(map(len, choices))
-    if len(choices) == len(space) and possible < plan.num_settings:
+    if len(choices) == len(space) and possible < wanted:
         raise SettingsError(
-            f"the choices make {possible} settings, fewer than num_settings={plan.num_settings}; ask for as many, or "
+            f"the choices make {possible} settings, fewer than the {wanted} of num_settings; ask for as many, or "
             "search a range too"
         )
-    for count in (plan.num_settings * 2**power for power in range(MOST_DOUBLINGS)):
-        drawn = settings_list(sample_settings(min(count, MAX_SETTINGS), jax.random.key(plan.draw), base, **space))
+    for count in (wanted * 2**power for power in range(MOST_DOUBLINGS)):
+        drawn = settings_list(sample_settings(min(count, MAX_SETTINGS), key, base, **space))
         rows = list(dict.fromkeys(tuple(float(row[name] or 0) for name in space) for row in drawn))
-        if len(rows) >= plan.num_settings:
-            return [dict(zip(space, row, strict=True)) for row in rows[: plan.num_settings]]
-    raise SettingsError(f"{plan.num_settings} different settings could not be drawn; ask for fewer, or search a range")
+        if len(rows) >= wanted:
+            return [dict(zip(space, row, strict=True)) for row in rows[:wanted]]
+    raise SettingsError(f"{wanted} different settings could not be drawn; ask for fewer, or search a range")
 
 
 def choose_settings(spec: RunSpec, settings: Sequence[int], seeds: Sequence[int] | None = None) -> RunSpec:

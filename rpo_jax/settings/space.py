@@ -102,19 +102,22 @@ def choice(*values: float) -> Choice:
     Raises:
         SettingsError: if there is none, or two are equal.
     """
-    if not values or len(set(values)) < len(values):
-        raise SettingsError(f"choice{values} needs one number, or several that differ")
+    if not values or not all(map(_is_number, values)) or len(set(values)) < len(values):
+        raise SettingsError(f"choice{values} needs one number, or several that differ, as choice(0.9, 0.99)")
     return Choice(values)
 
 
 def _range(low: float, high: float, log: bool) -> Uniform:
     name = "loguniform" if log else "uniform"
-    numbers = all(isinstance(x, int | float | np.number) and math.isfinite(x) for x in (low, high))
-    if not numbers or not low < high:
+    if not (_is_number(low) and _is_number(high)) or not low < high:
         raise SettingsError(f"{name}({low!r}, {high!r}) needs two finite numbers, the smaller one first")
     if log and low <= 0:
         raise SettingsError(f"loguniform({low!r}, {high!r}) needs numbers above 0; uniform takes others")
     return Uniform(float(low), float(high), log)
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(x, int | float | np.number) and not isinstance(x, bool) and math.isfinite(x)
 
 
 # Where `rpo-jax search` looks unless it is told otherwise: wide enough for the tasks of the presets (Andrychowicz et
