@@ -53,7 +53,7 @@ WORKS = {
     "hopper": Work(
         Plan(32, 2, final_seeds=5),
         USUAL | {"rpo_alpha": uniform(0.0, 0.5)},
-        {"env": "brax/hopper", "num_envs": 256, "num_minibatches": 8, "total_timesteps": 2_000_000},
+        {"env": "brax/hopper", "num_envs": 256, "num_minibatches": 8, "total_timesteps": 2_200_000},
     ),
 }
 

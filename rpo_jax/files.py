@@ -71,14 +71,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield part
         _sync(part)
         part.replace(path)
-        with contextlib.suppress(OSError):  # some file systems cannot
-            _sync(path.parent)
+        sync_names(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
+def sync_names(folder: Path) -> None:
+    """Waits until the names in a `folder` are on disk, where the file system can do that."""
+    with contextlib.suppress(OSError):
+        _sync(folder)
+
+
 def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

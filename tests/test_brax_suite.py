@@ -101,10 +101,8 @@ def test_every_environment_has_arrays_of_its_sizes(name):
     assert (env.high == np.ones(actions.shape[-1])).all()
 
 
-# `benchmarks/batching.py values` steps all of them.
-@pytest.mark.parametrize("name", ["hopper", "reacher"])
-def test_environments_move_and_stay_finite(name):
-    obs, _, timestep = play(name, random_actions(name))
+def test_an_environment_moves_and_stays_finite():  # `benchmarks/batching.py values` steps all of them
+    obs, _, timestep = play("hopper", random_actions("hopper"))
     for array in (obs, *timestep[:2], timestep.final_obs):
         assert np.isfinite(array).all()
     assert not np.allclose(timestep.final_obs[-1], obs)
@@ -126,7 +124,6 @@ def test_actions_of_plus_and_minus_one_span_the_actuators(name):
     [
         ("inverted_pendulum", None),
         ("hopper", None),
-        ("reacher", None),
         ("inverted_pendulum", "generalized"),
         ("inverted_pendulum", "mjx"),
     ],

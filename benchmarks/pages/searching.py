@@ -41,8 +41,9 @@ def _row(run: Row) -> list[str]:
     means = (mean_of_seeds(np.array(returns, float)) for returns in (run["final"][0], run["default"]))
     found, default = (f"{mean.value:,.0f} [{mean.low:,.0f}, {mean.high:,.0f}]" for mean in means)
     counts = f"{' -> '.join(map(str, run['stages']))} x {plan['num_seeds']} seeds"
-    better = judge(np.array(run["final"][0], float), np.array(run["default"], float)).better
-    verdict = {1: "found is better", 0: "not told apart", -1: "preset is better"}[better]
+    judged = judge(np.array(run["final"][0], float), np.array(run["default"], float))
+    told = {1: "found is better", 0: "not told apart", -1: "preset is better"}
+    verdict = "not decided: runs diverged" if judged.sign != judged.better else told[judged.better]
     return [run["env"], counts, f"{run['total_timesteps']:,}", in_seconds(run["seconds"]), found, default, verdict]
 
 

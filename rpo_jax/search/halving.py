@@ -21,7 +21,7 @@ from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.identity import identify
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.snapshot import snapshot_bytes
-from rpo_jax.files import DIGEST, check_no_link, digest_of, make_folder, read_json, write_json
+from rpo_jax.files import DIGEST, check_no_link, digest_of, make_folder, read_json, sync_names, write_json
 from rpo_jax.runs.folder import CHECKPOINTS, SEARCH, SETTINGS, check_free, resumable
 from rpo_jax.runs.launch import train_in_folder
 from rpo_jax.runs.ownership import lock_folder
@@ -291,6 +291,7 @@ def _go_on(before: Path, folder: Path, spec: RunSpec, settings: Sequence[int]) -
     identity = identify(spec.agent(), spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), None, None)
     _checkpoints(new).begin_from(stored, settings, identity)
     new.replace(folder)
+    sync_names(folder.parent)
     shutil.rmtree(before / CHECKPOINTS, ignore_errors=True)
 
 
