@@ -16,7 +16,7 @@ from rich.console import Console
 
 from rpo_jax import SettingsError, load_run
 from rpo_jax.cli.main import main
-from rpo_jax.cli.train import _default_folder
+from rpo_jax.cli.train import default_folder
 from rpo_jax.execution.fit import Progress
 from rpo_jax.files import atomic_write
 from rpo_jax.runs.launch import run_to_folder
@@ -77,7 +77,7 @@ def test_what_is_written_follows_no_link(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_names_given_in_the_same_second_differ() -> None:
-    assert _default_folder("gymnax/Pendulum-v1", "rpo") != _default_folder("gymnax/Pendulum-v1", "rpo")
+    assert default_folder("gymnax/Pendulum-v1", "rpo") != default_folder("gymnax/Pendulum-v1", "rpo")
 
 
 # While it trains
