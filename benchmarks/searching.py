@@ -1,7 +1,6 @@
 """What does a search find, and what does it cost? On Pendulum from ranges in which most settings fail, or elsewhere.
 
-`python benchmarks/searching.py` takes minutes, and `--work hopper` an hour on two cores; with `--folder` a search is
-kept, and goes on where it was stopped.
+Each work takes minutes on two cores; with `--folder` a search is kept, and goes on where it was stopped.
 """
 
 import subprocess
@@ -113,16 +112,8 @@ def time_of_a_process(work: Work, scratch: str) -> float:
     """Seconds of a process that trains one setting with the seeds of the search, to the end."""
     options = {name: value for name, value in work.options.items() if name != "env"}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    run = [
-        sys.executable,
-        "-m",
-        "rpo_jax",
-        "train",
-        work.options["env"],
-        "--num-seeds",
-        str(work.plan.num_seeds),
-        *words,
-    ]
+    run = [sys.executable, "-m", "rpo_jax", "train", work.options["env"], *words]
+    run += ["--num-seeds", str(work.plan.num_seeds)]
     began = time.perf_counter()
     subprocess.run([*run, "--out", f"{scratch}/one", "--no-compilation-cache"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began

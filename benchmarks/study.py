@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from recording import RESULTS, Row, add, records
-from rpo_jax import Checkpoints, fit, seeds
+from rpo_jax import Checkpoints, fit
 from rpo_jax.files import plain
 from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.summary import describe_failure, final_values, summarize
@@ -40,7 +40,7 @@ def train(spec: RunSpec, checkpoints: Checkpoints | None = None, hint: str = "no
         checkpoints: to go on from, and to keep.
         hint: describe_failure after an interrupt.
     """
-    keys = seeds(spec.seeds[0], len(spec.seeds))
+    keys = spec.keys()
     with ProgressBar(Console(stderr=True), spec).show() as bar:
         result = fit(spec.agent(), spec.hyperparams, keys, bar, checkpoints=checkpoints)
     if result.failure:

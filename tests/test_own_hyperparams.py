@@ -17,7 +17,7 @@ import rpo_jax
 from rpo_jax import PPO, Hyperparams, SettingsError, Variant, grid, make_spec, seeds, setting, sweep
 from rpo_jax.algorithm.metrics import METRICS
 from rpo_jax.cli import options
-from rpo_jax.cli.commands import Compare, Train
+from rpo_jax.cli.commands import Compare, Search, Train
 from rpo_jax.cli.main import main
 from rpo_jax.registry import GROUP, _import_entry_points
 from rpo_jax.runs.results import RETURNS, WHERE
@@ -161,7 +161,7 @@ def test_a_class_that_cannot_be_used_is_refused() -> None:
 
 def names_of_rpo_jax() -> set[str]:
     """Of settings, of options, and of the columns of tables."""
-    records = (rpo_jax.TrainConfig, RunSpec, Train, Compare)
+    records = (rpo_jax.TrainConfig, RunSpec, Train, Compare, Search)
     fields = {field.name for record in records for field in dataclasses.fields(record)}
     return {"help", *inspect.signature(make_spec).parameters, *fields, *WHERE, *METRICS, *RETURNS}
 

@@ -12,7 +12,8 @@ from rpo_jax import SettingsError, choice, fit, read_table, seeds, uniform
 from rpo_jax.analysis.sensitivity import explained_by_chance, explained_shares, explaining
 from rpo_jax.cli.main import main
 from rpo_jax.runs.session import Session
-from rpo_jax.search import answer, halving
+from rpo_jax.search import answer
+from rpo_jax.search import plan as plan_of_search
 from rpo_jax.search.halving import Found, ranked, resume_search, search_to_folder
 from rpo_jax.search.plan import Plan, Rung, choose_settings, draw_specs, preset_spec
 from rpo_jax.settings.grid import settings_list
@@ -223,7 +224,9 @@ def test_noise_is_not_called_influence() -> None:
 
 def test_parts_cover_the_ranges_each() -> None:
     plan, static = PLAN._replace(num_settings=32), {"activation": ["tanh", "relu"], "std": ["shared", "state"]}
-    for spec in draw_specs(plan, preset_spec(plan, **OPTIONS), SPACE, static, **OPTIONS):
+    specs = draw_specs(plan, preset_spec(plan, **OPTIONS), SPACE, static, **OPTIONS)
+    assert len({row["rpo_alpha"] for spec in specs for row in settings_list(spec.hyperparams)}) == 32
+    for spec in specs:
         rows = settings_list(spec.hyperparams)
         assert len(rows) == 8
         for name, ranged in SPACE.items():
@@ -295,7 +298,9 @@ def test_what_cannot_be_searched_is_one_line(words: list[str], said: str, tmp_pa
 
 
 def test_settings_without_an_episode_are_not_ranked(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(halving, "_check_stages", lambda *arguments: None)  # as of a task without a time limit
+    monkeypatch.setattr(
+        plan_of_search, "_check_first_stage", lambda *arguments: None
+    )  # as of a task without a time limit
     options = OPTIONS | {"total_timesteps": 1000}
     default = preset_spec(PLAN, **options)
     with pytest.raises(SettingsError, match=r"in some runs no episode has ended after 0.5 of training"):

@@ -69,11 +69,10 @@ def _sizes(spec: "RunSpec", folder: Path, runs_at_once: int | None) -> list[str]
     from rpo_jax.execution.sweep import as_runs
     from rpo_jax.runs import disk
     from rpo_jax.runs.evaluate import evaluation_of
-    from rpo_jax.settings.grid import seeds
 
     agent, config, evaluation = spec.agent(), spec.config, evaluation_of(spec)
     space = disk.check(spec, agent, folder)
-    runs = as_runs(spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)))
+    runs = as_runs(spec.hyperparams, spec.keys())
     if evaluation:
         check_evaluation(agent, runs.count, evaluation.num_episodes, jax.devices())
     spread, program = fit_in_memory(agent, runs.count, None, runs_at_once, partial(compile_segment, runs))

@@ -1,10 +1,14 @@
 """The report that `train`, `compare` and `resume` print at the end."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpo_jax.errors import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, imports: tuple[str, ...] = ()) -> int:
@@ -73,11 +77,23 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
     if interrupted:
         console.print("interrupted: the results are those of the updates completed so far")
     if interrupted or early:
-        words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
-        console.print(f"to continue: {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
+        print_command(console, "to continue", ["resume", str(path)], imports)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
     for sentence in verdicts(summaries):
         console.print(sentence, highlight=False)
     if any(summary["failure"] for summary in summaries):
         return 1
     return 130 if interrupted else 0
+
+
+def print_command(console: "Console", purpose: str, words: Sequence[str], imports: Sequence[str]) -> None:
+    """Prints a command of `rpo-jax` as the shell takes it.
+
+    Args:
+        console: where to print it.
+        purpose: what it is for, such as "to continue".
+        words: its words after `rpo-jax`.
+        imports: modules that it has to import.
+    """
+    command = shlex.join(["rpo-jax", *words, *(word for name in imports for word in ("--import", name))])
+    console.print(f"{purpose}: {command}", highlight=False, markup=False, soft_wrap=True)

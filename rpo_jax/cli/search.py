@@ -1,13 +1,13 @@
 """`rpo-jax search`."""
 
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rpo_jax.cli.commands import Search
 from rpo_jax.cli.options import parse_choices, parse_whole_number
 from rpo_jax.cli.process import set_up_jax
+from rpo_jax.cli.report import print_command
 from rpo_jax.cli.train import default_folder, open_session, spec_arguments
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -145,20 +145,20 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     """Prints what was found, and writes it; returns the exit code."""
     from rich.console import Console
 
+    from rpo_jax.analysis.statistics import mean_of_seeds
     from rpo_jax.runs.tables import folding_table, in_lines
     from rpo_jax.search import answer
 
     console = Console()
     if found is None:
-        words = ["rpo-jax", "resume", str(path), *(word for name in imports for word in ("--import", name))]
         console.print("interrupted", highlight=False)
-        console.print(f"to continue: {shlex.join(words)}", highlight=False, markup=False, soft_wrap=True)
+        print_command(console, "to continue", ["resume", str(path)], imports)
         return 130
     answer.write_answer(path, found)
     title = f"finalists, best first when chosen; {found.plan.final_seeds} fresh seeds"
     table = folding_table(title, ["setting"], ["when chosen", "fresh seeds", "95% interval"])
     for one, returns in {**found.final, None: found.default}.items():
-        interval = answer.interval_of(returns)
+        interval = mean_of_seeds(returns)
         label = answer.label_of(found, one) if one else f"preset {found.parts[0].preset}"
         chosen = f"{found.returns[-1][one]:,.1f}" if one else ""
         table.add_row(in_lines(label), chosen, f"{interval.value:,.1f}", f"{interval.low:,.1f} to {interval.high:,.1f}")
@@ -166,20 +166,17 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     for sentence in answer.sentences(found):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
-    command = shlex.join(_command(found, path, imports))
-    console.print(f"to train it: {command}", highlight=False, markup=False, soft_wrap=True)
+    print_command(console, "to train it", _command(found, path), imports)
     return 0
 
 
-def _command(found: "Found", path: Path, imports: tuple[str, ...]) -> list[str]:
-    """The command that trains the setting that was found."""
+def _command(found: "Found", path: Path) -> list[str]:
+    """The words of the command that trains the setting that was found, on other seeds."""
     from rpo_jax.search import answer
 
     spec = found.parts[next(iter(found.final))[0]]
-    words = ["rpo-jax", "train", spec.env, "--variant", spec.variant, "--preset", spec.preset]
+    words = ["train", spec.env, "--variant", spec.variant, "--preset", spec.preset]
     words += answer.changed_options(found, spec)
     if answer.drawn_names(found):
         words += ["--settings", str(path / answer.SETTING)]
-    fresh = found.plan.first_seed + found.plan.num_seeds + found.plan.final_seeds
-    words += ["--first-seed", str(fresh)]
-    return [*words, *(word for name in imports for word in ("--import", name))]
+    return [*words, "--first-seed", str(found.plan.fresh_seeds.stop)]

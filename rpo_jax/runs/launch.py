@@ -17,7 +17,6 @@ from rpo_jax.runs.results import write_results
 from rpo_jax.runs.session import Session, reporting
 from rpo_jax.runs.settings import checkpoints_of, folder_of, read_initial, write_settings
 from rpo_jax.runs.summary import describe_failure
-from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec, setting_labels
 from rpo_jax.typing import JsonObject
 
@@ -75,11 +74,10 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
         settings, initial = (path / SETTINGS).read_bytes(), read_initial(path, agent)
         options = {"checkpoints": checkpoints, "evaluation": evaluation_of(spec), "initial": initial}
         options |= {"runs_at_once": session.runs_at_once, "until": session.until}
-        keys = seeds(spec.seeds[0], len(spec.seeds))
         # The results are written before loggers, the progress bar and environments are closed, in this order.
         with contextlib.ExitStack() as shown:
             report = shown.enter_context(reporting(spec, path, session, strict=new))
-            with fitted(agent, spec.hyperparams, keys, report, **options) as result:
+            with fitted(agent, spec.hyperparams, spec.keys(), report, **options) as result:
                 if not (trained := result.metrics["entropy"].size > 0):
                     failure = result.failure
                     raise (

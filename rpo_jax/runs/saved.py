@@ -17,7 +17,6 @@ from rpo_jax.runs.launch import write_run
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.results import load_run
 from rpo_jax.runs.settings import write_settings
-from rpo_jax.settings.grid import seeds
 from rpo_jax.settings.spec import RunSpec
 
 
@@ -27,7 +26,7 @@ def save_run(folder: Path | str, spec: RunSpec, result: Fit) -> None:
     Args:
         folder: folder of the run, created if necessary.
         spec: specification of what was trained: `result` must be that of `fit` with `spec.agent()`,
-            `spec.hyperparams` and `seeds(spec.seeds[0], len(spec.seeds))`, with as many evaluation episodes as it says,
+            `spec.hyperparams` and `spec.keys()`, with as many evaluation episodes as it says,
             and without `initial`. An environment, variant, head or network of your own needs a name, given by
             `register`.
         result: what `fit` returned.
@@ -96,8 +95,7 @@ def export_policy(
 
 def _check_same(spec: RunSpec, result: Fit) -> None:
     """Raises a SettingsError if a result is not that of a specification."""
-    keys = seeds(spec.seeds[0], len(spec.seeds))
-    expected = identify(spec.agent(), spec.hyperparams, keys, evaluation_of(spec), None)
+    expected = identify(spec.agent(), spec.hyperparams, spec.keys(), evaluation_of(spec), None)
     evaluated = result.evaluated.returns.shape[-1] if result.evaluated else 0
     wanted = spec.evaluation_episodes if spec.num_evaluations else 0
     differ = [name for name, digest in expected.items() if name != "evaluation" and result.identity.get(name) != digest]

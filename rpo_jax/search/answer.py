@@ -38,7 +38,7 @@ def write_answer(path: Path, found: Found) -> None:
         writer.writerow([*found.searched, *stages, "diverged_runs", "fresh_return", "fresh_low", "fresh_high"])
         for one, values in numbers.items():
             told = [f"{scores[one]:.7g}" if one in scores else "" for scores in found.returns]
-            fresh = interval_of(found.final[one]) if one in found.final else None
+            fresh = mean_of_seeds(found.final[one]) if one in found.final else None
             last = [f"{x:.7g}" for x in fresh] if fresh else ["", "", ""]
             writer.writerow([*map(_short, values.values()), *told, found.diverged[one], *last])
     drawn = drawn_names(found)
@@ -92,13 +92,9 @@ def changed_options(found: Found, spec: RunSpec) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    return (
-        f"{value:.6g}"
-        if isinstance(value, float)
-        else "x".join(map(str, value))
-        if isinstance(value, tuple)
-        else str(value)
-    )
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def label_of(found: Found, one: Candidate) -> str:
@@ -109,11 +105,6 @@ def label_of(found: Found, one: Candidate) -> str:
         one: the setting.
     """
     return ", ".join(f"{name}={_short(value)}" for name, value in numbers_of(found)[one].items())
-
-
-def interval_of(returns: np.ndarray) -> Interval:
-    """Returns the mean of the `returns` of seeds and its 95% interval (Student's t); NaN if a seed diverged."""
-    return mean_of_seeds(returns)
 
 
 def draw_search(found: Found) -> Figure:
@@ -134,10 +125,7 @@ def draw_search(found: Found) -> Figure:
         for rung, scores, later in zip(found.plan.rungs, found.returns, left, strict=True):
             shown = [one for one in scores if one not in later]
             if shown:
-                x, y = (
-                    np.array(values, float)
-                    for values in ([numbers[one][name] for one in shown], [scores[one] for one in shown])
-                )
+                x, y = np.array([(numbers[one][name], scores[one]) for one in shown], float).T
                 lines[f"after {rung.share:.0%} of training"] = Line(x, y[None], "points")
         values = np.array([row[name] for row in numbers.values()], float)
         panels.append(Panel("", name, "mean return over seeds", lines, "x" if _by_magnitude(values) else ""))
@@ -161,7 +149,7 @@ def sentences(found: Found) -> list[str]:
     """
     best = next(iter(found.final))
     preset = found.parts[0].preset
-    own, other = (interval_of(returns) for returns in (found.final[best], found.default))
+    own, other = (mean_of_seeds(returns) for returns in (found.final[best], found.default))
     told = [
         f"found: {label_of(found, best)}",
         f"on {found.plan.final_seeds} fresh seeds it reaches {_told(own)}, and preset {preset} {_told(other)}",

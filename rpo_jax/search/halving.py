@@ -1,6 +1,6 @@
 """A search in its folder: stages that each go on from the checkpoints of the one before, and the finalists.
 
-search.json       the plan, what is searched, and the settings of each stage
+search.json       the plan, the names of what is searched, and the number of combinations of static settings
 rung-1/part-1     a run folder for each stage and each combination of static settings
 final/part-1      a run folder of the finalists, on fresh seeds; final/preset has the preset's settings
 search.csv        every setting: its numbers, its mean return in each stage, and that of the fresh seeds
@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rpo_jax.algorithm.agent import Agent
 from rpo_jax.errors import SettingsError, SimulatorError
-from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.identity import identify
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.snapshot import snapshot_bytes
@@ -26,11 +26,11 @@ from rpo_jax.runs.folder import CHECKPOINTS, SEARCH, SETTINGS, check_free, resum
 from rpo_jax.runs.launch import train_in_folder
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.session import Session
-from rpo_jax.runs.settings import checkpoints_of, load_spec, write_settings
+from rpo_jax.runs.settings import checkpoints_of, load_spec, read_spec, write_settings
 from rpo_jax.runs.summary import read_summary
 from rpo_jax.schema import check
 from rpo_jax.search.plan import Plan, choose_settings
-from rpo_jax.settings.grid import num_settings, seeds
+from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
@@ -49,7 +49,6 @@ class Found(NamedTuple):
         diverged: number of runs of each setting that diverged, of those of the stages.
         final: returns of the finalists on the fresh seeds, [seeds] each, best first by the last stage.
         default: those of the preset's settings.
-        seconds: training time of the stages.
     """
 
     plan: Plan
@@ -59,7 +58,6 @@ class Found(NamedTuple):
     diverged: dict[Candidate, int]
     final: dict[Candidate, np.ndarray]
     default: np.ndarray
-    seconds: float
 
 
 def search_to_folder(
@@ -83,7 +81,6 @@ def search_to_folder(
     """
     with lock_folder(path):
         check_free(path)
-        _check_stages(plan, parts)
         if begun := [name for name in ("rung-1", "final") if (path / name).exists()]:
             raise SettingsError(f"{path} already holds {' and '.join(begun)}; remove them, or choose another --out")
         for index, spec in enumerate(parts):
@@ -145,7 +142,6 @@ class _Stages:
         ]
         self.returns: list[dict[Candidate, float]] = []
         self.diverged: dict[Candidate, int] = {}
-        self.seconds: dict[int, float] = {}  # of the last stage of each part, which counts those before
 
     def settings(self, part: int) -> list[int]:
         """Returns the settings of a `part` that are still trained."""
@@ -170,16 +166,15 @@ class _Stages:
         if index and not folder.exists():
             before = sorted(setting for one, setting in self.returns[-1] if one == part)
             _go_on(self._folder(index - 1, part), folder, chosen, [before.index(setting) for setting in settings])
-        updates = max(round(self.plan.rungs[index].share * spec.config.num_updates), 1)
-        summary = _train(folder, chosen, self._session, updates)
-        self.seconds[part] = summary["train_seconds"]
+        rung = self.plan.rungs[index]
+        summary = _train(folder, chosen, self._session, rung.num_updates(spec.config))
         faults = [fault["setting"] for fault in summary["faults"]]
         returns = np.array(summary["final_return"], float)
         for index_of, setting in enumerate(settings):
             self.diverged[part, setting] = faults.count(index_of)
             if np.isnan(returns[index_of]).sum() > faults.count(index_of):
                 raise SettingsError(
-                    f"in some runs no episode has ended after {self.plan.rungs[index].share:.4g} of training, so that "
+                    f"in some runs no episode has ended after {rung.share:.4g} of training, so that "
                     "settings cannot be ranked; search again with fewer halvings, or a larger total_timesteps"
                 )
         return {(part, setting): float(mean) for setting, mean in zip(settings, returns.mean(axis=1), strict=True)}
@@ -204,7 +199,7 @@ def _search(path: Path, session: Session) -> Found | None:
     for checkpoints in path.glob(f"rung-*/part-*/{CHECKPOINTS}"):  # from which nothing goes on any more
         shutil.rmtree(checkpoints, ignore_errors=True)
     told = stages.plan, stages.searched, stages.parts, stages.returns, stages.diverged
-    return Found(*told, final, default, sum(stages.seconds.values()))
+    return Found(*told, final, default)
 
 
 def _train_finalists(path: Path, stages: _Stages, session: Session) -> tuple[dict[Candidate, np.ndarray], np.ndarray]:
@@ -212,10 +207,9 @@ def _train_finalists(path: Path, stages: _Stages, session: Session) -> tuple[dic
     plan, found = stages.plan, {}
     told = f"{len(stages.alive)} finalists and the preset's settings, on {plan.final_seeds} fresh seeds"
     session.console.print(told, highlight=False)
-    fresh = range(plan.first_seed + plan.num_seeds, plan.first_seed + plan.num_seeds + plan.final_seeds)
     for part, spec in enumerate(stages.parts):
         if settings := stages.settings(part):
-            folder, chosen = path / "final" / f"part-{part + 1}", choose_settings(spec, settings, fresh)
+            folder, chosen = path / "final" / f"part-{part + 1}", choose_settings(spec, settings, plan.fresh_seeds)
             if not (folder / SETTINGS).exists():
                 _begin(folder, chosen)
             summary = _train(folder, chosen, session, spec.config.num_updates)
@@ -229,18 +223,6 @@ def _train_finalists(path: Path, stages: _Stages, session: Session) -> tuple[dic
 
 class _Cut(Exception):
     """A signal or a failure has stopped a run before the point until which it was to be trained."""
-
-
-def _check_stages(plan: Plan, parts: Sequence[RunSpec]) -> None:
-    """Raises a SettingsError if an episode that lasts until its time limit cannot end in the first stage."""
-    for spec in parts:
-        config, limit = spec.config, spec.agent().env.time_limit
-        steps = max(round(plan.rungs[0].share * config.num_updates), 1) * config.num_steps
-        if limit is not None and steps < limit:
-            raise SettingsError(
-                f"each environment makes {steps:,} steps in the first stage, and an episode may last {limit:,}, so "
-                "that settings could not be ranked; ask for fewer halvings, a larger total_timesteps or fewer num_envs"
-            )
 
 
 def ranked(scores: dict[Candidate, float]) -> list[Candidate]:
@@ -277,23 +259,21 @@ def _summary(folder: Path) -> JsonObject | None:
 
 def _go_on(before: Path, folder: Path, spec: RunSpec, settings: Sequence[int]) -> None:
     """Makes the folder of a stage, whose settings go on from the last checkpoint of the stage before."""
-    source = load_spec(before)
-    agent = source.agent()
-    stored = _checkpoints(before).latest(
-        identify(agent, source.hyperparams, seeds(source.seeds[0], len(source.seeds)), None, None),
-        lambda: snapshot_bytes(agent, num_settings(source.hyperparams) * len(source.seeds), 0, 0),
+    source, agent = read_spec(before)
+    num_runs = num_settings(source.hyperparams) * len(source.seeds)
+    stored = checkpoints_of(before, agent).latest(
+        _identify(source, agent), lambda: snapshot_bytes(agent, num_runs, 0, 0)
     )
     if stored is None:
         raise SettingsError(f"{before} holds no checkpoint any more; search again")
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     _begin(new, spec)
-    identity = identify(spec.agent(), spec.hyperparams, seeds(spec.seeds[0], len(spec.seeds)), None, None)
-    _checkpoints(new).begin_from(stored, settings, identity)
+    checkpoints_of(new, agent).begin_from(stored, settings, _identify(spec, agent))
     new.replace(folder)
     sync_names(folder.parent)
     shutil.rmtree(before / CHECKPOINTS, ignore_errors=True)
 
 
-def _checkpoints(folder: Path) -> Checkpoints:
-    return checkpoints_of(folder, load_spec(folder).agent())
+def _identify(spec: RunSpec, agent: Agent) -> dict[str, str]:
+    return identify(agent, spec.hyperparams, spec.keys(), None, None)

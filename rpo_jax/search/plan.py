@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.errors import SettingsError
 from rpo_jax.settings.bounds import check_range
 from rpo_jax.settings.grid import MAX_SETTINGS, check_seeds, check_settings, num_settings, settings_list
@@ -29,6 +29,10 @@ class Rung(NamedTuple):
 
     share: float
     num_settings: int
+
+    def num_updates(self, config: TrainConfig) -> int:
+        """Returns the number of updates after which runs of a `config` are ranked, one or more."""
+        return max(round(self.share * config.num_updates), 1)
 
 
 class Plan(NamedTuple):
@@ -57,6 +61,12 @@ class Plan(NamedTuple):
         """The stages, in order."""
         counts = itertools.accumulate(range(self.halvings), lambda count, _: -(-count // 2), initial=self.num_settings)
         return [Rung(0.5 ** (self.halvings - index), count) for index, count in enumerate(counts)]
+
+    @property
+    def fresh_seeds(self) -> range:
+        """The seeds of the finalists."""
+        first = self.first_seed + self.num_seeds
+        return range(first, first + self.final_seeds)
 
     @property
     def share_of_training(self) -> float:
@@ -133,7 +143,7 @@ def preset_spec(plan: Plan, /, **options: Any) -> RunSpec:
         SettingsError: if an argument is invalid, or a hyperparameter has several values.
     """
     plan.check_sizes()
-    spec = make_spec(**options, first_seed=plan.first_seed + plan.num_seeds, num_seeds=plan.final_seeds)
+    spec = make_spec(**options, first_seed=plan.fresh_seeds.start, num_seeds=plan.final_seeds)
     if num_settings(spec.hyperparams) > 1:
         raise SettingsError("a hyperparameter has several values; a search takes one of each, or a range to search")
     return spec
@@ -161,7 +171,8 @@ def draw_specs(
         The specifications of the settings to begin with, one for each combination.
 
     Raises:
-        SettingsError: if an argument is invalid, or the combinations do not share the settings.
+        SettingsError: if an argument is invalid, the combinations do not share the settings, or an episode
+            cannot end in the first stage.
     """
     plan.check()
     if both := sorted({*space, *static} & {*options}):
@@ -174,7 +185,7 @@ def draw_specs(
         )
     shares: list[JsonObject] = [{}] * parts
     if space:
-        base = jax.tree.map(lambda x: float(x[0]), default.hyperparams)
+        base = type(default.hyperparams)()  # of which only what is drawn counts
         # A draw for each: of one draw, those of a part would not cover the ranges.
         counts = [plan.num_settings // parts + (index < plan.num_settings % parts) for index in range(parts)]
         key = jax.random.key(plan.draw)
@@ -182,9 +193,22 @@ def draw_specs(
         shares = [{"rows": _draw_different(count, key, base, space)} for count, key in zip(counts, keys, strict=True)]
     seeds = {"first_seed": plan.first_seed, "num_seeds": plan.num_seeds}
     combinations = [dict(zip(static, values, strict=True)) for values in itertools.product(*static.values())]
-    return [
+    specs = [
         make_spec(**options, **seeds, **chosen, **share) for chosen, share in zip(combinations, shares, strict=True)
     ]
+    for spec in specs:
+        _check_first_stage(plan, spec)
+    return specs
+
+
+def _check_first_stage(plan: Plan, spec: RunSpec) -> None:
+    """Raises a SettingsError if an episode that lasts until its time limit cannot end in the first stage."""
+    limit, steps = spec.agent().env.time_limit, plan.rungs[0].num_updates(spec.config) * spec.config.num_steps
+    if limit is not None and steps < limit:
+        raise SettingsError(
+            f"each environment makes {steps:,} steps in the first stage, and an episode may last {limit:,}, so that "
+            "settings could not be ranked; ask for fewer halvings, a larger total_timesteps or fewer num_envs"
+        )
 
 
 def _draw_different(

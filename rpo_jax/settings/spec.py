@@ -16,7 +16,7 @@ from rpo_jax.algorithm.variants import VARIANTS, foreign_hyperparams, get_varian
 from rpo_jax.envs import ENVIRONMENTS, SUITES, make_env
 from rpo_jax.errors import SettingsError
 from rpo_jax.registry import Registry
-from rpo_jax.settings.grid import check_seeds, grid, settings_from, settings_list
+from rpo_jax.settings.grid import check_seeds, grid, seeds, settings_from, settings_list
 from rpo_jax.settings.presets import get_preset, override
 
 
@@ -76,6 +76,10 @@ class RunSpec:
         env = make_env(self.env, time_limit=self.time_limit, **options)
         network = None if self.network == "mlp" else NETWORKS.find(self.network)(env, self.config)
         return make_agent(env, get_variant(self.variant), self.config, get_head(self.head), network)
+
+    def keys(self) -> jax.Array:
+        """Returns the random keys of the seeds [S]."""
+        return seeds(self.seeds[0], len(self.seeds))
 
     def imports(self) -> list[str]:
         """Returns the modules that registered the user-defined names of this specification."""
