@@ -19,8 +19,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # They take the longest: begun first, none keeps one worker busy while the others have ended.
 LONGEST = (
-    *("test_diagnosis", "test_brax_suite", "test_playground_suite", "test_evaluation_by_suite", "test_devices"),
-    *("test_no_run_is_lost", "test_variants_learn", "test_train", "test_readme"),
+    *("test_diagnosis", "test_brax_suite", "test_no_run_is_lost", "test_variants_learn", "test_cli", "test_host"),
+    *("test_devices", "test_play", "test_search", "test_memory", "test_registry", "test_evaluation_by_suite"),
+    *("test_train", "test_recorded_metrics", "test_old_folders", "test_update", "test_faults", "test_readme"),
 )
 
 

@@ -88,21 +88,20 @@ def random_actions(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_environment_has_arrays_of_its_sizes(name):
     env = environment(name)
-    keys, actions = jax.random.split(jax.random.key(2), N), random_actions(name)[0]
-    initial = jax.eval_shape(env.reset, keys)
-    _, timestep = jax.eval_shape(env.step, keys, initial[0], actions, initial)
+    _, obs = jax.eval_shape(env.reset, jax.random.split(jax.random.key(2), N))
     assert (env.name, env.time_limit) == (f"brax/{name}", 1000)
-    for obs in (initial[1], timestep.obs, timestep.final_obs):
-        assert (obs.shape, obs.dtype) == ((N, env.observation_size), jnp.float32)
-    assert (timestep.reward.shape, timestep.reward.dtype) == ((N,), jnp.float32)
-    for ended in (timestep.terminated, timestep.truncated):
-        assert (ended.shape, ended.dtype) == ((N,), bool)
-    assert (env.low == -np.ones(actions.shape[-1])).all()
-    assert (env.high == np.ones(actions.shape[-1])).all()
+    assert (obs.shape, obs.dtype) == ((N, env.observation_size), jnp.float32)
+    assert (env.low == -np.ones(env.action_size)).all()
+    assert (env.high == np.ones(env.action_size)).all()
 
 
 def test_an_environment_moves_and_stays_finite():  # `benchmarks/batching.py values` steps all of them
     obs, _, timestep = play("hopper", random_actions("hopper"))
+    for array in (timestep.obs, timestep.final_obs):
+        assert (array.shape, array.dtype) == ((T, *obs.shape), jnp.float32)
+    assert (timestep.reward.shape, timestep.reward.dtype) == ((T, N), jnp.float32)
+    for ended in (timestep.terminated, timestep.truncated):
+        assert (ended.shape, ended.dtype) == ((T, N), bool)
     for array in (obs, *timestep[:2], timestep.final_obs):
         assert np.isfinite(array).all()
     assert not np.allclose(timestep.final_obs[-1], obs)
