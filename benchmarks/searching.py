@@ -49,6 +49,7 @@ USUAL = {name: DEFAULT_RANGES[name] for name in ("learning_rate", "gamma", "gae_
 SMALL = {"num_envs": 64, "num_steps": 32, "num_minibatches": 4, "total_timesteps": 500_000}
 WORKS = {
     "pendulum": Work(Plan(128, 3), BAD, {"env": "gymnax/Pendulum-v1", **SMALL}),
+    "pendulum-tpe": Work(Plan(128, 3, batches=4), BAD, {"env": "gymnax/Pendulum-v1", **SMALL}),
     "hopper": Work(
         Plan(32, 2, final_seeds=5),
         USUAL | {"rpo_alpha": uniform(0.0, 0.5)},
@@ -57,7 +58,7 @@ WORKS = {
 }
 
 
-def main(work: Literal["pendulum", "hopper"] = "pendulum", folder: Path | None = None) -> None:
+def main(work: Literal["pendulum", "pendulum-tpe", "hopper"] = "pendulum", folder: Path | None = None) -> None:
     """Searches, and adds what it found and cost to `results/searching.json`.
 
     Args:
@@ -87,7 +88,7 @@ def search(work: Work, folder: Path) -> Found | None:
         return resume_search(folder, session)
     default = preset_spec(work.plan, **work.options)
     parts = draw_specs(work.plan, default, work.space, {}, **work.options)
-    return search_to_folder(work.plan, parts, default, list(work.space), folder, session)
+    return search_to_folder(work.plan, parts, default, work.space, folder, session)
 
 
 def record(found: Found) -> Row:

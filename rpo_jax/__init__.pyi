@@ -41,6 +41,8 @@ from .runs.results import load_run as load_run
 from .runs.saved import export_policy as export_policy
 from .runs.saved import load_policy as load_policy
 from .runs.saved import save_run as save_run
+from .search.asking import ask_settings as ask_settings
+from .search.asking import tell_returns as tell_returns
 from .settings.grid import grid as grid
 from .settings.grid import seeds as seeds
 from .settings.grid import settings_from as settings_from

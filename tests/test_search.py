@@ -2,18 +2,23 @@
 
 import csv
 import signal
+import sys
 from pathlib import Path
 
+import jax
 import numpy as np
+import optuna
 import pytest
 from rich.console import Console
 
-from rpo_jax import SettingsError, choice, fit, read_table, seeds, uniform
+import rpo_jax
+from rpo_jax import SettingsError, choice, fit, loguniform, read_table, seeds, uniform
 from rpo_jax.analysis.sensitivity import explained_by_chance, explained_shares, explaining
 from rpo_jax.cli.main import main
 from rpo_jax.runs.session import Session
 from rpo_jax.search import answer
 from rpo_jax.search import plan as plan_of_search
+from rpo_jax.search.asking import propose
 from rpo_jax.search.halving import Found, ranked, resume_search, search_to_folder
 from rpo_jax.search.plan import Plan, Rung, choose_settings, draw_specs, preset_spec
 from rpo_jax.settings.grid import settings_list
@@ -35,7 +40,7 @@ def search(path: Path, session: Session = QUIET, plan: Plan = PLAN, static=None)
     static = static or {}
     default = preset_spec(plan, **OPTIONS)
     parts = draw_specs(plan, default, SPACE, static, **OPTIONS)
-    return search_to_folder(plan, parts, default, [*static, *SPACE], path, session)
+    return search_to_folder(plan, parts, default, {**dict.fromkeys(static), **SPACE}, path, session)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +171,101 @@ def test_static_settings_are_searched_in_parts_that_compete(tmp_path: Path) -> N
         assert [row["activation"] for row in csv.DictReader(file)] == ["tanh"] * 2 + ["relu"] * 2
 
 
+# Optuna
+
+
+def test_optuna_is_asked_and_told_in_batches(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+    trials, settings = rpo_jax.ask_settings(study, 4, gamma=choice(0.9, 0.99), learning_rate=loguniform(1e-4, 1e-2))
+    np.testing.assert_allclose(settings.learning_rate, [trial.params["learning_rate"] for trial in trials], rtol=1e-6)
+    np.testing.assert_allclose(settings.gamma, [trial.params["gamma"] for trial in trials], rtol=1e-6)
+    np.testing.assert_array_equal(settings.rpo_alpha, np.full(4, np.float32(rpo_jax.Hyperparams().rpo_alpha)))
+    rpo_jax.tell_returns(study, trials, [[1.0, 3.0], [np.nan, 9.0], [5.0, 7.0], [0.0, 0.0]])
+    assert [trial.value for trial in study.trials] == [2.0, None, 6.0, 0.0]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "COMPLETE", "COMPLETE"]
+    assert study.best_params == trials[2].params
+
+
+def test_optuna_looks_where_returns_were_good() -> None:
+    space = {"gamma": uniform(0.0, 1.0), "learning_rate": loguniform(1e-4, 1.0)}
+    known = settings_list(rpo_jax.sample_settings(32, jax.random.key(0), **space))
+    x, rates = (np.array([row[name] for row in known], float) for name in space)
+    means = (-abs(x - 0.8) - abs(np.log10(rates) + 3) / 4).tolist()
+    rows = propose(space, known, means, [], 16, seed=1)
+    assert rows == propose(space, known, means, [], 16, seed=1)
+    near = np.mean([abs(row["gamma"] - 0.8) < 0.2 for row in rows])
+    assert near > 0.6  # 0.4 of the range
+    assert np.mean([1e-4 < row["learning_rate"] < 1e-2 for row in rows]) > 0.7  # half of it
+
+
+def test_what_optuna_repeats_is_asked_of_the_draw() -> None:
+    space = {"gamma": choice(0.1, 0.2), "rpo_alpha": choice(0.0, 0.3)}
+    rows = [{"gamma": gamma, "rpo_alpha": alpha} for gamma in (0.1, 0.2) for alpha in (0.0, 0.3)]
+    known = [{name: float(np.float32(x)) for name, x in rows[0].items()}]
+    assert sorted(map(str, propose(space, known, [np.nan], rows, 3, seed=0))) == sorted(map(str, rows[1:]))
+
+
+BATCHES = PLAN._replace(batches=2)
+
+
+@pytest.fixture(scope="module")
+def found_in_batches(tmp_path_factory) -> tuple[Found, Path]:
+    folder = tmp_path_factory.mktemp("batches") / "whole"
+    found = search(folder, plan=BATCHES)
+    assert found is not None
+    return found, folder
+
+
+def test_batches_compete_and_go_on_together(found_in_batches: tuple[Found, Path], found: Found) -> None:
+    result, folder = found_in_batches
+    first, last = result.returns
+    assert sorted(path.name for path in folder.glob("rung-*/*")) == ["part-1", "part-1", "part-1-batch-2"]
+    drawn, others = (settings_list(one.parts[0].hyperparams) for one in (result, found))
+    assert drawn[:3] == others[:3]
+    assert drawn[3:] != others[3:]
+    assert set(last) == set(sorted(first, key=lambda one: -first[one])[:3])
+    assert 0 < sum(setting < 3 for _, setting in last) < 3  # so that both checkpoints are gone on from
+    chosen = choose_settings(result.parts[0], [setting for _, setting in sorted(last)])
+    whole = fit(chosen.agent(), chosen.hyperparams, seeds(0, 2)).metrics
+    with (folder / "rung-2" / "part-1" / "metrics.csv").open() as file:
+        entropy = np.array([float(row["entropy"]) for row in csv.DictReader(file)]).reshape(whole["entropy"].shape)
+    np.testing.assert_allclose(entropy, whole["entropy"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_search_in_batches_that_is_stopped_finds_the_same(
+    after: int, found_in_batches: tuple[Found, Path], tmp_path: Path
+) -> None:
+    calls = iter(range(1, 100))
+
+    def stop(progress) -> None:
+        if next(calls) == 2 * after - 1:
+            signal.raise_signal(signal.SIGINT)
+
+    assert search(tmp_path / "run", QUIET._replace(on_progress=stop), BATCHES) is None
+    assert_same(resume_search(tmp_path / "run", QUIET), found_in_batches[0])
+
+
+def test_what_optuna_cannot_be_asked_is_one_clear_error(monkeypatch) -> None:
+    smallest = optuna.create_study()
+    with pytest.raises(SettingsError, match="does not maximise one number"):
+        rpo_jax.ask_settings(smallest, 2, gamma=uniform(0.0, 1.0))
+    study = optuna.create_study(direction="maximize")
+    with pytest.raises(SettingsError, match="is no study of Optuna"):
+        rpo_jax.ask_settings("study", 2, gamma=uniform(0.0, 1.0))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SettingsError, match="no range is given"):
+        rpo_jax.ask_settings(study, 2)
+    with pytest.raises(SettingsError, match=r"gamma=2.0 is out of range"):
+        rpo_jax.ask_settings(study, 2, gamma=uniform(0.0, 2.0))
+    assert study.trials == []
+    trials, _ = rpo_jax.ask_settings(study, 2, gamma=uniform(0.0, 1.0))
+    with pytest.raises(SettingsError, match=r"returns of shape \(3,\) do not fit 2 trials"):
+        rpo_jax.tell_returns(study, trials, [1.0, 2.0, 3.0])
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(SettingsError, match=r"pip install 'rpo_jax\[optuna\]'"):
+        rpo_jax.ask_settings(study, 2, gamma=uniform(0.0, 1.0))
+
+
 def test_settings_that_diverge_are_last() -> None:
     assert ranked({(0, 0): np.nan, (0, 1): -5.0, (0, 2): 3.0, (1, 0): 3.0}) == [(0, 2), (1, 0), (0, 1), (0, 0)]
 
@@ -286,6 +386,10 @@ def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys)
         (["--budget", "1e31", "--halvings", "2000"], "halvings=2000 is out of range"),
         (["--over", "gamma="], "--over gamma= lacks a range"),
         (["--num-evaluations", "3"], "search takes none of"),
+        (["--sampler", "tqe"], "did you mean tpe"),
+        (["--batches", "2"], "--batches is for --sampler tpe"),
+        (["--sampler", "tpe", "--batches", "5", "--over", "gamma"], "batches=5 needs"),
+        (["--sampler", "tpe", "--batches", "0", "--over", "gamma"], "batches=0 is out of range"),
         (["--halvings", "4"], "4 settings halved 4 times leave 1"),
     ],
 )
@@ -304,9 +408,7 @@ def test_settings_without_an_episode_are_not_ranked(tmp_path: Path, monkeypatch)
     options = OPTIONS | {"total_timesteps": 1000}
     default = preset_spec(PLAN, **options)
     with pytest.raises(SettingsError, match=r"in some runs no episode has ended after 0.5 of training"):
-        search_to_folder(
-            PLAN, draw_specs(PLAN, default, SPACE, {}, **options), default, [*SPACE], tmp_path / "a", QUIET
-        )
+        search_to_folder(PLAN, draw_specs(PLAN, default, SPACE, {}, **options), default, SPACE, tmp_path / "a", QUIET)
 
 
 def test_no_episode_that_ends_is_told_and_a_damaged_plan_refused(tmp_path: Path, capsys) -> None:

@@ -18,11 +18,13 @@ def render(runs: list[Row]) -> str:
         paragraph(
             "`rpo-jax search` draws settings, drops the worse half at fixed points, and trains the best few on fresh "
             "seeds that chose nothing, beside the preset's settings. On Pendulum the ranges are far wider than anybody "
-            "would look, so that most settings learn nothing."
+            "would look, so that most settings learn nothing. With `--sampler tpe` Optuna proposes three of four batches "
+            "of settings, from what those before got."
         ),
         table(
             [
                 "task",
+                "sampler",
                 "settings",
                 "steps of each",
                 "wall time",
@@ -44,18 +46,31 @@ def _row(run: Row) -> list[str]:
     judged = judge(np.array(run["final"][0], float), np.array(run["default"], float))
     told = {1: "found is better", 0: "not told apart", -1: "preset is better"}
     verdict = "not decided: runs diverged" if judged.sign != judged.better else told[judged.better]
-    return [run["env"], counts, f"{run['total_timesteps']:,}", in_seconds(run["seconds"]), found, default, verdict]
+    return [
+        run["env"],
+        _sampler(run),
+        counts,
+        f"{run['total_timesteps']:,}",
+        in_seconds(run["seconds"]),
+        found,
+        default,
+        verdict,
+    ]
+
+
+def _sampler(run: Row) -> str:
+    return "tpe" if run["plan"].get("batches", 1) > 1 else "sobol"
 
 
 def _tell(run: Row) -> str:
     processes = run["plan"]["num_settings"] * run["process_seconds"]
     told = (
-        f"{run['env']}: the search took as long as {run['seconds'] / run['process_seconds']:.0f} processes that each "
+        f"{run['env']}, {_sampler(run)}: the search took as long as {run['seconds'] / run['process_seconds']:.0f} processes that each "
         f"train one setting with as many seeds ({in_seconds(run['process_seconds'])} each); one for each of the "
         f"{run['plan']['num_settings']} settings would take {in_seconds(processes)}, without fresh seeds. "
         + claim("The search is the cheaper one.", run["seconds"] < processes)
     )
-    if run["work"] == "pendulum":
+    if run["work"].startswith("pendulum"):
         reached = [np.mean(returns) >= SOLVED for returns in run["final"]]
         told += claim(
             f" On fresh seeds {sum(reached)} of the {len(reached)} finalists reach {SOLVED:.0f}, the one that was "

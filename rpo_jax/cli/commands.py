@@ -141,6 +141,17 @@ class Search(RunOptions):
     finalists: Annotated[int, _help("number of settings that are trained on fresh seeds at the end")] = 4
     final_seeds: Annotated[int, _help("number of fresh seeds")] = 10
     draw: Annotated[int, _help("number of the draw of the settings; another draws others")] = 0
+    sampler: Annotated[
+        str,
+        _help(
+            "sobol covers the ranges evenly; tpe of Optuna looks where the settings before were good, in batches",
+            "sobol|tpe",
+        ),
+    ] = "sobol"
+    batches: Annotated[
+        int | None,
+        _help("number of batches of settings for tpe, of which sobol draws the first; 4 if not given", "INT"),
+    ] = None
 
 
 @dataclasses.dataclass

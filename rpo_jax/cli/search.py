@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rpo_jax.settings.space import Distribution
 
 SEARCHED = ("learning_rate", "gamma", "gae_lambda", "entropy_coefficient", "rpo_alpha")  # if nothing is named
+SAMPLERS = ("sobol", "tpe")
+BATCHES = 4  # with tpe, if not given
 
 
 def search(options: Search) -> int:
@@ -45,7 +47,9 @@ def search(options: Search) -> int:
         )
     set_up_jax(options.imports)
     space, static = _parse_searched(options.over, get_variant(options.variant))
-    plan = Plan(**{name: getattr(options, name) for name in Plan._fields if getattr(options, name) is not None})
+    batches = _check_sampler(options.sampler, options.batches)
+    sizes = {name: getattr(options, name) for name in Plan._fields if getattr(options, name) is not None}
+    plan = Plan(**{**sizes, "batches": batches})
     if options.num_settings is None and not space:
         plan = plan._replace(num_settings=math.prod(map(len, static.values())))
     described = {"variant": options.variant, **spec_arguments(options)}
@@ -63,7 +67,7 @@ def search(options: Search) -> int:
         session.console.print(f"  {name} in {ranged}", highlight=False, markup=False)
     if options.dry_run:
         return 0
-    found = search_to_folder(plan, parts, preset, [*static, *space], path, session)
+    found = search_to_folder(plan, parts, preset, {**dict.fromkeys(static), **space}, path, session)
     return _report(found, path, options.imports)
 
 
@@ -78,6 +82,20 @@ def go_on_searching(path: Path, session: "Session", imports: tuple[str, ...]) ->
     from rpo_jax.search.halving import resume_search
 
     return _report(resume_search(path, session), path, imports)
+
+
+def _check_sampler(sampler: str, batches: int | None) -> int:
+    """Returns the number of batches of settings."""
+    from rpo_jax.search.asking import import_optuna
+
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
+    if sampler == "sobol" and batches is not None:
+        raise SettingsError("--batches is for --sampler tpe; sobol draws all settings at once")
+    if sampler == "sobol":
+        return 1
+    import_optuna()
+    return BATCHES if batches is None else batches
 
 
 def _parse_searched(
@@ -134,6 +152,8 @@ def _estimate(plan: "Plan", total_timesteps: int, parts: int) -> list[str]:
     stages = ", ".join(f"{rung.num_settings} until {rung.share:.4g}" for rung in plan.rungs)
     steps = plan.share_of_training * total_timesteps
     programs = f"; {parts} combinations of static settings, compiled one by one" if parts > 1 else ""
+    if plan.batches > 1:
+        programs += f"; the first of {plan.batches} batches is drawn, Optuna proposes the others"
     return [
         f"settings x {plan.num_seeds} seeds, and the share of the training: {stages}{programs}",
         f"then {plan.finalists} finalists and the preset's settings x {plan.final_seeds} fresh seeds; "

@@ -124,22 +124,27 @@ class Checkpoints:
         numbers = {name: getattr(snapshot, name) for name in INFO}
         self._write(updates_of(snapshot), flatten(snapshot), numbers, identity)
 
-    def begin_from(self, stored: Stored, settings: Sequence[int], identity: Mapping[str, str]) -> None:
-        """Writes a checkpoint from which some settings of another fit go on.
+    def begin_from(self, sources: Sequence[tuple[Stored, Sequence[int]]], identity: Mapping[str, str]) -> None:
+        """Writes a checkpoint from which some settings of other fits go on.
 
         Args:
-            stored: checkpoint of that fit, which was not evaluated.
-            settings: indices of the H' settings that go on, of those of that fit.
+            sources: checkpoints of fits with the same number of updates that were not evaluated, each with the indices
+                of the settings that go on.
             identity: digests of what goes on, from `identify`.
 
         Raises:
             SettingsError: if it cannot be written.
         """
-        arrays = {name: array[np.asarray(settings)] for name, array in stored.arrays.items() if np.ndim(array) > 1}
+        chosen = [
+            {name: array[np.asarray(settings)] for name, array in stored.arrays.items() if np.ndim(array) > 1}
+            for stored, settings in sources
+        ]
+        arrays = {name: np.concatenate([part[name] for part in chosen]) for name in chosen[0]}
         entropy = arrays[".metrics['entropy']"]
         runs = entropy.shape[0] * entropy.shape[1]
-        calls = -(-runs // stored.runs_at_once)
-        numbers = {name: stored.info[name] for name in INFO} | {"runs_at_once": -(-runs // calls)}
+        infos = [stored.info for stored, _ in sources]
+        calls = -(-runs // max(info["runs_at_once"] for info in infos))
+        numbers = {name: sum(info[name] for info in infos) for name in INFO} | {"runs_at_once": -(-runs // calls)}
         self._write(entropy.shape[-1], arrays, numbers, identity)
         if self._failures:
             raise SettingsError(f"no checkpoint could be written to {self._folder}; make room, and resume")

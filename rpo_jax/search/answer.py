@@ -16,7 +16,8 @@ from rpo_jax.analysis.statistics import mean_of_seeds
 from rpo_jax.analysis.verdict import Verdict, judge
 from rpo_jax.files import atomic_write
 from rpo_jax.search.halving import Candidate, Found
-from rpo_jax.settings.grid import grid, settings_list
+from rpo_jax.search.plan import split
+from rpo_jax.settings.grid import grid, num_settings, settings_list
 from rpo_jax.settings.presets import get_preset
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.settings.table import write_table
@@ -184,8 +185,13 @@ def _told(interval: Interval) -> str:
 
 
 def _influence(found: Found) -> list[str]:
-    """How much each hyperparameter explains of the differences in the first stage, which has all settings."""
-    names, scores = drawn_names(found), found.returns[0]
+    """How much each hyperparameter explains of the differences in the first stage, which has all settings.
+
+    Of those that were drawn: what Optuna proposes is chosen by what was found, and no longer covers the ranges.
+    """
+    names = drawn_names(found)
+    counts = [split(num_settings(spec.hyperparams), found.plan.batches)[0] for spec in found.parts]
+    scores = {(part, one): score for (part, one), score in found.returns[0].items() if one < counts[part]}
     if not names or len(scores) < 16:
         return []
     numbers = numbers_of(found)
@@ -194,7 +200,8 @@ def _influence(found: Found) -> list[str]:
     shares, chance = explained_shares(values, returns), explained_by_chance(values, returns)
     order: Sequence[int] = np.argsort(-shares, kind="stable").tolist()
     told = ", ".join(f"{names[index]} {shares[index]:.0%}" for index in order if shares[index] > chance)
-    first = f"of the differences after {found.plan.rungs[0].share:.4g} of training"
+    batch = " between the settings of the first batch" if found.plan.batches > 1 else ""
+    first = f"of the differences{batch} after {found.plan.rungs[0].share:.4g} of training"
     if not told:
         return [f"{first} no hyperparameter by itself explains more than chance would, {chance:.0%}"]
     return [

@@ -1,19 +1,23 @@
 """A search in its folder: stages that each go on from the checkpoints of the one before, and the finalists.
 
-search.json       the plan, the names of what is searched, and the number of combinations of static settings
-rung-1/part-1     a run folder for each stage and each combination of static settings
+search.json       the plan, what is searched in which ranges, and the number of combinations of static settings
+rung-1/part-1     a run folder for each stage and each combination of static settings; rung-1/part-1-batch-2 and so on
+                  are those of the batches that Optuna proposed
 final/part-1      a run folder of the finalists, on fresh seeds; final/preset has the preset's settings
 search.csv        every setting: its numbers, its mean return in each stage, and that of the fresh seeds
 settings.csv      the setting that was found, as `rpo-jax train --settings` takes it
 search.png        return against each hyperparameter
 """
 
+import dataclasses
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
@@ -29,12 +33,15 @@ from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import checkpoints_of, load_spec, read_spec, write_settings
 from rpo_jax.runs.summary import read_summary
 from rpo_jax.schema import check
-from rpo_jax.search.plan import Plan, choose_settings
-from rpo_jax.settings.grid import num_settings
+from rpo_jax.search.asking import propose
+from rpo_jax.search.plan import Plan, choose_settings, draw_different, join_settings, split
+from rpo_jax.settings.grid import num_settings, settings_from, settings_list
+from rpo_jax.settings.space import Choice, Distribution, Uniform
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
-KIND: JsonObject = {"plan": {str: int}, "searched": [str], "parts": int}
+KIND: JsonObject = {"plan": {str: int}, "searched": {str: (dict, None)}, "parts": int}
+Searched = Mapping[str, Distribution | None]  # ranges of hyperparameters by name; None of static settings
 Candidate = tuple[int, int]  # index of the part, and of the setting in it at the beginning
 
 
@@ -61,7 +68,7 @@ class Found(NamedTuple):
 
 
 def search_to_folder(
-    plan: Plan, parts: Sequence[RunSpec], default: RunSpec, searched: Sequence[str], path: Path, session: Session
+    plan: Plan, parts: Sequence[RunSpec], default: RunSpec, searched: Searched, path: Path, session: Session
 ) -> Found | None:
     """Searches, and writes what is trained to a folder.
 
@@ -69,7 +76,7 @@ def search_to_folder(
         plan: the plan.
         parts: specifications of the settings to begin with, from `draw_specs`.
         default: that of the preset's settings.
-        searched: names of what is searched.
+        searched: ranges of what is searched by name; None of static settings.
         path: folder of the search.
         session: how it is trained and shown.
 
@@ -86,7 +93,8 @@ def search_to_folder(
         for index, spec in enumerate(parts):
             _begin(path / "rung-1" / f"part-{index + 1}", spec)
         _begin(path / "final" / "preset", default)
-        described: JsonObject = {"plan": plan._asdict(), "searched": list(searched), "parts": len(parts)}
+        ranges = {name: ranged and ranged._asdict() for name, ranged in searched.items()}
+        described: JsonObject = {"plan": plan._asdict(), "searched": ranges, "parts": len(parts)}
         write_json(path / SEARCH, described | {DIGEST: digest_of(described)})
         with resumable(path):
             return _search(path, session)
@@ -109,8 +117,8 @@ def resume_search(path: Path, session: Session) -> Found | None:
         return _search(path, session)
 
 
-def read_plan(path: Path) -> tuple[Plan, list[str], int]:
-    """Reads the plan of a search, the names of what it searches, and the number of its parts.
+def read_plan(path: Path) -> tuple[Plan, Searched, int]:
+    """Reads the plan of a search, what it searches in which ranges, and the number of its parts.
 
     Args:
         path: folder of the search.
@@ -125,9 +133,15 @@ def read_plan(path: Path) -> tuple[Plan, list[str], int]:
         check(described, KIND)
         plan = Plan(**described["plan"])
         plan.check()
-        return plan, described["searched"], described["parts"]
+        return plan, {name: _as_range(x) for name, x in described["searched"].items()}, described["parts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path / SEARCH} is damaged, or was changed after it was written: {error}") from None
+
+
+def _as_range(described: JsonObject | None) -> Distribution | None:
+    if described is None:
+        return None
+    return Choice(tuple(described["values"])) if "values" in described else Uniform(**described)
 
 
 class _Stages:
@@ -135,13 +149,13 @@ class _Stages:
 
     def __init__(self, path: Path, session: Session):
         self._path, self._session = path, session
-        self.plan, self.searched, number = read_plan(path)
-        self.parts = [load_spec(path / "rung-1" / f"part-{index + 1}") for index in range(number)]
-        self.alive = [
-            (part, one) for part, spec in enumerate(self.parts) for one in range(num_settings(spec.hyperparams))
-        ]
+        self.plan, self._searched, number = read_plan(path)
+        self.searched = list(self._searched)
+        self.parts = [load_spec(self._folder(0, part)) for part in range(number)]
+        self.alive: list[Candidate] = []
         self.returns: list[dict[Candidate, float]] = []
         self.diverged: dict[Candidate, int] = {}
+        self._trained: dict[int, list[tuple[Path, Sequence[int]]]] = {}  # by part: folders, and their settings
 
     def settings(self, part: int) -> list[int]:
         """Returns the settings of a `part` that are still trained."""
@@ -151,23 +165,58 @@ class _Stages:
         """Trains the settings that are left until the end of the stage `index`, and drops the worse ones."""
         rung, scores = self.plan.rungs[index], {}
         stage = f"stage {index + 1} of {len(self.plan.rungs)}"
-        self._session.console.print(f"{stage}: {len(self.alive)} settings until {rung.share:.4g}", highlight=False)
-        for part, spec in enumerate(self.parts):
-            if settings := self.settings(part):
-                scores |= self._train_part(index, part, spec, settings)
+        self._session.console.print(f"{stage}: {rung.num_settings} settings until {rung.share:.4g}", highlight=False)
+        for part in range(len(self.parts)):
+            scores |= self._go_on(index, part) if index else self._begin(part)
         self.returns.append(scores)
         if all(map(math.isnan, scores.values())):
             raise SettingsError("all settings diverged; search other ranges")
         left = self.plan.rungs[index + 1].num_settings if index + 1 < len(self.plan.rungs) else self.plan.finalists
         self.alive = ranked(scores)[:left]
 
-    def _train_part(self, index: int, part: int, spec: RunSpec, settings: list[int]) -> dict[Candidate, float]:
-        folder, chosen = self._folder(index, part), choose_settings(spec, settings)
-        if index and not folder.exists():
-            before = sorted(setting for one, setting in self.returns[-1] if one == part)
-            _go_on(self._folder(index - 1, part), folder, chosen, [before.index(setting) for setting in settings])
+    def _begin(self, part: int) -> dict[Candidate, float]:
+        """Trains the first stage of a part: a batch of settings that were drawn, and those that Optuna proposes."""
+        total, scores, trained = split(self.plan.num_settings, len(self.parts))[part], {}, []
+        for batch, count in enumerate(split(total, self.plan.batches)):
+            folder = self._folder(0, part, batch)
+            if not (folder / SETTINGS).exists():
+                _begin(folder, self._propose(part, list(scores.values()), count))
+            spec, settings = load_spec(folder), range(len(scores), len(scores) + count)
+            if batch:
+                self.parts[part] = join_settings(self.parts[part], spec)
+            scores |= self._train(0, part, folder, spec, settings)
+            trained.append((folder, settings))
+        self._trained[part] = trained
+        return scores
+
+    def _propose(self, part: int, means: Sequence[float], count: int) -> RunSpec:
+        space = {name: ranged for name, ranged in self._searched.items() if ranged is not None}
+        spec = self.parts[part]
+        base = jax.tree.map(lambda x: float(x[0]), spec.hyperparams)
+        drawn = draw_different(self.plan, part, len(self.parts), base, space)
+        seed = np.random.SeedSequence([self.plan.draw, part, len(means)]).generate_state(1)
+        rows = propose(space, settings_list(spec.hyperparams), means, drawn, count, int(seed[0]))
+        return dataclasses.replace(spec, hyperparams=settings_from(rows, base))
+
+    def _go_on(self, index: int, part: int) -> dict[Candidate, float]:
+        """Trains what is left of a part, from the checkpoints of the stage before."""
+        if not (settings := self.settings(part)):
+            return {}
+        folder, chosen = self._folder(index, part), choose_settings(self.parts[part], settings)
+        if not folder.exists():
+            before = [
+                (path, [ones.index(one) for one in settings if one in ones]) for path, ones in self._trained[part]
+            ]
+            _go_on(before, folder, chosen)
+        scores = self._train(index, part, folder, chosen, settings)
+        self._trained[part] = [(folder, settings)]
+        return scores
+
+    def _train(
+        self, index: int, part: int, folder: Path, spec: RunSpec, settings: Sequence[int]
+    ) -> dict[Candidate, float]:
         rung = self.plan.rungs[index]
-        summary = _train(folder, chosen, self._session, rung.num_updates(spec.config))
+        summary = _train(folder, spec, self._session, rung.num_updates(spec.config))
         faults = [fault["setting"] for fault in summary["faults"]]
         returns = np.array(summary["final_return"], float)
         for index_of, setting in enumerate(settings):
@@ -179,8 +228,8 @@ class _Stages:
                 )
         return {(part, setting): float(mean) for setting, mean in zip(settings, returns.mean(axis=1), strict=True)}
 
-    def _folder(self, index: int, part: int) -> Path:
-        return self._path / f"rung-{index + 1}" / f"part-{part + 1}"
+    def _folder(self, index: int, part: int, batch: int = 0) -> Path:
+        return self._path / f"rung-{index + 1}" / (f"part-{part + 1}" + (f"-batch-{batch + 1}" if batch else ""))
 
 
 def _search(path: Path, session: Session) -> Found | None:
@@ -257,22 +306,25 @@ def _summary(folder: Path) -> JsonObject | None:
         return None
 
 
-def _go_on(before: Path, folder: Path, spec: RunSpec, settings: Sequence[int]) -> None:
-    """Makes the folder of a stage, whose settings go on from the last checkpoint of the stage before."""
-    source, agent = read_spec(before)
-    num_runs = num_settings(source.hyperparams) * len(source.seeds)
-    stored = checkpoints_of(before, agent).latest(
-        _identify(source, agent), lambda: snapshot_bytes(agent, num_runs, 0, 0)
-    )
-    if stored is None:
-        raise SettingsError(f"{before} holds no checkpoint any more; search again")
-    new = folder.with_name(f"{folder.name}.new")
+def _go_on(before: Sequence[tuple[Path, Sequence[int]]], folder: Path, spec: RunSpec) -> None:
+    """Makes the folder of a stage, whose settings go on from the last checkpoints of the stage before."""
+    stored = []
+    for path, settings in before:
+        if settings:
+            source, agent = read_spec(path)
+            size = partial(snapshot_bytes, agent, num_settings(source.hyperparams) * len(source.seeds), 0, 0)
+            latest = checkpoints_of(path, agent).latest(_identify(source, agent), size)
+            if latest is None:
+                raise SettingsError(f"{path} holds no checkpoint any more; search again")
+            stored.append((latest, settings))
+    agent, new = spec.agent(), folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     _begin(new, spec)
-    checkpoints_of(new, agent).begin_from(stored, settings, _identify(spec, agent))
+    checkpoints_of(new, agent).begin_from(stored, _identify(spec, agent))
     new.replace(folder)
     sync_names(folder.parent)
-    shutil.rmtree(before / CHECKPOINTS, ignore_errors=True)
+    for path, _ in before:
+        shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
 
 
 def _identify(spec: RunSpec, agent: Agent) -> dict[str, str]:

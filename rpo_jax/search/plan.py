@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.errors import SettingsError
@@ -46,6 +47,8 @@ class Plan(NamedTuple):
         finalists: number of settings that are trained at the end, on fresh seeds.
         final_seeds: number of fresh seeds.
         draw: number of the draw of the settings.
+        batches: number of batches of the settings; the first is drawn, and Optuna proposes the others, each when those
+            before were trained until the first halving.
     """
 
     num_settings: int = 32
@@ -55,6 +58,7 @@ class Plan(NamedTuple):
     finalists: int = 4
     final_seeds: int = 10
     draw: int = 0
+    batches: int = 1
 
     @property
     def rungs(self) -> list[Rung]:
@@ -90,6 +94,7 @@ class Plan(NamedTuple):
             check_range(name, getattr(self, name), least, 2**31)
         check_range("finalists", self.finalists, 1, MAX_SETTINGS)
         check_range("halvings", self.halvings, 0, MOST_HALVINGS)
+        check_range("batches", self.batches, 1, MAX_SETTINGS)
         check_seeds(self.first_seed, self.num_seeds + self.final_seeds)
 
     def check(self) -> None:
@@ -168,7 +173,8 @@ def draw_specs(
         **options: arguments of `make_spec`, without seeds.
 
     Returns:
-        The specifications of the settings to begin with, one for each combination.
+        The specifications of the settings to begin with, one for each combination; of the first batch if there are
+        several.
 
     Raises:
         SettingsError: if an argument is invalid, the combinations do not share the settings, or an episode
@@ -183,14 +189,17 @@ def draw_specs(
             f"num_settings={plan.num_settings} does not fit {parts} combinations of {', '.join(static) or 'nothing'}; "
             f"ask for {'at least as many' if space else 'as many, or search a hyperparameter too'}"
         )
+    counts = split(plan.num_settings, parts)
+    if plan.batches > 1 and (not space or plan.batches > counts[-1]):
+        raise SettingsError(
+            f"batches={plan.batches} needs a hyperparameter to search, and as many settings or more for each of "
+            f"{parts} combinations of static settings; num_settings={plan.num_settings} gives {counts[-1]}"
+        )
     shares: list[JsonObject] = [{}] * parts
     if space:
         base = type(default.hyperparams)()  # of which only what is drawn counts
-        # A draw for each: of one draw, those of a part would not cover the ranges.
-        counts = [plan.num_settings // parts + (index < plan.num_settings % parts) for index in range(parts)]
-        key = jax.random.key(plan.draw)
-        keys = [key] if parts == 1 else list(jax.random.split(key, parts))
-        shares = [{"rows": _draw_different(count, key, base, space)} for count, key in zip(counts, keys, strict=True)]
+        draws = [draw_different(plan, part, parts, base, space) for part in range(parts)]
+        shares = [{"rows": rows[: split(len(rows), plan.batches)[0]]} for rows in draws]
     seeds = {"first_seed": plan.first_seed, "num_seeds": plan.num_seeds}
     combinations = [dict(zip(static, values, strict=True)) for values in itertools.product(*static.values())]
     specs = [
@@ -199,6 +208,11 @@ def draw_specs(
     for spec in specs:
         _check_first_stage(plan, spec)
     return specs
+
+
+def split(count: int, parts: int) -> list[int]:
+    """Returns the sizes of so many `parts` of a `count`, the larger ones first."""
+    return [count // parts + (index < count % parts) for index in range(parts)]
 
 
 def _check_first_stage(plan: Plan, spec: RunSpec) -> None:
@@ -211,10 +225,28 @@ def _check_first_stage(plan: Plan, spec: RunSpec) -> None:
         )
 
 
-def _draw_different(
-    wanted: int, key: jax.Array, base: Hyperparams, space: Mapping[str, Distribution]
+def draw_different(
+    plan: Plan, part: int, parts: int, base: Hyperparams, space: Mapping[str, Distribution]
 ) -> list[dict[str, float]]:
-    """Draws settings that differ: where there are choices only, the same one may be drawn again."""
+    """Draws settings that differ: where there are choices only, the same one may be drawn again.
+
+    Args:
+        plan: the plan.
+        part: index of the combination of static settings, each of which has a draw of its own: of one draw, those of
+            a part would not cover the ranges.
+        parts: number of the combinations.
+        base: the record of the hyperparameters.
+        space: ranges by name.
+
+    Returns:
+        The settings, each with its numbers by name.
+
+    Raises:
+        SettingsError: if there are not as many as the part's share of the settings.
+    """
+    wanted, key = split(plan.num_settings, parts)[part], jax.random.key(plan.draw)
+    if parts > 1:
+        key = jax.random.split(key, parts)[part]
     choices = [ranged.values for ranged in space.values() if isinstance(ranged, Choice)]
     possible = math.prod(map(len, choices))
     if len(choices) == len(space) and possible < wanted:
@@ -240,3 +272,14 @@ def choose_settings(spec: RunSpec, settings: Sequence[int], seeds: Sequence[int]
     """
     chosen = jax.tree.map(lambda x: x[list(settings)], spec.hyperparams)
     return dataclasses.replace(spec, hyperparams=chosen, seeds=list(spec.seeds if seeds is None else seeds))
+
+
+def join_settings(one: RunSpec, other: RunSpec) -> RunSpec:
+    """Returns the specification of the settings of two that differ in nothing else.
+
+    Args:
+        one: a specification.
+        other: another one.
+    """
+    joined = jax.tree.map(lambda *x: np.concatenate(x), one.hyperparams, other.hyperparams)
+    return dataclasses.replace(one, hyperparams=joined)

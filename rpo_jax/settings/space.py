@@ -163,8 +163,6 @@ def sample_settings(
     """
     base = check_base(base, space)
     check_settings(count)
-    if not space:
-        raise SettingsError("no range is given; give one or more, such as learning_rate=loguniform(1e-4, 1e-2)")
     check_space(base, space)
     shares = _points(count, len(space), key)
     columns = {name: ranged.at(share) for (name, ranged), share in zip(space.items(), shares.T, strict=True)}
@@ -172,15 +170,17 @@ def sample_settings(
 
 
 def check_space(base: Hyperparams, space: dict[str, Distribution]) -> None:
-    """Checks that ranges are ranges, and hold nothing that the hyperparameters cannot be.
+    """Checks that there are ranges, and that they hold nothing that the hyperparameters cannot be.
 
     Args:
         base: the record of the hyperparameters.
         space: ranges by name.
 
     Raises:
-        SettingsError: if one is not.
+        SettingsError: if there is none, or one does.
     """
+    if not space:
+        raise SettingsError("no range is given; give one or more, such as learning_rate=loguniform(1e-4, 1e-2)")
     fields = {field.name: field for field in dataclasses.fields(base)}
     for name, ranged in space.items():
         if not isinstance(ranged, Distribution):

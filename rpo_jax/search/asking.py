@@ -1,0 +1,162 @@
+"""Settings that Optuna proposes: asked for in batches, each of which one call trains, and told in batches."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rpo_jax.algorithm.config import Hyperparams
+from rpo_jax.errors import SettingsError
+from rpo_jax.settings.grid import check_base, check_settings, settings_from
+from rpo_jax.settings.space import Choice, Distribution, check_space
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+
+MOST_ASKED = 20  # times the number that is needed, where choices are proposed again and again
+
+
+def ask_settings(
+    study: "Study", count: int, base: Hyperparams | None = None, /, **space: Distribution
+) -> "tuple[list[Trial], Hyperparams]":
+    """Asks an Optuna study for settings that are trained in one call (Akiba et al. 2019, arXiv 1907.10902).
+
+    The study decides which sampler proposes them and where they are stored; `TPESampler(constant_liar=True)` is made
+    for batches.
+
+    Args:
+        study: from `optuna.create_study(direction="maximize")`.
+        count: number of settings, H.
+        base: values of the other hyperparameters; the defaults if None. Of a method that adds some, its
+            `hyperparams_type()`.
+        **space: the range of each named hyperparameter, from `uniform`, `loguniform` or `choice`.
+
+    Returns:
+        The trials of the study, for `tell_returns`, and their settings, leaves [H].
+
+    Raises:
+        SettingsError: if Optuna is not installed, the study is none or does not maximise, no range is given, a name is
+            unknown, a range goes beyond what the hyperparameter can be, or the number is out of range.
+    """
+    _check_study(study)
+    base = check_base(base, space)
+    check_settings(count)
+    check_space(base, space)
+    distributions = {name: _as_optuna(ranged) for name, ranged in space.items()}
+    trials = [study.ask(distributions) for _ in range(count)]
+    return trials, settings_from([trial.params for trial in trials], base)
+
+
+def tell_returns(study: "Study", trials: "Sequence[Trial]", returns: Any) -> None:
+    """Tells an Optuna study what its settings got.
+
+    Args:
+        study: the study.
+        trials: H trials from `ask_settings`.
+        returns: return of each run [H, S], of which the mean over seeds is told; or [H]. A setting with a return that
+            is NaN, as where a run diverged, is told to be pruned, which the sampler takes for the worst.
+
+    Raises:
+        SettingsError: if the study is none, or there are not as many returns as trials.
+    """
+    from_optuna = _check_study(study)
+    means = np.asarray(returns, float)
+    if means.ndim not in (1, 2) or len(means) != len(trials):
+        raise SettingsError(f"returns of shape {means.shape} do not fit {len(trials)} trials; give [H, S], or [H]")
+    for trial, mean in zip(trials, means.reshape(len(trials), -1).mean(axis=1), strict=True):
+        if np.isnan(mean):
+            study.tell(trial, state=from_optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, float(mean))
+
+
+def propose(
+    space: Mapping[str, Distribution],
+    known: Sequence[Mapping[str, Any]],
+    means: Sequence[float],
+    spare: Sequence[dict[str, float]],
+    count: int,
+    seed: int,
+) -> list[dict[str, float]]:
+    """Proposes settings that differ from each other and from known ones, by Optuna's TPE (Bergstra et al. 2011).
+
+    Args:
+        space: ranges of hyperparameters by name.
+        known: settings that were trained, each with its numbers by name.
+        means: mean return of each; NaN where a run diverged.
+        spare: settings to take where choices are left that the sampler proposes too seldom.
+        count: number of settings to propose.
+        seed: seed of the sampler; all else being the same, so are the proposals.
+
+    Returns:
+        The settings, each with its numbers by name.
+    """
+    optuna = import_optuna()
+    distributions = {name: _as_optuna(ranged) for name, ranged in space.items()}
+    with _silent(optuna):
+        sampler = optuna.samplers.TPESampler(constant_liar=True, seed=seed)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for row, mean in zip(known, means, strict=True):
+            params = {name: _within(ranged, row[name]) for name, ranged in space.items()}
+            ended: dict[str, Any] = {"value": mean} if mean == mean else {"state": optuna.trial.TrialState.PRUNED}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, **ended))
+        asked = (study.ask(distributions).params for _ in range(MOST_ASKED * count))
+        taken, proposed = {_as_key(row, space) for row in known}, []
+        for row in itertools.chain(asked, spare):
+            if _as_key(row, space) not in taken:
+                taken.add(_as_key(row, space))
+                proposed.append(row)
+            if len(proposed) == count:
+                break
+    return proposed
+
+
+def import_optuna() -> Any:
+    """Returns the module; raises a SettingsError if it is not installed."""
+    try:
+        import optuna
+    except ImportError:
+        raise SettingsError("Optuna is not installed; pip install 'rpo_jax[optuna]'") from None
+    return optuna
+
+
+def _check_study(study: "Study") -> Any:
+    optuna = import_optuna()
+    if not isinstance(study, optuna.Study):
+        raise SettingsError(f"{study!r} is no study of Optuna; optuna.create_study(direction='maximize') makes one")
+    if study.directions != [optuna.study.StudyDirection.MAXIMIZE]:
+        raise SettingsError("the study does not maximise one number; optuna.create_study(direction='maximize') does")
+    return optuna
+
+
+def _as_optuna(ranged: Distribution) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if isinstance(ranged, Choice):
+        return CategoricalDistribution(ranged.values)
+    return FloatDistribution(ranged.low, ranged.high, log=ranged.log)
+
+
+def _within(ranged: Distribution, number: float) -> float:
+    """The number of a range that was rounded to float32."""
+    if isinstance(ranged, Choice):
+        return min(ranged.values, key=lambda value: abs(value - number))
+    return float(np.clip(number, ranged.low, ranged.high))
+
+
+def _as_key(row: Mapping[str, Any], space: Mapping[str, Distribution]) -> tuple[np.float32, ...]:
+    return tuple(np.float32(row[name]) for name in space)
+
+
+@contextlib.contextmanager
+def _silent(optuna: Any) -> Iterator[None]:
+    """Each study and each trial would be a line on the console."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
