@@ -18,8 +18,8 @@ def render(runs: list[Row]) -> str:
         paragraph(
             "`rpo-jax search` draws settings, drops the worse half at fixed points, and trains the best few on fresh "
             "seeds that chose nothing, beside the preset's settings. On Pendulum the ranges are far wider than anybody "
-            "would look, so that most settings learn nothing. With `--sampler tpe` Optuna proposes three of four batches "
-            "of settings, from what those before got."
+            "would look, so that most settings learn nothing. With `--sampler tpe` Optuna proposes three of four "
+            "batches of settings, from what those before got."
         ),
         table(
             [
@@ -65,8 +65,9 @@ def _sampler(run: Row) -> str:
 def _tell(run: Row) -> str:
     processes = run["plan"]["num_settings"] * run["process_seconds"]
     told = (
-        f"{run['env']}, {_sampler(run)}: the search took as long as {run['seconds'] / run['process_seconds']:.0f} processes that each "
-        f"train one setting with as many seeds ({in_seconds(run['process_seconds'])} each); one for each of the "
+        f"{run['env']}, {_sampler(run)}: the search took as long as "
+        f"{run['seconds'] / run['process_seconds']:.0f} processes that each train one setting with as many seeds "
+        f"({in_seconds(run['process_seconds'])} each); one for each of the "
         f"{run['plan']['num_settings']} settings would take {in_seconds(processes)}, without fresh seeds. "
         + claim("The search is the cheaper one.", run["seconds"] < processes)
     )
