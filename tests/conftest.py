@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 LONGEST = (
     *("test_diagnosis", "test_brax_suite", "test_no_run_is_lost", "test_variants_learn", "test_cli", "test_host"),
     *("test_devices", "test_play", "test_search", "test_memory", "test_registry", "test_evaluation_by_suite"),
-    *("test_train", "test_recorded_metrics", "test_old_folders", "test_update", "test_faults", "test_readme"),
+    *("test_train", "test_old_folders", "test_update", "test_faults", "test_readme", "test_recorded_metrics"),
+    *("test_own_hyperparams", "test_variants"),
 )
 
 
@@ -68,6 +70,21 @@ def forget_programs() -> None:
     compiling._compile.cache_clear()
     memory.needed_bytes.cache_clear()
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _draw_small_pictures() -> Iterator[None]:
+    """Runs draw their curves, two hundred times in all."""
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+
+    def save_small(*args: Any, dpi: float = 60, **options: Any) -> None:
+        save(*args, dpi=min(dpi, 60), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_small)
+        yield
 
 
 @pytest.fixture(scope="module")

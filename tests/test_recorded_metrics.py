@@ -13,14 +13,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import toys
 
 import rpo_jax
 from rpo_jax.compiling.probe import processor
 from rpo_jax.settings.spec import make_spec
 
-pytestmark = pytest.mark.optimized  # which decides the bits
 RECORD = Path(__file__).parent / "data" / "metrics.json"
 ROUNDS = 3
+SENSITIVE = ("seed-notes",)  # a KL near 0 differs by a hundredth if it is compiled quickly
 PRESETS = {"paper": 2048, "seed-notes": 2048, "fast": 1024 * 8}  # and samples of a round
 
 
@@ -47,11 +48,12 @@ def machine() -> str:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_give_what_they_gave(preset: str) -> None:
     recorded = json.loads(RECORD.read_text())[preset]
-    metrics = metrics_of(preset)
+    expected = recorded["digests"].get(machine())
+    with toys.compiled_with({} if expected or preset in SENSITIVE else toys.QUICK):  # the compiler decides the bits
+        metrics = metrics_of(preset)
     for name, values in recorded["first_round"].items():
         np.testing.assert_allclose(metrics[name][..., 0], np.array(values, float), 1e-3, 1e-5, err_msg=name)
-    if expected := recorded["digests"].get(machine()):
-        assert digest_of(metrics) == expected
+    assert expected is None or digest_of(metrics) == expected
 
 
 def record() -> None:

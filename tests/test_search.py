@@ -232,7 +232,7 @@ def test_batches_compete_and_go_on_together(found_in_batches: tuple[Found, Path]
     np.testing.assert_allclose(entropy, whole["entropy"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 2])
 def test_a_search_in_batches_that_is_stopped_finds_the_same(
     after: int, found_in_batches: tuple[Found, Path], tmp_path: Path
 ) -> None:
