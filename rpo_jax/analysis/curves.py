@@ -93,7 +93,7 @@ def curves_of(
 def draw_curves(curves: Mapping[str, Curves], title: str) -> Figure:
     """Plots return and policy entropy over steps: a thin line for each seed, a thick one for their mean.
 
-    Of three seeds or more, the interval of the mean (95%, bootstrap) is shaded; means of evaluations are dashed. A
+    Of three seeds or more, the interval of the mean (95%, Student's t) is shaded; means of evaluations are dashed. A
     method has the same colour and marker in every figure; several settings of methods have colours of one scale, in
     their order.
     Means and intervals are shown where all seeds have values.

@@ -50,8 +50,8 @@ class Panel(NamedTuple):
 def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Figure:
     """Plots lines in panels: a thin line for each seed, a thick one for their mean, its interval shaded.
 
-    Intervals are 95% (bootstrap), of three seeds or more. A label has one colour in all panels, and a method the same
-    in every figure. One legend is above all panels.
+    Intervals of the mean are 95% (Student's t), of three seeds or more. A label has one colour in all panels, and a
+    method the same in every figure. One legend is above all panels.
 
     Args:
         panels: what to plot, one or more.

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import t, trim_mean, ttest_ind
 
-from rpo_jax.analysis.intervals import LEVEL, RESAMPLES, Interval, bootstrap
+from rpo_jax.analysis.intervals import LEVEL, RESAMPLES, Interval, bootstrap, bounds_of_mean
 
 
 def interquartile_mean(scores: np.ndarray) -> float:
@@ -87,9 +87,7 @@ def mean_of_seeds(scores: np.ndarray, level: float = LEVEL) -> Interval:
         scores: scores of S seeds of a method on one task [S], two or more.
         level: as of `bootstrap`.
     """
-    value = np.asarray(np.mean(scores))
-    width = np.sqrt(_variance(scores)) * t.ppf((1 + level) / 2, len(scores) - 1)
-    return Interval(value, value - width, value + width)
+    return Interval(np.asarray(np.mean(scores)), *bounds_of_mean(scores, level))
 
 
 def ratio_of_differences(

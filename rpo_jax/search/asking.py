@@ -115,7 +115,14 @@ def propose(
 
 
 def import_optuna() -> Any:
-    """Returns the module; raises a SettingsError if it is not installed."""
+    """Imports Optuna.
+
+    Returns:
+        The module.
+
+    Raises:
+        SettingsError: if it is not installed.
+    """
     try:
         import optuna
     except ImportError:
