@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from scipy.stats import binomtest
 
 from rpo_jax.analysis.curves import COLORS
-from rpo_jax.analysis.intervals import interval_of_mean
+from rpo_jax.analysis.intervals import bounds_of_share, interval_of_mean
 from rpo_jax.analysis.panels import Line, Panel, draw_panels, draw_returns, profile_line
 from rpo_jax.analysis.statistics import performance_profile
 
@@ -54,7 +55,7 @@ def test_returns_are_drawn_with_their_intervals_beside_published_ones() -> None:
     values = np.array([1.0, 2.0, 6.0, np.nan])
     figure = draw_returns({"task": {"ppo": values, "rpo": values + 1}}, {"task": {"rpo": 9.0}})
     axes: Any = figure.axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["ppo", "rpo"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["ppo\n1 of 4 diverged", "rpo\n1 of 4 diverged"]
     dots, mean, bar, *rest = axes.lines
     np.testing.assert_allclose(dots.get_xdata(), values[:3])
     np.testing.assert_allclose(mean.get_xdata(), [3.0])
@@ -70,3 +71,13 @@ def test_a_profile_is_the_share_of_seeds_above() -> None:
     scores, thresholds = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.5, 3.0])
     line = profile_line(scores, thresholds)
     np.testing.assert_allclose(line.rows.mean(0), performance_profile(scores, thresholds))
+
+
+def test_shares_have_intervals_of_shares() -> None:
+    rows = np.array([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
+    expected = [binomtest(int(column.sum()), 4).proportion_ci(method="wilson") for column in rows.T]
+    np.testing.assert_allclose(np.stack(bounds_of_share(rows), axis=1), expected, atol=1e-12)
+    figure = draw_panels([Panel("", "x", "y", {"ppo": Line(np.arange(3.0), rows, "share")})])
+    (band,) = figure.axes[0].collections
+    box = band.get_datalim(figure.axes[0].transData)
+    np.testing.assert_allclose([box.y0, box.y1], [expected[1].low, expected[0].high], atol=1e-12)

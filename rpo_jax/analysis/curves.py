@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rpo_jax.analysis.intervals import FEWEST, bounds_of_mean
+from rpo_jax.analysis.intervals import FEWEST, Bounds, bounds_of_mean
 
 if TYPE_CHECKING:
     from rpo_jax.algorithm.config import TrainConfig
@@ -151,7 +151,15 @@ def looks_of(labels: list[str]) -> list[Look]:
     return [looks.get(label) or next(left, Look("#777777", "*")) for label in labels]
 
 
-def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, look: Look, label: str, thin: bool = True) -> None:
+def draw_curve(
+    axes: Axes,
+    steps: np.ndarray,
+    rows: np.ndarray,
+    look: Look,
+    label: str,
+    thin: bool = True,
+    bounds: Bounds = bounds_of_mean,
+) -> None:
     """Plots the seeds of one method, their mean, and its interval from three seeds on.
 
     Args:
@@ -161,6 +169,7 @@ def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, look: Look, labe
         look: of the method.
         label: of the legend.
         thin: whether to draw each seed, and not only their mean.
+        bounds: computes the bounds of the interval [P] from values [S, P].
     """
     known = [~np.isnan(row) for row in rows]
     color, marker = look.color, look.marker if max((ok.sum() for ok in known), default=0) < FEW_POINTS else ""
@@ -177,5 +186,5 @@ def draw_curve(axes: Axes, steps: np.ndarray, rows: np.ndarray, look: Look, labe
     between = np.stack([np.interp(shown, steps[ok], row[ok]) for row, ok in zip(rows, known, strict=True)])
     axes.plot(shown, between.mean(0), **thick, markevery=max(1, len(shown) // MARKS))
     if len(rows) >= FEWEST and len(shown):
-        low, high = bounds_of_mean(between)
+        low, high = bounds(between)
         axes.fill_between(shown, low, high, color=color, alpha=0.2, linewidth=0)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 2000
 FEWEST = 3  # seeds of which an interval says something
+Bounds = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # of values [S, ...]
 
 
 class Interval(NamedTuple):
@@ -72,6 +73,22 @@ def bounds_of_mean(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray
     mean, deviation = values.mean(axis=0), values.std(axis=0, ddof=1)
     width = deviation / np.sqrt(len(values)) * stdtrit(len(values) - 1, (1 + level) / 2)
     return mean - width, mean + width
+
+
+def bounds_of_share(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the bounds of the share of seeds of which something is true, by Wilson's score (1927).
+
+    Args:
+        values: 1 where it is true of a seed and 0 where it is not, of S seeds at any number of points [S, ...].
+        level: as of `bootstrap`.
+
+    Returns:
+        Lower and upper bounds [...], in [0, 1].
+    """
+    share, squared = values.mean(axis=0), ndtri((1 + level) / 2) ** 2 / len(values)
+    width = np.sqrt(squared * (share * (1 - share) + squared / 4))
+    low, high = ((share + squared / 2 + sign * width) / (1 + squared) for sign in (-1, 1))
+    return low, high
 
 
 def interval_of_mean(values: np.ndarray) -> Interval | None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from rpo_jax.analysis.curves import Look, draw_curve, looks_of
-from rpo_jax.analysis.intervals import interval_of_mean
+from rpo_jax.analysis.intervals import bounds_of_mean, bounds_of_share, interval_of_mean
 
 THOUSANDS = 10_000  # numbers on an axis from which on they are abbreviated
 FEW_DECADES = 2.5  # on a logarithmic axis, with room for several numbers in each
@@ -21,12 +21,13 @@ class Line(NamedTuple):
     Attributes:
         x: where [P].
         rows: values of S seeds [S, P], or of one line [P]; NaN where there are none.
-        style: what is drawn: "seeds", each by a thin line, and their mean; the "mean" alone; or "points" of all seeds.
+        style: what is drawn: "seeds", each by a thin line, and their mean; the "mean" alone; the "share" of seeds of
+            which something is true, which is 1 or 0; or "points" of all seeds.
     """
 
     x: np.ndarray
     rows: np.ndarray
-    style: Literal["seeds", "mean", "points"] = "seeds"
+    style: Literal["seeds", "mean", "share", "points"] = "seeds"
 
 
 class Panel(NamedTuple):
@@ -50,8 +51,8 @@ class Panel(NamedTuple):
 def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Figure:
     """Plots lines in panels: a thin line for each seed, a thick one for their mean, its interval shaded.
 
-    Intervals of the mean are 95% (Student's t), of three seeds or more. A label has one colour in all panels, and a
-    method the same in every figure. One legend is above all panels.
+    Intervals are 95%, of three seeds or more: Student's t of means, and Wilson's of shares. A label has one colour in
+    all panels, and a method the same in every figure. One legend is above all panels.
 
     Args:
         panels: what to plot, one or more.
@@ -103,7 +104,8 @@ def _draw(axes: Axes, line: Line, look: Look, label: str) -> None:
     if line.style == "points":
         axes.plot(np.tile(x, len(rows)), rows.ravel(), "o", color=look.color, markersize=4, label=label, zorder=3)
     else:
-        draw_curve(axes, x, rows, look, label, thin=line.style == "seeds")
+        bounds = bounds_of_share if line.style == "share" else bounds_of_mean
+        draw_curve(axes, x, rows, look, label, line.style == "seeds", bounds)
 
 
 def draw_returns(
@@ -115,7 +117,7 @@ def draw_returns(
     """Plots the final returns of methods: a dot for each seed, a disk for their mean, a bar for its 95% interval.
 
     Args:
-        returns: returns of S seeds [S], by task and method; NaN of a run that diverged, which is left out.
+        returns: returns of S seeds [S], by task and method; NaN of a run that diverged, which is left out and counted.
         published: means that others have published, by task and method; drawn as diamonds.
         unit: label of the horizontal axes.
         columns: largest number of panels side by side.
@@ -137,7 +139,7 @@ def draw_returns(
                 axes.plot([found.low, found.high], [place, place], color=color, linewidth=3, solid_capstyle="butt")
             if (theirs := (published or {}).get(task, {}).get(label)) is not None:
                 axes.plot(theirs, place, "D", color="black", markerfacecolor="white", markersize=7, zorder=5)
-        axes.set_yticks(range(len(methods)), list(methods))
+        axes.set_yticks(range(len(methods)), [_name(label, values) for label, values in methods.items()])
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.set_xlabel(unit)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -148,6 +150,11 @@ def draw_returns(
     return figure
 
 
+def _name(label: str, values: np.ndarray) -> str:
+    lost = int(np.isnan(values).sum())
+    return f"{label}\n{lost} of {len(values)} diverged" if lost else label
+
+
 def profile_line(scores: np.ndarray, thresholds: np.ndarray) -> Line:
     """Returns the performance profile of a method (Agarwal et al. 2021, section 4.2) as a line.
 
@@ -156,6 +163,6 @@ def profile_line(scores: np.ndarray, thresholds: np.ndarray) -> Line:
         thresholds: K thresholds [K].
 
     Returns:
-        The share of seeds above each threshold; its interval is that of the mean over seeds.
+        The share of seeds above each threshold.
     """
-    return Line(thresholds, (scores[:, None] > thresholds).astype(float), "mean")
+    return Line(thresholds, (scores[:, None] > thresholds).astype(float), "share")
