@@ -85,6 +85,13 @@ def test_its_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
         assert isinstance(parse(line[1:]), COMMANDS)
 
 
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if line.startswith("rpo-jax search")])
+def test_its_searches_can_begin(line: str) -> None:
+    from rpo_jax.cli.main import main
+
+    assert main([*line.split("#")[0].split()[1:], "--dry-run"]) == 0
+
+
 def test_its_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
     from rpo_jax.cli.parse import parse
 

@@ -186,6 +186,14 @@ def test_optuna_is_asked_and_told_in_batches(tmp_path: Path) -> None:
     assert study.best_params == trials[2].params
 
 
+def test_optuna_may_ask_for_the_same_again() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    trials, settings = rpo_jax.ask_settings(study, 6, gamma=choice(*np.array([0.5, 0.75], np.float32)))
+    assert sorted({*np.asarray(settings.gamma).tolist()}) == [0.5, 0.75]
+    rpo_jax.tell_returns(study, trials, np.arange(6.0))
+    assert study.best_trial.number == 5
+
+
 def test_optuna_looks_where_returns_were_good() -> None:
     space = {"gamma": uniform(0.0, 1.0), "learning_rate": loguniform(1e-4, 1.0)}
     known = settings_list(rpo_jax.sample_settings(32, jax.random.key(0), **space))
@@ -193,6 +201,10 @@ def test_optuna_looks_where_returns_were_good() -> None:
     means = (-abs(x - 0.8) - abs(np.log10(rates) + 3) / 4).tolist()
     rows = propose(space, known, means, [], 16, seed=1)
     assert rows == propose(space, known, means, [], 16, seed=1)
+    few = 8  # as the first of the four batches that are the default
+    assert propose(space, known[:few], means[:few], [], 4, 1) != propose(
+        space, known[:few], means[:few][::-1], [], 4, 1
+    )
     near = np.mean([abs(row["gamma"] - 0.8) < 0.2 for row in rows])
     assert near > 0.6  # 0.4 of the range
     assert np.mean([1e-4 < row["learning_rate"] < 1e-2 for row in rows]) > 0.7  # half of it
@@ -259,8 +271,19 @@ def test_what_optuna_cannot_be_asked_is_one_clear_error(monkeypatch) -> None:
         rpo_jax.ask_settings(study, 2, gamma=uniform(0.0, 2.0))
     assert study.trials == []
     trials, _ = rpo_jax.ask_settings(study, 2, gamma=uniform(0.0, 1.0))
-    with pytest.raises(SettingsError, match=r"returns of shape \(3,\) do not fit 2 trials"):
-        rpo_jax.tell_returns(study, trials, [1.0, 2.0, 3.0])
+    for returns in ([1.0, 2.0, 3.0], np.zeros((2, 0)), ["a", "b"], [[1.0], [1.0, 2.0]]):
+        with pytest.raises(SettingsError, match=r"do not fit 2 trials|no array of numbers"):
+            rpo_jax.tell_returns(study, trials, returns)
+    with pytest.raises(SettingsError, match="is no trial of the study"):
+        rpo_jax.tell_returns(study, study.trials, [1.0, 2.0])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SettingsError, match="the number of settings is '2'; it must be a whole number"):
+        rpo_jax.ask_settings(study, "2", gamma=uniform(0.0, 1.0))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SettingsError, match=r"proposes no settings of these ranges: .*different distribution kind"):
+        rpo_jax.ask_settings(study, 2, gamma=choice(0.9, 0.99))
+    assert [trial.state.name for trial in study.trials[2:]] == ["FAIL"]
+    rpo_jax.tell_returns(study, trials, [1.0, 2.0])
+    with pytest.raises(SettingsError, match="trial 0 was told before"):
+        rpo_jax.tell_returns(study, trials, [1.0, 2.0])
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(SettingsError, match=r"pip install 'rpo_jax\[optuna\]'"):
         rpo_jax.ask_settings(study, 2, gamma=uniform(0.0, 1.0))
@@ -370,6 +393,7 @@ def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys)
         (["--over", "gama"], "did you mean gamma"),
         (["--over", "gamma=1:0"], "needs two finite numbers"),
         (["--over", "gamma=0.9:1.5"], "gamma=1.5 is out of range"),
+        (["--over", "adam_epsilon=log:1e-46:1e-3"], "adam_epsilon=1e-46 is beyond the numbers of float32"),
         (["--over", "gamma=x"], "--over gamma=x is not understood"),
         (["--over", "gamma=0:1:2"], "--over gamma=0:1:2 is not understood"),
         (["--over", "gamma=log:0.9"], "is not understood"),
@@ -388,7 +412,8 @@ def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys)
         (["--num-evaluations", "3"], "search takes none of"),
         (["--sampler", "tqe"], "did you mean tpe"),
         (["--batches", "2"], "--batches is for --sampler tpe"),
-        (["--sampler", "tpe", "--batches", "5", "--over", "gamma"], "batches=5 needs"),
+        (["--sampler", "tpe", "--batches", "5", "--over", "gamma"], "5 batches need 5 settings or more; there are 4"),
+        (["--sampler", "tpe", "--num-settings", "2", "--over", "shuffle=samples,environments"], "tpe needs"),
         (["--sampler", "tpe", "--batches", "0", "--over", "gamma"], "batches=0 is out of range"),
         (["--halvings", "4"], "4 settings halved 4 times leave 1"),
     ],
@@ -399,6 +424,22 @@ def test_what_cannot_be_searched_is_one_line(words: list[str], said: str, tmp_pa
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_command_halves_as_often_as_episodes_allow(capsys) -> None:
+    place = COMMAND.index("--halvings")
+    words = [*COMMAND[:place], *COMMAND[place + 2 :], "--dry-run"]
+    assert main(words) == 0
+    assert "4 until 0.5, 2 until 1" in " ".join(capsys.readouterr().err.split())
+    assert main([*words, "--total-timesteps", "12800"]) == 0  # 3200 steps of each environment
+    assert "4 until 0.125, 2 until 0.25" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_search_of_few_choices_takes_all(capsys) -> None:
+    place = COMMAND.index("--num-settings")
+    words = [*COMMAND[:place], *COMMAND[place + 2 :], "--over", "gamma=0.9,0.95,0.99", "shuffle=samples,environments"]
+    assert main([*words, "--dry-run"]) == 0
+    assert "6 until 0.5, 3 until 1" in " ".join(capsys.readouterr().err.split())
 
 
 def test_settings_without_an_episode_are_not_ranked(tmp_path: Path, monkeypatch) -> None:
@@ -414,7 +455,7 @@ def test_settings_without_an_episode_are_not_ranked(tmp_path: Path, monkeypatch)
 def test_no_episode_that_ends_is_told_and_a_damaged_plan_refused(tmp_path: Path, capsys) -> None:
     folder = tmp_path / "run"
     assert main([*COMMAND, "--total-timesteps", "1000", "--over", "gae_lambda", "--out", str(folder)]) == 2
-    assert "makes 100 steps in the first stage, and an episode may last 200" in capsys.readouterr().err
+    assert "ask for halvings=0, or a total_timesteps of 1,600 or more" in capsys.readouterr().err
     folder.mkdir(exist_ok=True)
     (folder / "search.json").write_text("{}")
     assert main(["resume", str(folder)]) == 2

@@ -128,7 +128,8 @@ class Search(RunOptions):
         ),
     ] = ()
     num_settings: Annotated[
-        int | None, _help("number of settings to begin with; 32, or all combinations, if not given", "INT")
+        int | None,
+        _help("number of settings to begin with; 32 if not given, or all combinations of fewer choices", "INT"),
     ] = None
     budget: Annotated[
         str | None,
@@ -136,21 +137,26 @@ class Search(RunOptions):
     ] = None
     num_seeds: Annotated[int, _help("number of seeds of each setting")] = 3
     halvings: Annotated[
-        int, _help("how often the worse half of the settings is dropped, at 1/2, 1/4, 1/8 ... of the training")
-    ] = 3
+        int | None,
+        _help(
+            "how often the worse half of the settings is dropped: 2 at 1/4 and 1/2 of the training, 3 at 1/8 too; 3 if "
+            "not given, or fewer where episodes are too long for that",
+            "INT",
+        ),
+    ] = None
     finalists: Annotated[int, _help("number of settings that are trained on fresh seeds at the end")] = 4
     final_seeds: Annotated[int, _help("number of fresh seeds")] = 10
     draw: Annotated[int, _help("number of the draw of the settings; another draws others")] = 0
     sampler: Annotated[
         str,
         _help(
-            "sobol covers the ranges evenly; tpe of Optuna looks where the settings before were good, in batches",
+            "sobol covers the ranges evenly; tpe, of Optuna, proposes settings in batches, near those that were good",
             "sobol|tpe",
         ),
     ] = "sobol"
     batches: Annotated[
         int | None,
-        _help("number of batches of settings for tpe, of which sobol draws the first; 4 if not given", "INT"),
+        _help("number of batches with tpe; the first is drawn by sobol; 4 if not given", "INT"),
     ] = None
 
 

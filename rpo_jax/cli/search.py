@@ -38,7 +38,7 @@ def search(options: Search) -> int:
     from rpo_jax.algorithm.variants import get_variant
     from rpo_jax.runs.folder import check_free
     from rpo_jax.search.halving import search_to_folder
-    from rpo_jax.search.plan import Plan, draw_specs, preset_spec
+    from rpo_jax.search.plan import Plan, draw_specs, fitting_halvings, preset_spec
 
     if options.num_evaluations or options.rows or options.init_from or options.stop_at_return is not None:
         raise SettingsError(
@@ -50,11 +50,13 @@ def search(options: Search) -> int:
     batches = _check_sampler(options.sampler, options.batches)
     sizes = {name: getattr(options, name) for name in Plan._fields if getattr(options, name) is not None}
     plan = Plan(**{**sizes, "batches": batches})
-    if options.num_settings is None and not space:
-        plan = plan._replace(num_settings=math.prod(map(len, static.values())))
+    if options.num_settings is None:
+        plan = plan._replace(num_settings=min(plan.num_settings, _combinations(space, static)))
     described = {"variant": options.variant, **spec_arguments(options)}
     described = {name: x for name, x in described.items() if name not in (*Plan._fields, "rows")}
     preset = preset_spec(plan, **described)
+    if options.halvings is None:
+        plan = plan._replace(halvings=fitting_halvings(preset, plan.halvings))
     if options.budget is not None:
         plan = plan.within(parse_whole_number("budget", options.budget), preset.config.total_timesteps)
     parts = draw_specs(plan, preset, space, static, **described)
@@ -84,9 +86,17 @@ def go_on_searching(path: Path, session: "Session", imports: tuple[str, ...]) ->
     return _report(resume_search(path, session), path, imports)
 
 
+def _combinations(space: "dict[str, Distribution]", static: dict[str, list[Any]]) -> float:
+    """How many settings there are; infinitely many of a range."""
+    counts = [len(getattr(ranged, "values", ())) or math.inf for ranged in space.values()]
+    return math.prod([*counts, *map(len, static.values())])
+
+
 def _check_sampler(sampler: str, batches: int | None) -> int:
     """Returns the number of batches of settings."""
     from rpo_jax.search.asking import import_optuna
+    from rpo_jax.settings.bounds import check_range
+    from rpo_jax.settings.grid import MAX_SETTINGS
 
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
@@ -95,7 +105,9 @@ def _check_sampler(sampler: str, batches: int | None) -> int:
     if sampler == "sobol":
         return 1
     import_optuna()
-    return BATCHES if batches is None else batches
+    batches = BATCHES if batches is None else batches
+    check_range("batches", batches, 2, MAX_SETTINGS)
+    return batches
 
 
 def _parse_searched(
@@ -156,8 +168,8 @@ def _estimate(plan: "Plan", total_timesteps: int, parts: int) -> list[str]:
         programs += f"; the first of {plan.batches} batches is drawn, Optuna proposes the others"
     return [
         f"settings x {plan.num_seeds} seeds, and the share of the training: {stages}{programs}",
-        f"then {plan.finalists} finalists and the preset's settings x {plan.final_seeds} fresh seeds; "
-        f"{steps:,.0f} environment steps in all, as many as {plan.share_of_training:,.1f} whole runs",
+        f"then {plan.finalists} finalist{'s' * (plan.finalists > 1)} and the preset's settings x {plan.final_seeds} "
+        f"fresh seeds; {steps:,.0f} environment steps in all, as many as {plan.share_of_training:,.1f} whole runs",
     ]
 
 

@@ -122,7 +122,8 @@ def _read_settings(folder: Path) -> JsonObject:
     path = folder / SETTINGS
     try:
         if not path.is_file():
-            parts = sorted(str(part.parent) for part in folder.glob(f"*/{SETTINGS}"))
+            found = [*folder.glob(f"*/{SETTINGS}"), *folder.glob(f"final/*/{SETTINGS}")]  # of a comparison, of a search
+            parts = sorted(str(part.parent) for part in found)
             hint = f"; did you mean {' or '.join(parts)}?" if parts else ""
             raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it{hint}")
         described = read_json(path)

@@ -10,6 +10,7 @@ search.png        return against each hyperparameter
 """
 
 import dataclasses
+import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -33,10 +34,10 @@ from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import checkpoints_of, load_spec, read_spec, write_settings
 from rpo_jax.runs.summary import read_summary
 from rpo_jax.schema import check
-from rpo_jax.search.asking import propose
+from rpo_jax.search.asking import import_optuna, propose
 from rpo_jax.search.plan import Plan, choose_settings, draw_different, join_settings, split
 from rpo_jax.settings.grid import num_settings, settings_from, settings_list
-from rpo_jax.settings.space import Choice, Distribution, Uniform
+from rpo_jax.settings.space import Distribution, choice, loguniform, uniform
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
@@ -95,6 +96,8 @@ def search_to_folder(
         _begin(path / "final" / "preset", default)
         ranges = {name: ranged and ranged._asdict() for name, ranged in searched.items()}
         described: JsonObject = {"plan": plan._asdict(), "searched": ranges, "parts": len(parts)}
+        if plan.batches > 1:
+            described["optuna"] = import_optuna().__version__
         write_json(path / SEARCH, described | {DIGEST: digest_of(described)})
         with resumable(path):
             return _search(path, session)
@@ -133,6 +136,8 @@ def read_plan(path: Path) -> tuple[Plan, Searched, int]:
         check(described, KIND)
         plan = Plan(**described["plan"])
         plan.check()
+        if described["parts"] < 1 or ("optuna" in described) != (plan.batches > 1):
+            raise ValueError("its parts or batches cannot be")
         return plan, {name: _as_range(x) for name, x in described["searched"].items()}, described["parts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path / SEARCH} is damaged, or was changed after it was written: {error}") from None
@@ -141,7 +146,9 @@ def read_plan(path: Path) -> tuple[Plan, Searched, int]:
 def _as_range(described: JsonObject | None) -> Distribution | None:
     if described is None:
         return None
-    return Choice(tuple(described["values"])) if "values" in described else Uniform(**described)
+    if "values" in described:
+        return choice(*described["values"])
+    return (loguniform if described["log"] else uniform)(described["low"], described["high"])
 
 
 class _Stages:
@@ -165,14 +172,21 @@ class _Stages:
         """Trains the settings that are left until the end of the stage `index`, and drops the worse ones."""
         rung, scores = self.plan.rungs[index], {}
         stage = f"stage {index + 1} of {len(self.plan.rungs)}"
-        self._session.console.print(f"{stage}: {rung.num_settings} settings until {rung.share:.4g}", highlight=False)
+        self._say(f"{stage}: {rung.num_settings} settings until {rung.share:.4g} of the training")
         for part in range(len(self.parts)):
+            self._say(f"combination {part + 1} of {len(self.parts)}", len(self.parts) > 1)
             scores |= self._go_on(index, part) if index else self._begin(part)
         self.returns.append(scores)
         if all(map(math.isnan, scores.values())):
             raise SettingsError("all settings diverged; search other ranges")
         left = self.plan.rungs[index + 1].num_settings if index + 1 < len(self.plan.rungs) else self.plan.finalists
         self.alive = ranked(scores)[:left]
+        best, last = scores[self.alive[0]], scores[self.alive[-1]]
+        self._say(f"best mean return {best:,.1f}; the {left} from {last:,.1f} on go on")
+
+    def _say(self, words: str, wanted: bool = True) -> None:
+        if wanted:
+            self._session.console.print(words, highlight=False)
 
     def _begin(self, part: int) -> dict[Candidate, float]:
         """Trains the first stage of a part: a batch of settings that were drawn, and those that Optuna proposes."""
@@ -181,6 +195,7 @@ class _Stages:
             folder = self._folder(0, part, batch)
             if not (folder / SETTINGS).exists():
                 _begin(folder, self._propose(part, list(scores.values()), count))
+            self._say(f"batch {batch + 1} of {self.plan.batches}", self.plan.batches > 1)
             spec, settings = load_spec(folder), range(len(scores), len(scores) + count)
             if batch:
                 self.parts[part] = join_settings(self.parts[part], spec)
@@ -194,6 +209,11 @@ class _Stages:
         spec = self.parts[part]
         base = jax.tree.map(lambda x: float(x[0]), spec.hyperparams)
         drawn = draw_different(self.plan, part, len(self.parts), base, space)
+        began, here = read_json(self._path / SEARCH)["optuna"], import_optuna().__version__
+        if began != here:
+            logging.getLogger("rpo_jax").warning(
+                f"the search began with Optuna {began}, and this is {here}, which may propose other settings"
+            )
         seed = np.random.SeedSequence([self.plan.draw, part, len(means)]).generate_state(1)
         rows = propose(space, settings_list(spec.hyperparams), means, drawn, count, int(seed[0]))
         return dataclasses.replace(spec, hyperparams=settings_from(rows, base))
@@ -291,7 +311,10 @@ def _train(folder: Path, spec: RunSpec, session: Session, updates: int) -> JsonO
     if not summary or summary["total_timesteps"] != updates * spec.config.round_timesteps:
         check_no_link(folder)
         with lock_folder(folder):
-            summary, _ = train_in_folder(spec, folder, session._replace(until=updates), new=False)
+            try:
+                summary, _ = train_in_folder(spec, folder, session._replace(until=updates), new=False)
+            except KeyboardInterrupt:  # while it was compiled
+                raise _Cut from None
         if summary["failure"]:
             raise SimulatorError(f"{summary['failure']}; to go on: rpo-jax resume, with the folder of the search")
         if summary["interrupted"] and not summary["stopped_early"]:

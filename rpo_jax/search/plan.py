@@ -47,8 +47,8 @@ class Plan(NamedTuple):
         finalists: number of settings that are trained at the end, on fresh seeds.
         final_seeds: number of fresh seeds.
         draw: number of the draw of the settings.
-        batches: number of batches of the settings; the first is drawn, and Optuna proposes the others, each when those
-            before were trained until the first halving.
+        batches: number of batches of the settings; the first is drawn, and Optuna proposes each other one from what
+            those before got in the first stage.
     """
 
     num_settings: int = 32
@@ -190,10 +190,12 @@ def draw_specs(
             f"ask for {'at least as many' if space else 'as many, or search a hyperparameter too'}"
         )
     counts = split(plan.num_settings, parts)
-    if plan.batches > 1 and (not space or plan.batches > counts[-1]):
+    if plan.batches > 1 and not space:
+        raise SettingsError("tpe needs a hyperparameter to search, such as --over learning_rate")
+    if plan.batches > counts[-1]:
+        each = f" for each of {parts} combinations of static settings" if parts > 1 else ""
         raise SettingsError(
-            f"batches={plan.batches} needs a hyperparameter to search, and as many settings or more for each of "
-            f"{parts} combinations of static settings; num_settings={plan.num_settings} gives {counts[-1]}"
+            f"{plan.batches} batches need {plan.batches} settings or more{each}; there are {counts[-1]}"
         )
     shares: list[JsonObject] = [{}] * parts
     if space:
@@ -217,12 +219,26 @@ def split(count: int, parts: int) -> list[int]:
 
 def _check_first_stage(plan: Plan, spec: RunSpec) -> None:
     """Raises a SettingsError if an episode that lasts until its time limit cannot end in the first stage."""
-    limit, steps = spec.agent().env.time_limit, plan.rungs[0].num_updates(spec.config) * spec.config.num_steps
-    if limit is not None and steps < limit:
+    if (fitting := fitting_halvings(spec, plan.halvings)) < plan.halvings:
+        needed = (spec.agent().env.time_limit or 0) * spec.config.num_envs * 2**plan.halvings
         raise SettingsError(
-            f"each environment makes {steps:,} steps in the first stage, and an episode may last {limit:,}, so that "
-            "settings could not be ranked; ask for fewer halvings, a larger total_timesteps or fewer num_envs"
+            f"with {plan.halvings} halvings no episode of the full length can end in the first stage, so that settings "
+            f"could not be ranked; ask for halvings={fitting}, or a total_timesteps of {needed:,} or more"
         )
+
+
+def fitting_halvings(spec: RunSpec, most: int) -> int:
+    """Returns the largest number of halvings, up to `most`, for which an episode can end in the first stage.
+
+    Args:
+        spec: specification of a run.
+        most: the number to begin with.
+    """
+    limit = spec.agent().env.time_limit or 0
+    for halvings in range(most, 0, -1):
+        if Rung(0.5**halvings, 1).num_updates(spec.config) * spec.config.num_steps >= limit:
+            return halvings
+    return 0
 
 
 def draw_different(

@@ -50,7 +50,9 @@ def check_seeds(first: int, count: int) -> None:
 
 
 def check_settings(count: int) -> None:
-    """Raises a SettingsError if the number of settings, `count`, is out of range."""
+    """Raises a SettingsError if the number of settings, `count`, is no whole number or out of range."""
+    if not isinstance(count, int | np.integer) or isinstance(count, bool):
+        raise SettingsError(f"the number of settings is {count!r}; it must be a whole number")
     if not 1 <= count <= MAX_SETTINGS:
         raise SettingsError(f"the number of settings is {count:,}; it must be 1 ... {MAX_SETTINGS:,}")
 

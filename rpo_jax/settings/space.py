@@ -104,7 +104,7 @@ def choice(*values: float) -> Choice:
     """
     if not values or not all(map(_is_number, values)) or len(set(values)) < len(values):
         raise SettingsError(f"choice{values} needs one number, or several that differ, as choice(0.9, 0.99)")
-    return Choice(values)
+    return Choice(tuple(x.item() if isinstance(x, np.number) else x for x in values))
 
 
 def _range(low: float, high: float, log: bool) -> Uniform:
@@ -150,8 +150,8 @@ def sample_settings(
     Args:
         count: number of settings, H; a power of two covers the ranges best.
         key: random key of the draw.
-        base: values of the other hyperparameters; the defaults if None. Of a method that adds some, its
-            `hyperparams_type()`.
+        base: values of the other hyperparameters; the defaults if None. Of a method with hyperparameters of its own,
+            its `hyperparams_type()`.
         **space: the range of each named hyperparameter, from `uniform`, `loguniform` or `choice`.
 
     Returns:
@@ -185,7 +185,12 @@ def check_space(base: Hyperparams, space: dict[str, Distribution]) -> None:
     for name, ranged in space.items():
         if not isinstance(ranged, Distribution):
             raise SettingsError(f"{name}={ranged!r} is no range; give uniform(LOW, HIGH), loguniform or choice")
-        check_values(fields[name], list(ranged.values) if isinstance(ranged, Choice) else [ranged.low, ranged.high])
+        numbers = list(ranged.values) if isinstance(ranged, Choice) else [ranged.low, ranged.high]
+        check_values(fields[name], numbers)
+        with np.errstate(over="ignore"):
+            rounded = np.array(numbers, np.float32)
+        if lost := [x for x, y in zip(numbers, rounded, strict=True) if not np.isfinite(y) or (x != 0) != (y != 0)]:
+            raise SettingsError(f"{name}={lost[0]!r} is beyond the numbers of float32, 1e-45 ... 3e38")
 
 
 def _points(count: int, dimensions: int, key: jax.Array) -> np.ndarray:
