@@ -12,6 +12,7 @@ from rpo_jax.analysis.curves import Look, draw_curve, looks_of
 from rpo_jax.analysis.intervals import bounds_of_mean, bounds_of_share, interval_of_mean
 
 THOUSANDS = 10_000  # numbers on an axis from which on they are abbreviated
+MOST_TICKS = 6  # of a logarithmic axis
 FEW_DECADES = 2.5  # on a logarithmic axis, with room for several numbers in each
 
 
@@ -75,8 +76,8 @@ def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Fi
             axis = axes.xaxis if name == "x" else axes.yaxis
             bounds = axes.dataLim.intervalx if name == "x" else axes.dataLim.intervaly
             decades = np.log10(bounds[1] / bounds[0]) if min(bounds) > 0 else 0.0
-            axis.set_major_locator(LogLocator(subs=(1,) if decades > FEW_DECADES else (1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
+            axis.set_major_locator(LogLocator(subs=(1,) if decades > FEW_DECADES else (1, 3), numticks=MOST_TICKS))
+            axis.set_major_formatter(lambda x, _: _short(x))
             axis.set_minor_formatter(NullFormatter())
         if "x" not in panel.log and max((np.abs(line.x).max() for line in panel.lines.values()), default=0) > THOUSANDS:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -85,6 +86,11 @@ def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Fi
     if len(labels) > 1:
         figure.legend([drawn[label] for label in labels], labels, loc="outside upper center", ncols=min(len(labels), 6))
     return figure
+
+
+def _short(number: float) -> str:
+    """Such as 0.03, or 3e-4."""
+    return f"{number:g}" if 1e-3 < number < THOUSANDS else f"{number:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _spaces(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:

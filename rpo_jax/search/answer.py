@@ -1,7 +1,7 @@
 """What a search has found: tables, pictures, and sentences that follow from the numbers."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,9 @@ def label_of(found: Found, one: Candidate) -> str:
 
 
 def draw_search(found: Found) -> Figure:
-    """Plots the last mean return of every setting against each number that was searched, a colour for each stage.
+    """Plots mean returns against each number that was searched: of all settings, and of those that came to the end.
+
+    Colours tell how far a setting came; the one that was found has a colour of its own.
 
     Args:
         found: what was found.
@@ -119,18 +121,32 @@ def draw_search(found: Found) -> Figure:
     """
     numbers = numbers_of(found)
     names = [name for name in found.searched if all(isinstance(row[name], int | float) for row in numbers.values())]
-    left = [{*scores} for scores in found.returns[1:]] + [set()]
-    panels = []
-    for name in names:
-        lines = {}
-        for rung, scores, later in zip(found.plan.rungs, found.returns, left, strict=True):
-            shown = [one for one in scores if one not in later]
-            if shown:
-                x, y = np.array([(numbers[one][name], scores[one]) for one in shown], float).T
-                lines[f"after {rung.share:.0%} of training"] = Line(x, y[None], "points")
-        values = np.array([row[name] for row in numbers.values()], float)
-        panels.append(Panel("", name, "mean return over seeds", lines, "x" if _by_magnitude(values) else ""))
-    return draw_panels(panels, columns=3) if panels else Figure()
+    stages = [0, len(found.returns) - 1] if len(found.returns) > 1 else [0]
+    panels = [_panel(found, numbers, name, stage) for stage in stages for name in names]
+    return draw_panels(panels, columns=min(len(names), 4)) if panels else Figure()
+
+
+def _panel(found: Found, numbers: Mapping[Candidate, Mapping[str, Any]], name: str, stage: int) -> Panel:
+    scores, lines = found.returns[stage], {}
+    for label, ones in _by_fate(found).items():
+        if shown := [one for one in ones if one in scores]:
+            x, y = np.array([(numbers[one][name], scores[one]) for one in shown], float).T
+            lines[label] = Line(x, y[None], "points")
+    values = np.array([row[name] for row in numbers.values()], float)
+    which = f"{len(scores)} settings, after {found.plan.rungs[stage].share:.0%} of training"
+    ylabel = "mean return" if name == found.searched[0] else ""
+    return Panel(which, name, ylabel, lines, "x" if _by_magnitude(values) else "")
+
+
+def _by_fate(found: Found) -> dict[str, list[Candidate]]:
+    """The settings by the stage after which they were dropped, then the finalists, and the one that was found."""
+    later = [*found.returns[1:], found.final]
+    fates = {
+        f"dropped after {rung.share:.0%}": [one for one in scores if one not in left]
+        for rung, scores, left in zip(found.plan.rungs, found.returns, later, strict=True)
+    }
+    first, *others = found.final
+    return {**fates, "finalists": others, "found": [first]}
 
 
 def _by_magnitude(values: np.ndarray) -> bool:

@@ -26,7 +26,8 @@ _TAKEN = {
     *("num_seeds", "first_seed", "settings", "rows"),  # arguments of `make_spec`
     *("variants", "env_arg", "out", "runs_at_once", "logger", "compilation_cache", "imports", "help"),  # options
     *("stop_at_return", "dry_run"),
-    *("over", "num_settings", "budget", "halvings", "finalists", "final_seeds", "draw"),  # of `search`
+    # of `search`
+    *("over", "num_settings", "budget", "halvings", "finalists", "final_seeds", "draw", "sampler", "batches"),
     *("setting", "seed", "update", "step", *METRICS),  # columns of tables
     *("return_mean", "return_std", "return_min", "return_max"),
 }
