@@ -89,8 +89,8 @@ def draw_panels(panels: Sequence[Panel], columns: int = 4, spare: int = 0) -> Fi
 
 
 def _short(number: float) -> str:
-    """Such as 0.03, or 3e-4."""
-    return f"{number:g}" if 1e-3 < number < THOUSANDS else f"{number:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    """Such as 0.03, or 3e-3."""
+    return f"{number:g}" if 9e-3 < number < THOUSANDS else f"{number:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _spaces(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:

@@ -22,6 +22,7 @@ from rpo_jax.settings.presets import get_preset
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.settings.table import write_table
 
+MOST_COLUMNS = 6  # of the picture, a hyperparameter each
 TABLE, SETTING, DRAWN = "search.csv", "settings.csv", "search.png"
 
 
@@ -111,7 +112,7 @@ def label_of(found: Found, one: Candidate) -> str:
 def draw_search(found: Found) -> Figure:
     """Plots mean returns against each number that was searched: of all settings, and of those that came to the end.
 
-    Colours tell how far a setting came; the one that was found has a colour of its own.
+    Titles tell after which share of the training. Colours tell how far a setting came; the one that was found has a colour of its own.
 
     Args:
         found: what was found.
@@ -123,7 +124,7 @@ def draw_search(found: Found) -> Figure:
     names = [name for name in found.searched if all(isinstance(row[name], int | float) for row in numbers.values())]
     stages = [0, len(found.returns) - 1] if len(found.returns) > 1 else [0]
     panels = [_panel(found, numbers, name, stage) for stage in stages for name in names]
-    return draw_panels(panels, columns=min(len(names), 4)) if panels else Figure()
+    return draw_panels(panels, columns=len(names) if len(names) <= MOST_COLUMNS else 4) if panels else Figure()
 
 
 def _panel(found: Found, numbers: Mapping[Candidate, Mapping[str, Any]], name: str, stage: int) -> Panel:
@@ -132,8 +133,8 @@ def _panel(found: Found, numbers: Mapping[Candidate, Mapping[str, Any]], name: s
         if shown := [one for one in ones if one in scores]:
             x, y = np.array([(numbers[one][name], scores[one]) for one in shown], float).T
             lines[label] = Line(x, y[None], "points")
-    values = np.array([row[name] for row in numbers.values()], float)
-    which = f"{len(scores)} settings, after {found.plan.rungs[stage].share:.0%} of training"
+    values = np.array([numbers[one][name] for one in scores], float)
+    which = f"{len(scores)} settings at {found.plan.rungs[stage].share:.0%}"
     ylabel = "mean return" if name == found.searched[0] else ""
     return Panel(which, name, ylabel, lines, "x" if _by_magnitude(values) else "")
 
