@@ -112,7 +112,8 @@ def label_of(found: Found, one: Candidate) -> str:
 def draw_search(found: Found) -> Figure:
     """Plots mean returns against each number that was searched: of all settings, and of those that came to the end.
 
-    Titles tell after which share of the training. Colours tell how far a setting came; the one that was found has a colour of its own.
+    Titles tell after which share of the training. Colours tell how far a setting came; the one that was found has a
+    colour of its own.
 
     Args:
         found: what was found.
