@@ -12,7 +12,7 @@ from rpo_jax.analysis.curves import Look, draw_curve, looks_of
 from rpo_jax.analysis.intervals import bounds_of_mean, bounds_of_share, interval_of_mean
 
 THOUSANDS = 10_000  # numbers on an axis from which on they are abbreviated
-MOST_TICKS = 6  # of a logarithmic axis
+MOST_TICKS = 5  # of a logarithmic axis
 FEW_DECADES = 2.5  # on a logarithmic axis, with room for several numbers in each
 
 
