@@ -124,13 +124,20 @@ def draw_search(found: Found) -> Figure:
     numbers = numbers_of(found)
     names = [name for name in found.searched if all(isinstance(row[name], int | float) for row in numbers.values())]
     stages = [0, len(found.returns) - 1] if len(found.returns) > 1 else [0]
-    panels = [_panel(found, numbers, name, stage) for stage in stages for name in names]
+    fates = _by_fate(found)
+    panels = [_panel(found, fates, numbers, name, stage) for stage in stages for name in names]
     return draw_panels(panels, columns=len(names) if len(names) <= MOST_COLUMNS else 4) if panels else Figure()
 
 
-def _panel(found: Found, numbers: Mapping[Candidate, Mapping[str, Any]], name: str, stage: int) -> Panel:
+def _panel(
+    found: Found,
+    fates: Mapping[str, list[Candidate]],
+    numbers: Mapping[Candidate, Mapping[str, Any]],
+    name: str,
+    stage: int,
+) -> Panel:
     scores, lines = found.returns[stage], {}
-    for label, ones in _by_fate(found).items():
+    for label, ones in fates.items():
         if shown := [one for one in ones if one in scores]:
             x, y = np.array([(numbers[one][name], scores[one]) for one in shown], float).T
             lines[label] = Line(x, y[None], "points")

@@ -182,7 +182,7 @@ class _Stages:
         left = self.plan.rungs[index + 1].num_settings if index + 1 < len(self.plan.rungs) else self.plan.finalists
         self.alive = ranked(scores)[:left]
         best, last = scores[self.alive[0]], scores[self.alive[-1]]
-        self._say(f"best mean return {best:,.1f}; the {left} from {last:,.1f} on go on")
+        self._say(f"best mean return {best:,.1f}; the {len(self.alive)} from {last:,.1f} on go on")
 
     def _say(self, words: str, wanted: bool = True) -> None:
         if wanted:
