@@ -72,19 +72,16 @@ def forget_programs() -> None:
     jax.clear_caches()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _draw_small_pictures() -> Iterator[None]:
-    """Runs draw their curves, two hundred times in all."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Runs draw their curves, two hundred times in all: blank pictures, except in tests that are marked `pictures`."""
     from matplotlib.figure import Figure
 
-    save = Figure.savefig
-
-    def save_small(*args: Any, dpi: float = 60, **options: Any) -> None:
-        save(*args, dpi=min(dpi, 60), **options)
-
+    blank, save = Figure((1, 1)), Figure.savefig
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save_small)
-        yield
+        if not item.get_closest_marker("pictures"):
+            patch.setattr(Figure, "savefig", lambda _, *args, **options: save(blank, *args, **options))
+        return (yield)
 
 
 @pytest.fixture(scope="module")

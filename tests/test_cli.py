@@ -35,7 +35,7 @@ from rpo_jax.runs.progress import ProgressBar
 from rpo_jax.runs.results import load_run, read_evaluations
 from rpo_jax.runs.settings import load_spec
 
-pytestmark = pytest.mark.usefixtures("shared_agents")
+pytestmark = [pytest.mark.usefixtures("shared_agents"), pytest.mark.pictures]
 
 TINY = shlex.split(
     "gymnax/Pendulum-v1 --preset paper --num-seeds 2 --total-timesteps 4.096e3 --num-steps 512 --num-epochs 2 "

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("shared_agents")
 SIZES = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "hidden_sizes": (8,)}
 LINE = "--num-envs 4 --num-steps 8 --num-minibatches 2 --hidden-sizes 8 --num-seeds 1 --no-compilation-cache"
 OPTIONS = LINE.split()
-QUICKLY = os.environ | {"XLA_FLAGS": toys.flags(toys.QUICK)}
+QUICKLY = toys.environment_of_programs()
 
 
 def is_finished(folder: Path) -> bool:

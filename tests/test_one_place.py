@@ -87,7 +87,7 @@ def test_each_is_added_in_the_place_that_the_readme_names(tmp_path: Path) -> Non
     (tmp_path / "rpo_jax" / "envs" / "suites" / "toy.py").write_text(SUITE)
     with zipfile.ZipFile(OLD) as archive:
         archive.extractall(tmp_path)
-    environment = os.environ | {"XLA_FLAGS": toys.flags(toys.QUICK), "PYTHONPATH": str(tmp_path)}
+    environment = toys.environment_of_programs() | {"PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

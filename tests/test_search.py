@@ -306,7 +306,13 @@ def test_the_table_and_the_setting_are_what_was_found(found: Found, folder: Path
     assert float(rows[best]["fresh_return"]) == pytest.approx(found.final[0, best].mean(), rel=1e-5)
     (setting,) = read_table(folder / "settings.csv")
     assert setting == pytest.approx({name: drawn[best][name] for name in SPACE}, rel=1e-6)
-    assert (folder / "search.png").stat().st_size > 10_000
+
+
+
+@pytest.mark.pictures
+def test_what_was_found_is_drawn(found: Found, tmp_path: Path) -> None:
+    answer.write_answer(tmp_path, found)
+    assert (tmp_path / "search.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,11 @@ def flags(options: dict[str, Any]) -> str:
     return " ".join(f"--{name}={str(value).lower()}" for name, value in options.items())
 
 
+def environment_of_programs(options: dict[str, Any] = QUICK) -> dict[str, str]:
+    """For processes of tests: what they compile has these options, and is kept, since several compile the same."""
+    return os.environ | {"XLA_FLAGS": flags(options), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
 @contextlib.contextmanager
 def compiled_with(options: dict[str, Any]) -> Iterator[None]:
     """What is compiled in the block, by whomever, has these options where it has none of its own.
