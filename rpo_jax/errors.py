@@ -33,6 +33,10 @@ class SimulatorError(RuntimeError):
         self.pool: int | None = None
 
 
+class LostProcessError(RuntimeError):
+    """Raised in the other processes of a job when one has ended without a word: nothing can be exchanged any more."""
+
+
 def one_line(text: object, most: int) -> str:
     """Makes one line of text that others may have written: without control characters, which terminals obey.
 

@@ -1,6 +1,6 @@
 """Random keys: what every public function that takes them accepts."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,8 @@ import numpy as np
 from rpo_jax.errors import SettingsError
 
 GENERATOR = "threefry2x32"
+
+Tree = TypeVar("Tree")
 
 
 def as_keys(keys: Any, ndim: int = 0, name: str = "key") -> jax.Array:
@@ -43,3 +45,41 @@ def _describe(thing: Any) -> str:
     if not isinstance(thing, jax.Array | np.ndarray):
         return f"a {type(thing).__name__}"
     return f"{thing.dtype}{list(thing.shape)}"
+
+
+def data_of_keys(tree: Tree) -> Tree:
+    """Converts random keys in a tree of arrays, such as a training state, to their data.
+
+    Args:
+        tree: the arrays.
+
+    Returns:
+        The same tree, where the random keys are arrays of integers.
+    """
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
+
+
+def with_keys(tree: Tree, like: Tree) -> Tree:
+    """Inverse of `data_of_keys`.
+
+    Args:
+        tree: arrays, NumPy or JAX.
+        like: arrays or their shapes and dtypes, with random keys.
+
+    Returns:
+        The tree, with random keys where `like` has some, of their implementation.
+    """
+
+    def wrap(x: np.ndarray, like: jax.Array) -> np.ndarray | jax.Array:
+        kinds: list[Any] = []
+        if not is_key(like):
+            return x
+        jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), like)
+        return jax.random.wrap_key_data(jnp.asarray(x), impl=kinds[0])
+
+    return jax.tree.map(wrap, tree, like)
+
+
+def is_key(x: jax.Array) -> bool:
+    """Returns whether an array `x` [...] holds random keys."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -23,6 +23,11 @@ class Device(Protocol):
         ...
 
     @property
+    def process_index(self) -> int:
+        """Number of the process that has the device."""
+        ...
+
+    @property
     def client(self) -> Any:
         """XLA's client of the device."""
         ...

@@ -18,7 +18,8 @@ from rpo_jax import SettingsError, fit, grid, seeds
 from rpo_jax.execution import checkpoints as module
 from rpo_jax.execution.checkpoints import FOLDER, Checkpoints
 from rpo_jax.execution.fit import Fit, Progress
-from rpo_jax.execution.segments import Segments, data_of_keys
+from rpo_jax.execution.segments import Segments
+from rpo_jax.keys import data_of_keys
 
 SETTINGS, UPDATES = grid(rpo_alpha=[0.1, 0.2]), 9
 

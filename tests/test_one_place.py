@@ -1,6 +1,5 @@
 """What README.md says of adding a setting, a method, a head, a preset and a suite is done to a copy of the package."""
 
-import os
 import shutil
 import subprocess
 import sys

@@ -29,6 +29,15 @@ StopAtReturn = Annotated[
     _help("stop once the mean return over seeds has reached this for every setting; resume goes on", "FLOAT"),
 ]
 CompilationCache = Annotated[bool, _help("store compiled programs in the user's cache folder")]
+Distributed = Annotated[
+    str | None,
+    _help(
+        "one of several processes that train together, on many devices or machines, each started with the same "
+        "command: alone where JAX finds them (Slurm, Cloud TPU, Open MPI, Kubernetes), else followed by the address of "
+        "the first process, their number, and the number of this one from 0",
+        "[HOST:PORT,COUNT,NUMBER]",
+    ),
+]
 Setting = Annotated[int | None, _help("index of the policy's hyperparameter setting; the best if not given", "INT")]
 Seed = Annotated[int | None, _help("seed of the policy; the best if not given", "INT")]
 Best = Annotated[bool, _help("use the policy with the best evaluation, not the last one")]
@@ -90,6 +99,7 @@ class RunOptions:
     stop_at_return: StopAtReturn = None
     dry_run: Annotated[bool, _help("print all settings, sizes, memory and disk space, and train nothing")] = False
     compilation_cache: CompilationCache = True
+    distributed: Distributed = None
     imports: Imports = ()
     settings: Annotated[Any, tyro.conf.arg(name="")] = dataclasses.field(default_factory=no_settings)
 
@@ -169,6 +179,7 @@ class Resume:
     logger: Loggers = ()
     stop_at_return: StopAtReturn = None
     compilation_cache: CompilationCache = True
+    distributed: Distributed = None
     imports: Imports = ()
 
 

@@ -2,14 +2,15 @@
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rpo_jax.cli import commands, machine, policies, search, train
+from rpo_jax.cli import commands, job, machine, policies, search, train
 from rpo_jax.cli.parse import parse
 from rpo_jax.cli.streams import lenient_streams
-from rpo_jax.errors import SettingsError, SimulatorError, one_line
+from rpo_jax.errors import LostProcessError, SettingsError, SimulatorError, one_line
 from rpo_jax.execution.signals import interrupted_by_all
 
 LONGEST = 4000  # characters of a message
@@ -42,9 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        in_job = job.join(arguments := job.complete(arguments))
         command = parse(arguments)
+        run = RUN[type(command)]
         with _warnings_told(), interrupted_by_all():
-            return RUN[type(command)](command)
+            return job.run(command, run) if in_job else run(command)
     except SettingsError as error:
         print("rpo-jax: error:", one_line(error, LONGEST), file=sys.stderr)
         return 2
@@ -54,6 +57,9 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("rpo-jax: interrupted", file=sys.stderr)
         return 130
+    except LostProcessError as error:
+        print("rpo-jax: error:", one_line(error, LONGEST), file=sys.stderr, flush=True)
+        os._exit(1)  # JAX would wait for the process that has ended
     except OSError as error:  # such as a full or write-protected disk
         message = f"{error.strerror or error}: {error.filename or 'the disk'}"
         print("rpo-jax: error:", one_line(message, LONGEST), file=sys.stderr)

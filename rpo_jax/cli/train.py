@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Options that say how a run is done, and not what is trained.
 NOT_OF_THE_RUN = (
-    *("out", "runs_at_once", "logger", "compilation_cache", "imports"),
+    *("out", "runs_at_once", "logger", "compilation_cache", "distributed", "imports"),
     *("init_from", "stop_at_return", "dry_run"),
 )
 

@@ -1,11 +1,14 @@
 """Checkpoints of a fit, stored by Orbax: written atomically, and used only if their digest is right."""
 
 import contextlib
+import io
+import json
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rpo_jax.errors import SettingsError, described
+from rpo_jax.execution.processes import are_several, from_first, in_first
 from rpo_jax.execution.snapshot import INFO, Snapshot, digest, flatten, unflatten, updates_of
 from rpo_jax.files import check_no_link
 from rpo_jax.schema import check
@@ -122,7 +126,8 @@ class Checkpoints:
             SettingsError: if at least `ATTEMPTS` attempts have failed, and all of the last `PATIENCE` seconds.
         """
         numbers = {name: getattr(snapshot, name) for name in INFO}
-        self._write(updates_of(snapshot), flatten(snapshot), numbers, identity)
+        write = partial(self._write, updates_of(snapshot), flatten(snapshot), numbers, identity)
+        in_first(write)
 
     def begin_from(self, sources: Sequence[tuple[Stored, Sequence[int]]], identity: Mapping[str, str]) -> None:
         """Writes a checkpoint from which some settings of other fits go on.
@@ -177,6 +182,8 @@ class Checkpoints:
     def latest(self, identity: Mapping[str, str], size: Callable[[], int]) -> Stored | None:
         """Reads the latest checkpoint that is not damaged, and deletes later ones.
 
+        Of several processes, the first one reads it for all.
+
         Args:
             identity: digests of what is trained, from `identify`.
             size: computes the bytes of the largest snapshot of the fit; a checkpoint of much more is not read.
@@ -187,6 +194,11 @@ class Checkpoints:
         Raises:
             SettingsError: if all checkpoints are damaged, the checkpoint is of other settings, or one is a link.
         """
+        if not are_several():
+            return self._latest(identity, size)
+        return _unpack(from_first(lambda: _pack(self._latest(identity, size))))
+
+    def _latest(self, identity: Mapping[str, str], size: Callable[[], int]) -> Stored | None:
         check_no_link(self._folder)
         if not self._folder.is_dir():
             return None
@@ -242,11 +254,35 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         check_no_link(self._folder)
+        alone = {"active_processes": {0}, "barrier_sync_key_prefix": FOLDER} if are_several() else {}
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=LATEST, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            max_to_keep=LATEST,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
+            create=not alone,  # which Orbax refuses to one of several processes
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, **alone),
         )
+        if alone:
+            self._folder.mkdir(parents=True, exist_ok=True)
         with _quiet(), ocp.CheckpointManager(self._folder, options=options) as manager:
             yield manager, ocp.args
+
+
+def _pack(stored: Stored | None) -> bytes:
+    file = io.BytesIO()
+    if stored:
+        arrays: Any = {**stored.arrays, "info": json.dumps(stored.info)}
+        np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def _unpack(content: bytes) -> Stored | None:
+    """Inverse of `_pack`."""
+    if not content:
+        return None
+    with np.load(io.BytesIO(content)) as arrays:
+        read = dict(arrays)
+    return Stored(info=json.loads(str(read.pop("info"))), arrays=read)
 
 
 def _check_size(folder: Path, most_bytes: int) -> None:

@@ -15,9 +15,10 @@ from rpo_jax.execution import waiting
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.devices import Spread
 from rpo_jax.execution.evaluations import Evaluation, Evaluator
-from rpo_jax.execution.segments import Segments, data_of_keys
+from rpo_jax.execution.segments import Segments
 from rpo_jax.execution.snapshot import Snapshot, updates_of
 from rpo_jax.execution.sweep import Runs
+from rpo_jax.keys import data_of_keys
 
 
 class Clock:

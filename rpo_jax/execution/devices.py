@@ -19,6 +19,7 @@ from rpo_jax.compiling.jit import compile_traced, set_process_options
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.batches import map_in_batches
 from rpo_jax.execution.env_axis import join_environments, lay_out, split_environments
+from rpo_jax.execution.processes import put
 from rpo_jax.typing import Device, PyTree
 
 RUNS = "runs"  # name of the mesh axis
@@ -139,7 +140,7 @@ class Spread:
         total = len(jax.tree.leaves(runs)[0])
         first = range(0, total, self.num_runs)
         batches = [jax.tree.map(lambda x, n=n: x[np.minimum(n + self._slots, total - 1)], runs) for n in first]
-        return jax.device_put(batches, NamedSharding(self._mesh, BY_RUN))
+        return put(batches, NamedSharding(self._mesh, BY_RUN))
 
     def place_states(self, state: TrainingState) -> list[TrainingState]:
         """Puts training states on the devices, in batches of R: the inverse of `states`.
@@ -157,7 +158,7 @@ class Spread:
             return split_environments(padded, self.layout)
 
         batches = [batch(first) for first in range(0, total, self.num_runs)]
-        return jax.device_put(batches, NamedSharding(self._mesh, BY_DEVICE))
+        return put(batches, NamedSharding(self._mesh, BY_DEVICE))
 
     def placed(self, runs: Tree) -> Tree:
         """Describes a batch of `place` without making it.

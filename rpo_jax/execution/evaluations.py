@@ -10,6 +10,7 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.errors import SimulatorError
 from rpo_jax.execution.episodes import evaluate_all
+from rpo_jax.execution.processes import are_several, gather_rows, own_rows, together
 from rpo_jax.keys import as_keys
 from rpo_jax.settings.bounds import check_evaluations
 
@@ -113,9 +114,8 @@ class Evaluator:
             SimulatorError: if an environment on the host fails.
         """
         assert self._evaluation is not None
-        key, num_episodes = self._evaluation.key, self._evaluation.num_episodes
         try:
-            returns = evaluate_all(self._agent, policies, key, num_episodes, observation_clip=self._clips)
+            returns = self._evaluate_own(policies) if are_several() else self._play(policies, self._clips)
         except SimulatorError as error:
             error.index = None  # the environment is not one of a training run
             raise
@@ -133,3 +133,16 @@ class Evaluator:
             np.fmax(means, self.found.best_return).astype(np.float32),
         )
         return returns
+
+    def _play(self, policies: Policy, clips: np.ndarray) -> np.ndarray:
+        assert self._evaluation is not None
+        key, num_episodes = self._evaluation.key, self._evaluation.num_episodes
+        return evaluate_all(self._agent, policies, key, num_episodes, observation_clip=clips)
+
+    def _evaluate_own(self, policies: Policy) -> np.ndarray:
+        """Evaluates some of the policies in each process; returns the returns of all [H, S, episodes]."""
+        num_settings, num_seeds = jax.tree.leaves(policies)[0].shape[:2]
+        own, count = own_rows(num_settings * num_seeds), num_settings * num_seeds
+        rows = jax.tree.map(lambda x: x.reshape(count, 1, *x.shape[2:])[own], policies)
+        played = together(lambda: self._play(rows, np.repeat(self._clips, num_seeds)[own]))
+        return gather_rows(played)[:count].reshape(num_settings, num_seeds, -1)

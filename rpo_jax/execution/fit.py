@@ -20,6 +20,7 @@ from rpo_jax.execution.course import Course
 from rpo_jax.execution.evaluations import Evaluated, Evaluation
 from rpo_jax.execution.identity import identify
 from rpo_jax.execution.memory import check_evaluation, fit_in_memory, needed_bytes
+from rpo_jax.execution.processes import Decision, agree, check_same, is_loss, shared_errors, told_of_loss
 from rpo_jax.execution.segments import MAX_SEGMENT, Segments, compile_segment
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.snapshot import snapshot_bytes
@@ -179,10 +180,13 @@ def fitted(
     initial = jax.device_get(initial)  # to whatever devices the runs are on
     agent.env.forget()
     if evaluation:
-        check_evaluation(agent, runs.count, evaluation.num_episodes, jax.devices() if devices is None else devices)
+        check_evaluation(
+            agent, runs.count, evaluation.num_episodes, jax.local_devices() if devices is None else devices
+        )
     began = time.perf_counter()
     identity = identify(agent, hyperparams, keys, evaluation, initial)
     evaluations = (evaluation.count, evaluation.num_episodes) if evaluation else (0, 0)
+    check_same(identity)
     stored = checkpoints and checkpoints.latest(identity, partial(snapshot_bytes, agent, runs.count, *evaluations))
     if stored and runs_at_once is None:
         runs_at_once = stored.runs_at_once
@@ -200,14 +204,14 @@ def fitted(
         if checkpoints and course.updates:
             course.save(checkpoints, identity)
 
-    with stop_requests() as stopped:
+    with told_of_loss(), stop_requests() as stopped:
         try:
-            failure = _train(course, agent, on_progress, checkpoints, save, stopped)
+            failure, signals = _train(course, agent, on_progress, checkpoints, save, stopped)
             interrupted = course.updates < agent.config.num_updates or failure is not None
             if interrupted:
                 save()
             state = course.segments.state()
-            yield Fit(
+            result = Fit(
                 state=state,
                 metrics=course.metrics(),
                 compile_seconds=compile_seconds,
@@ -220,12 +224,15 @@ def fitted(
                 evaluate_seconds=course.clock.evaluate_seconds,
                 checkpoint_seconds=course.clock.checkpoint_seconds,
                 resumed_from=resumed_from,
-                stopped_early=interrupted and failure is None and not stopped,
+                stopped_early=interrupted and failure is None and not signals,
                 identity=identity,
             )
-        except BaseException:  # of `on_progress`, or while the results are written: what was done is kept
+            with shared_errors():
+                yield result
+        except BaseException as error:  # of `on_progress`, or while the results are written: what was done is kept
             with contextlib.suppress(Exception):
-                save()
+                if not is_loss(error):
+                    save()
             raise
         finally:
             course.segments.close()
@@ -238,24 +245,35 @@ def _train(
     checkpoints: Checkpoints | None,
     save: Callable[[], None],
     stopped: Sequence[int],
-) -> SimulatorError | None:
-    """Trains until the end, a signal, a word of `on_progress` or the failure of an environment, which is returned."""
-    count = 1
+) -> tuple[SimulatorError | None, int]:
+    """Trains until the end, a signal, a word of `on_progress` or the failure of an environment.
+
+    Returns:
+        That failure, and the number of signals.
+    """
+    decision = Decision()
     try:
         agent.env.check()
         course.evaluate()  # if a failure or a signal prevented it before
-        while not stopped and course.updates_left:
-            began = time.perf_counter()
+        decision = agree(lambda: Decision(len(stopped)))
+        while not decision.stops and course.updates_left:
+            count, began = decision.updates, time.perf_counter()
             rows = course.advance(min(count, course.updates_left))
             took = time.perf_counter() - began
-            if on_progress(Progress(course.updates, course.clock.seconds, rows, course.evaluate())) is False:
-                break
-            if checkpoints and checkpoints.due():
+            progress = Progress(course.updates, course.clock.seconds, rows, course.evaluate())
+
+            def decide(count: int = count, took: float = took, progress: Progress = progress) -> Decision:
+                enough = on_progress(progress) is False
+                due = bool(checkpoints) and checkpoints.due()
+                more = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))
+                return Decision(len(stopped), enough, due, more)
+
+            decision = agree(decide)
+            if decision.save and not decision.stops:
                 save()
-            count = max(1, min(int(count * SEGMENT_SECONDS / max(took, 1e-6)), 2 * count, MAX_SEGMENT))
     except SimulatorError as error:
-        return error
-    return None
+        return error, decision.signals
+    return None, decision.signals
 
 
 def _run_of(failure: SimulatorError, env_state: PyTree) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ import jax
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.devices import Spread, spread_runs
+from rpo_jax.execution.processes import check_all_used, least
 from rpo_jax.execution.snapshot import state_shapes, tree_bytes
 from rpo_jax.typing import Device
 
@@ -50,6 +51,9 @@ def usable_bytes(devices: Sequence[Device]) -> int | None:
 
 
 def _free_bytes(devices: Sequence[Device]) -> int | None:
+    devices = [device for device in devices if device.process_index == jax.process_index()]
+    if not devices:
+        return None
     if devices[0].platform == "cpu":
         with contextlib.suppress(OSError, StopIteration):  # Linux only
             lines = Path("/proc/meminfo").read_text().splitlines()
@@ -100,8 +104,9 @@ def fit_in_memory(
     most = num_runs if runs_at_once is None else runs_at_once
     while True:
         spread = _spread_equal_calls(agent, num_runs, devices, most)
+        check_all_used(spread.devices)
         program = compile_for(spread)
-        usable, needed = usable_bytes(spread.devices), needed_bytes(program)
+        usable, needed = least(usable_bytes(spread.devices)), needed_bytes(program)
         if usable is None or needed <= usable:
             return spread, program
         if spread.num_runs == 1:

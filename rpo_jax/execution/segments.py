@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,9 @@ from rpo_jax.compiling.jit import jit
 from rpo_jax.errors import described
 from rpo_jax.execution import waiting
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
+from rpo_jax.execution.processes import are_several, fetch, own_part, together
 from rpo_jax.execution.sweep import Runs, collect
+from rpo_jax.keys import data_of_keys, with_keys
 
 MAX_SEGMENT = 128  # updates
 LOG = logging.getLogger("rpo_jax")
@@ -51,7 +52,7 @@ class Segments:
         Args:
             state: states of all runs, NumPy leaves [H, S, ...], with the data of random keys.
         """
-        states = _with_keys(jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), state), self.like)
+        states = with_keys(jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), state), self.like)
         self._states = self._spread.place_states(states)
 
     def begin(self, updates: int) -> None:
@@ -91,7 +92,8 @@ class Segments:
             return list(states), _metrics(self._spread, rows, count, self._runs)  # waits for the segment
 
         states, metrics = waiting.call(self._spread.agent.env, advance)
-        self._spread.agent.env.check()
+        if self._spread.agent.env.on_host:
+            together(self._spread.agent.env.check)
         self._states = states
         return metrics
 
@@ -101,14 +103,14 @@ class Segments:
 
     def data(self) -> TrainingState:
         """Returns the states of all runs as NumPy arrays, with the data of random keys; `restore` reads them."""
-        if not self._spread.agent.env.on_host:
-            return jax.device_get(data_of_keys(self.state()))
-        return self._collect(jax.device_get(list(map(data_of_keys, self._states))))  # though the devices hang
+        if self._spread.agent.env.on_host or are_several():
+            return self._fetch(self._states)  # though the devices hang
+        return jax.device_get(data_of_keys(self.state()))
 
     def policy(self) -> Policy:
         """Returns the policies of all runs, leaves [H, S, ...]."""
         own = [state.replace(env_state=None, obs=None, discounted_return=None) for state in self._states]
-        return self._collect(own).policy
+        return (self._fetch(own) if are_several() else self._collect(own)).policy
 
     def close(self) -> None:
         """Closes environments on the host, unless one hangs. An interrupt stops the closing; errors are warnings."""
@@ -118,7 +120,7 @@ class Segments:
 
         def close() -> None:
             for state in self._states:
-                env.close(state.env_state)
+                env.close(own_part(state.env_state))
 
         try:
             jax.effects_barrier()  # a segment that was interrupted may still be stepping its environments
@@ -132,6 +134,9 @@ class Segments:
         if episodes:
             batches = [(runs, jax.vmap(jax.random.fold_in, (0, None))(keys, episodes)) for runs, keys in batches]
         return [_init_runs(self._spread, *batch, self._initial) for batch in batches]
+
+    def _fetch(self, states: list[TrainingState]) -> TrainingState:
+        return self._collect(fetch(list(map(data_of_keys, states))))
 
     def _collect(self, states: list[TrainingState]) -> TrainingState:
         return collect(self._spread, [(state, {}) for state in states], self._runs.count, self._runs.num_seeds)[0]
@@ -154,38 +159,9 @@ def compile_segment(runs: Runs, spread: Spread, initial: Policy | None = None) -
     return spread.compile(advance.trace(spread, settings, state, 0))
 
 
-def data_of_keys(state: TrainingState) -> TrainingState:
-    """Converts random keys of a state to their data.
-
-    Args:
-        state: state of any number of runs.
-
-    Returns:
-        The same state, where the random keys are arrays of integers.
-    """
-    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
-
-
-def _with_keys(state: TrainingState, like: TrainingState) -> TrainingState:
-    """Inverse of `data_of_keys`: makes random keys where `like` has keys, of their implementation."""
-
-    def wrap(x: np.ndarray, like: jax.Array) -> np.ndarray | jax.Array:
-        kinds: list[Any] = []
-        if not _is_key(like):
-            return x
-        jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), like)
-        return jax.random.wrap_key_data(jnp.asarray(x), impl=kinds[0])
-
-    return jax.tree.map(wrap, state, like)
-
-
-def _is_key(x: jax.Array) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def _metrics(spread: Spread, batches: Sequence[jax.Array], count: int, runs: Runs) -> dict[str, np.ndarray]:
     """Gathers the metrics of the `count` updates of a segment {name: [H, S, count]}."""
-    rows = np.concatenate([spread.runs(np.asarray(batch)[:, :count]) for batch in batches])[: runs.count]
+    rows = np.concatenate([spread.runs(batch[:, :count]) for batch in fetch(list(batches))])[: runs.count]
     return runs.by_setting(as_metrics(rows))
 
 

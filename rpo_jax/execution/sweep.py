@@ -13,13 +13,14 @@ from rpo_jax.algorithm.config import Hyperparams, check_hyperparams
 from rpo_jax.algorithm.metrics import Metrics
 from rpo_jax.algorithm.rpo import train
 from rpo_jax.algorithm.types import Policy, TrainingState
-from rpo_jax.compiling.jit import jit
+from rpo_jax.compiling.jit import is_nested, jit
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution import waiting
 from rpo_jax.execution.batches import join_runs
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.execution.memory import fit_in_memory
-from rpo_jax.keys import as_keys
+from rpo_jax.execution.processes import are_several, fetch
+from rpo_jax.keys import as_keys, data_of_keys, with_keys
 from rpo_jax.settings.grid import grid, num_settings
 from rpo_jax.typing import Device
 
@@ -171,7 +172,7 @@ def _train_runs(
 def collect(
     spread: Spread, batches: list[tuple[TrainingState, Metrics]], num_runs: int, num_seeds: int
 ) -> tuple[TrainingState, Metrics]:
-    """Gathers the results of all calls; compiled, unless they are NumPy arrays.
+    """Gathers the results of all calls; compiled, unless they are NumPy arrays. Every one of several processes has all.
 
     Args:
         spread: how the runs of one call are sharded.
@@ -182,6 +183,9 @@ def collect(
     Returns:
         States and metrics, leaves [H, S, ...].
     """
+    if are_several() and not is_nested():
+        fetched = _collect(spread, fetch(data_of_keys(batches)), num_runs, num_seeds)
+        return with_keys(fetched, jax.eval_shape(lambda: _collect(spread, batches, num_runs, num_seeds)))
     on_host = isinstance(jax.tree.leaves(batches)[0], np.ndarray)
     return (_collect if on_host else _compiled_collect)(spread, batches, num_runs, num_seeds)
 

@@ -55,15 +55,20 @@ def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -
         spec: specification of the run.
         initial: trained policy from which all runs start; None if there is none.
     """
-    described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    del described["num_threads"]  # a property of the machine, not of the run
-    described |= {"env_args": dict(spec.env_args)}
-    described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
-    described |= {"imports": spec.imports(), "format": FORMAT, "version": version_of("rpo_jax")}
+    described = describe_spec(spec)
     if initial is not None:
         write_policies(folder / INITIAL, initial)
         described["initial"] = sha256_of(folder / INITIAL)
     write_json(folder / SETTINGS, described | {DIGEST: digest_of(described)})
+
+
+def describe_spec(spec: RunSpec) -> JsonObject:
+    """Returns what settings.json holds of a `spec`; `parse_spec` reads it."""
+    described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    del described["num_threads"]  # a property of the machine, not of the run
+    described |= {"env_args": dict(spec.env_args)}
+    described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
+    return described | {"imports": spec.imports(), "format": FORMAT, "version": version_of("rpo_jax")}
 
 
 def folder_of(folder: Path, settings: bytes, spec: RunSpec, initial: Policy | None) -> Path:
@@ -112,7 +117,7 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     described = _read_settings(folder)
     try:
         _check_registered(folder, described)
-        spec = _parse_spec(described)
+        spec = parse_spec(described)
         return spec, spec.agent()
     except SettingsError as error:
         raise SettingsError(f"{folder / SETTINGS} cannot be used: {error}") from None
@@ -152,7 +157,16 @@ def _read_settings(folder: Path) -> JsonObject:
     return LATER | described | {DIGEST: described[DIGEST]}
 
 
-def _parse_spec(described: JsonObject) -> RunSpec:
+def parse_spec(described: JsonObject, num_threads: int | None = None) -> RunSpec:
+    """Returns the specification that `describe_spec` has described.
+
+    Args:
+        described: its description.
+        num_threads: threads of the pool on each device of this machine, for EnvPool only.
+
+    Raises:
+        SettingsError: if an entry cannot be used.
+    """
     names = ("env", "variant", "preset", "head", "time_limit", "network", "backend", "init_from", "env_args")
     seeds, evaluations = described["seeds"], [described[name] for name in ("num_evaluations", "evaluation_episodes")]
     if not seeds or any(seed != seeds[0] + index for index, seed in enumerate(seeds)):
@@ -171,6 +185,7 @@ def _parse_spec(described: JsonObject) -> RunSpec:
         seeds=seeds,
         num_evaluations=evaluations[0],
         evaluation_episodes=evaluations[1],
+        num_threads=num_threads,
     )
 
 

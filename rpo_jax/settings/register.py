@@ -25,7 +25,7 @@ _TAKEN = {
     *field_names(RunSpec),
     *("num_seeds", "first_seed", "settings", "rows"),  # arguments of `make_spec`
     *("variants", "env_arg", "out", "runs_at_once", "logger", "compilation_cache", "imports", "help"),  # options
-    *("stop_at_return", "dry_run"),
+    *("stop_at_return", "dry_run", "distributed"),
     # of `search`
     *("over", "num_settings", "budget", "halvings", "finalists", "final_seeds", "draw", "sampler", "batches"),
     *("setting", "seed", "update", "step", *METRICS),  # columns of tables

@@ -1,0 +1,245 @@
+"""Training by several processes of JAX's distributed runtime: what one of them decides, all do.
+
+All processes call the same functions in the same order. Decisions that follow a clock are those of the first process; a
+stop that any of them asks for, or an error in one, stops all. With one process nothing is exchanged.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from rpo_jax.errors import LostProcessError, SettingsError
+from rpo_jax.typing import Device
+
+LOST = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "coordination service", "DEADLINE_EXCEEDED")  # as JAX says it
+
+Result = TypeVar("Result")
+Tree = TypeVar("Tree")
+
+
+class Decision(NamedTuple):
+    """What a process wants to do between two segments.
+
+    Attributes:
+        signals: number of signals that it received; the most of all processes count.
+        enough: whether its `on_progress` asked to stop; that of any process counts.
+        save: whether a checkpoint is due; that of the first process counts.
+        updates: number of updates of the next segment; that of the first process counts.
+    """
+
+    signals: int = 0
+    enough: bool = False
+    save: bool = False
+    updates: int = 1
+
+    @property
+    def stops(self) -> bool:
+        """Whether training ends here."""
+        return self.enough or self.signals > 0
+
+
+def are_several() -> bool:
+    """Returns whether several processes train together."""
+    return jax.process_count() > 1
+
+
+def is_first() -> bool:
+    """Returns whether this is the process that reports and writes files."""
+    return jax.process_index() == 0
+
+
+def agree(decide: Callable[[], Decision]) -> Decision:
+    """Returns what all processes do, of what each decides.
+
+    Args:
+        decide: returns what this process wants to do.
+
+    Raises:
+        SettingsError: if `decide` raised an error in another process; its own is raised as it is.
+    """
+    own = together(decide)
+    if not are_several():
+        return own
+    words = _gather(np.asarray(own, np.int32))  # [processes, fields]
+    signals, enough, *_ = (int(word) for word in words.max(0))
+    return Decision(signals, bool(enough), bool(words[0, 2]), int(words[0, 3]))
+
+
+def together(function: Callable[[], Result]) -> Result:
+    """Calls a function, which exchanges nothing, in every process, and returns its own result.
+
+    Raises:
+        SettingsError: if the function raised an error in another process; its own is raised as it is.
+    """
+    with shared_errors():
+        return function()
+
+
+@contextlib.contextmanager
+def shared_errors() -> Iterator[None]:
+    """Ends the block of all processes with an error if that of one does.
+
+    Raises:
+        SettingsError: if the block of another process raised an error; its own is raised as it is.
+    """
+    if not are_several():
+        yield
+        return
+    error = None
+    try:
+        yield
+    except BaseException as caught:
+        error = caught
+    failed = _gather(np.array([error is not None], np.int32))[:, 0]
+    if error is not None:
+        raise error
+    if failed.any():
+        raise SettingsError(f"process {int(np.argmax(failed))} of the job stopped; it says why")
+
+
+def in_first(function: Callable[[], None]) -> None:
+    """Calls a `function` in the first process only; an error there is one of all, as of `together`."""
+    together(lambda: function() if is_first() else None)
+
+
+def check_same(digests: Mapping[str, str]) -> None:
+    """Checks that all processes train the same.
+
+    Args:
+        digests: digests of what this process trains, hexadecimal, by name of the part.
+
+    Raises:
+        SettingsError: if they differ.
+    """
+    if not are_several():
+        return
+    all_of_them = _gather(np.array([int(digest[:7], 16) for digest in digests.values()], np.int32))
+    other = [name for name, column in zip(digests, all_of_them.T, strict=True) if (column != column[0]).any()]
+    if other:
+        raise SettingsError(f"the processes of the job were given other settings: {', '.join(other)}")
+
+
+def least(number: int | None) -> int | None:
+    """Returns the least `number` of all processes; None if one of them does not know it."""
+    if not are_several():
+        return number
+    halves = _gather(np.array([-1, 0] if number is None else divmod(number, 2**30), np.int32)).tolist()
+    numbers = [high * 2**30 + low for high, low in halves]
+    return None if min(numbers) < 0 else min(numbers)
+
+
+def from_first(make: Callable[[], bytes]) -> bytes:
+    """Returns the bytes that `make` returns in the first process, where alone it is called; an error is one of all."""
+    if not are_several():
+        return make()
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    made = together(lambda: make() if is_first() else b"")
+    high, low = _gather(np.array(divmod(len(made), 2**30), np.int32))[0].tolist()
+    size = high * 2**30 + low
+    if not size:
+        return b""
+    return np.asarray(broadcast_one_to_all(np.frombuffer(made or bytes(size), np.uint8))).astype(np.uint8).tobytes()
+
+
+def own_rows(count: int) -> np.ndarray:
+    """Returns the indices of this process's part of `count` rows; the last row is repeated, so that parts are equal."""
+    size = -(-count // jax.process_count())
+    return np.minimum(size * jax.process_index() + np.arange(size), count - 1)
+
+
+def gather_rows(rows: np.ndarray) -> np.ndarray:
+    """Returns the `rows` [n, ...] of all processes [processes * n, ...], in the order of `own_rows`."""
+    return _gather(rows).reshape(-1, *rows.shape[1:])
+
+
+def check_all_used(devices: Sequence[Device]) -> None:
+    """Checks that every process trains.
+
+    Args:
+        devices: the devices that are used.
+
+    Raises:
+        SettingsError: if one has none of them.
+    """
+    used = len({device.process_index for device in devices})
+    if used < jax.process_count():
+        raise SettingsError(
+            f"only {used} of {jax.process_count()} processes would train: independent runs take a device each, and the "
+            "environments of a run are shared by as many devices as divide num_envs / num_minibatches"
+        )
+
+
+def put(tree: Tree, sharding: Sharding) -> Tree:
+    """Puts arrays that every process has on the devices of all.
+
+    Args:
+        tree: the same arrays, or random keys, in every process.
+        sharding: how they are sharded.
+
+    Returns:
+        The same tree of sharded arrays.
+    """
+    if not are_several():
+        return jax.device_put(tree, sharding)
+
+    def place(x):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        array = np.asarray(x)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(place, tree)
+
+
+def own_part(tree: Tree) -> Tree:
+    """Returns the parts of a `tree` of sharded arrays that this process has, joined along the first axis."""
+    if not are_several():
+        return tree
+    return jax.tree.map(lambda x: np.concatenate([np.asarray(part.data) for part in x.addressable_shards]), tree)
+
+
+def fetch(tree: Tree) -> Tree:
+    """Returns a `tree` of arrays on the devices of all processes, but no random keys, as NumPy arrays in each."""
+    if not are_several():
+        return jax.device_get(tree)
+    from jax.experimental.multihost_utils import process_allgather
+
+    def whole(x):
+        addressable = not isinstance(x, jax.Array) or x.is_fully_addressable
+        return np.asarray(x if addressable else process_allgather(x, tiled=True))
+
+    return jax.tree.map(whole, tree)
+
+
+def is_loss(error: BaseException) -> bool:
+    """Returns whether JAX raised an `error` because another process has died."""
+    raised = isinstance(error, LostProcessError | jax.errors.JaxRuntimeError | ValueError)
+    return are_several() and raised and any(word in str(error) for word in LOST)
+
+
+@contextlib.contextmanager
+def told_of_loss() -> Iterator[None]:
+    """Turns what JAX raises in the block when another process has died into a `LostProcessError`."""
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if is_loss(error):
+            raise LostProcessError(
+                "another process of the job has ended; start the job again, and it goes on from its last checkpoint"
+            ) from error
+        raise
+
+
+def _gather(numbers: np.ndarray) -> np.ndarray:
+    """Returns the numbers [...] of every process [processes, ...]."""
+    if not are_several():
+        return numbers[None]
+    from jax.experimental.multihost_utils import process_allgather
+
+    return np.asarray(process_allgather(numbers)).reshape(-1, *numbers.shape)

@@ -1,0 +1,115 @@
+"""Run by test_processes.py in each process of a job: number of the process, their number, port, folder."""
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import toys
+
+import rpo_jax
+from rpo_jax import Checkpoints, Evaluation, fit, grid, seeds, sweep
+from rpo_jax.cli.main import main
+from rpo_jax.errors import LostProcessError, SettingsError
+from rpo_jax.execution.fit import Progress
+
+UPDATES = 6
+OnProgress = Callable[[Progress], object]
+SIZES = "--num-envs 4 --num-steps 8 --num-minibatches 2 --hidden-sizes 8 --num-seeds 3 --total-timesteps 64"
+COMMAND = f"train {SIZES} --num-evaluations 1 --evaluation-episodes 2 --no-compilation-cache".split()
+Found = dict[str, Any]
+
+
+def settings() -> rpo_jax.Hyperparams:
+    return grid(rpo_alpha=[0.3, 0.1], learning_rate=[3e-3])
+
+
+@functools.cache
+def agent(on_host: bool = False, num_envs: int = 16) -> rpo_jax.Agent:
+    env = toys.host_env() if on_host else toys.reaching_env()
+    return toys.tiny_agent(rpo_jax.RPO, env, updates=UPDATES, num_envs=num_envs)
+
+
+def shared_run(folder: Path, on_progress: OnProgress = lambda progress: None) -> rpo_jax.Fit:
+    """One run, whose environments are shared by the processes."""
+    return fit(agent(), grid(), seeds(0, 1), on_progress, checkpoints=Checkpoints(folder / "shared"))
+
+
+def many_runs(on_progress: OnProgress = lambda progress: None) -> rpo_jax.Fit:
+    return fit(agent(), settings(), seeds(0, 2), on_progress, evaluation=Evaluation(2, 3, jax.random.key(5)))
+
+
+def runs_on_the_host() -> rpo_jax.Fit:
+    return fit(agent(on_host=True), settings(), seeds(0, 2))
+
+
+def everything(result: rpo_jax.Fit) -> Found:
+    returns = result.evaluated.returns if result.evaluated else np.zeros(0)
+    params = [np.asarray(x).reshape(*x.shape[:2], -1) for x in jax.tree.leaves(result.state.params)]
+    return {**result.metrics, "params": np.concatenate(params, -1), "obs": result.state.obs, "returns": returns}
+
+
+def named(name: str, found: Found) -> Found:
+    return {f"{name}/{key}": x for key, x in found.items()}
+
+
+def message_of(function: Callable[..., object], *args: object) -> np.ndarray:
+    with contextlib.suppress(ZeroDivisionError):
+        try:
+            function(*args)
+        except (SettingsError, LostProcessError) as error:
+            return np.array(str(error))
+    return np.array("")
+
+
+def in_four(number: int, folder: Path) -> Found:
+    def stop(_: Progress) -> None:
+        if number == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    stopped = shared_run(folder, stop)
+    assert stopped.interrupted
+    idle = message_of(fit, agent(num_envs=2), grid(), seeds(0, 1))
+    return {"idle": idle, **named("stopped", everything(stopped))}
+
+
+def in_two(number: int, folder: Path) -> Found:
+    def fail(_: Progress) -> None:
+        if number == 1:
+            raise ZeroDivisionError
+
+    def die(_: Progress) -> None:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    rest = shared_run(folder, lambda progress: progress.updates < 4)
+    found = {"from": np.array(rest.resumed_from), **named("resumed", everything(rest))}
+    found |= named("runs", everything(many_runs())) | named("host", everything(runs_on_the_host()))
+    states, metrics = sweep(agent(), settings(), seeds(0, 2))
+    found |= named("sweep", {**metrics, "obs": states.obs})
+    found["failed"] = message_of(many_runs, fail)
+    found["others"] = message_of(fit, agent(), grid(gamma=[0.9 if number else 0.8]), seeds(0, 4))
+    np.savez(folder / f"2-{number}.npz", **found)
+    return found | {"lost": message_of(many_runs, die)}
+
+
+if __name__ == "__main__":
+    number, count, port, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+    jax.config.update("jax_num_cpu_devices", 1)
+    with toys.compiled_with(toys.QUICK):
+        if count == 4:
+            jax.distributed.initialize(f"localhost:{port}", count, number)
+            found = in_four(number, folder)
+        else:
+            command = [*COMMAND, "--out", str(folder / "run"), "--distributed", f"localhost:{port},{count},{number}"]
+            assert main(command) == 0
+            found = in_two(number, folder)
+    np.savez(folder / f"{count}-{number}.npz", **found)
+    sys.stdout.flush()
+    os._exit(0)  # JAX would wait for the one that was killed
