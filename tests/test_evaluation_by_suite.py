@@ -1,7 +1,7 @@
 """What evaluation finds beside what training reports of the same policy, for each suite.
 
-gymnax is compiled as users compile; of Brax and Playground, test_diagnosis.py compares steps that are. A learning rate
-of 0 keeps the policy as it was, so both are means of the same distribution.
+Steps that are compiled as users compile are compared by `rpo-jax check`. A learning rate of 0 keeps the policy as it
+was, so both are means of the same distribution.
 """
 
 import jax

@@ -1,5 +1,6 @@
 """The option --distributed: a command in several processes, which JAX's distributed runtime joins."""
 
+import itertools
 import logging
 import re
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def join(arguments: list[str]) -> bool:
     Raises:
         SettingsError: if the job cannot be joined.
     """
-    values = [value for word, value in zip(arguments, [*arguments[1:], ""], strict=True) if word == OPTION]
+    values = [value for word, value in itertools.pairwise(complete(arguments)) if word == OPTION]
     values += [word.removeprefix(f"{OPTION}=") for word in arguments if word.startswith(f"{OPTION}=")]
     if not values:
         return False

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        in_job = job.join(arguments := job.complete(arguments))
+        in_job = job.join(arguments)
         command = parse(arguments)
         run = RUN[type(command)]
         with _warnings_told(), interrupted_by_all():

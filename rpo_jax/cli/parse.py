@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 import tyro
 
 from rpo_jax.cli.commands import COMMANDS, Command, RunOptions
+from rpo_jax.cli.job import complete
 from rpo_jax.cli.options import add_hyperparams, option_names, show_preset
 from rpo_jax.cli.process import set_up_jax
 from rpo_jax.errors import SettingsError, unknown_name
@@ -37,6 +38,7 @@ def parse(arguments: list[str]) -> Command:
         SettingsError: if the arguments are invalid.
         SystemExit: for --help.
     """
+    arguments = complete(arguments)
     _add_own_options(arguments)
     _check_names(arguments)
     if HELP & set(arguments):
