@@ -104,11 +104,8 @@ def _exchanges_of(line: str, computations: dict[str, list[str]]) -> list[Exchang
         arrays = list(ARRAY.finditer(found.group(1)))
         return [Exchange(found.group(2), [array.group() for array in arrays], sum(map(_bytes_of, arrays)))]
     called = re.search(r" (?:fusion|async-start)\(.* calls=%([\w.\-]+)", line)
-    return (
-        [found for inner in computations[called.group(1)] for found in _exchanges_of(inner, computations)]
-        if called
-        else []
-    )
+    lines = computations.get(called.group(1), []) if called else []
+    return [exchange for inner in lines for exchange in _exchanges_of(inner, computations)]
 
 
 def _bytes_of(array: re.Match[str]) -> int:
