@@ -25,8 +25,9 @@ def render(runs: list[Row]) -> str:
             "time of compiling are as in the section before.",
             _of_runs([run for run in runs if run["layout"] == "runs"]),
             *_of_environments([run for run in runs if run["layout"] == "environments"]),
+            _of_memory(runs),
         ),
-        table(HEADER, map(_row, sorted(runs, key=lambda run: (run["work"], _kind(run), run["devices"])))),
+        table(HEADER, map(_row, sorted(runs, key=_place))),
     )
 
 
@@ -55,6 +56,24 @@ def _of_environments(runs: list[Row]) -> list[str]:
         ),
         f"All else in a round, moments of observations, returns, advantages and metrics, is {_size(small)} or less.",
     ]
+
+
+def _of_memory(runs: list[Row]) -> str:
+    """What the gathered samples cost where devices are many."""
+    most = max(run["devices"] for run in runs)
+    shared, own = (
+        [_memory(run) for run in runs if (run["devices"], run["layout"]) == (most, layout)]
+        for layout in ("environments", "runs")
+    )
+    return claim(
+        f"With {most} devices a shared run takes {in_mib(min(shared))} to {in_mib(max(shared))} of the memory of each, "
+        f"and runs of their own at most {in_mib(max(own))}.",
+        min(shared) > max(own),
+    )
+
+
+def _memory(run: Row) -> int:
+    return sum(run["bytes"].values())
 
 
 def _in_minibatch(run: Row) -> list[Exchange]:
@@ -96,9 +115,9 @@ def _same_for_any_number(runs: list[Row], of: Any) -> bool:
     return all(len({of(run) for run in runs if run["work"] == work}) == 1 for work in {run["work"] for run in runs})
 
 
-def _kind(run: Row) -> str:
-    """Of devices, without their number."""
-    return run["pod"].partition(" ")[2]
+def _place(run: Row) -> tuple[int, str, int, str]:
+    """In the table: by work, kind of devices and their number."""
+    return list(GPU_WORKS).index(run["work"]), run["pod"].partition(" ")[2], run["devices"], run["layout"]
 
 
 def _row(run: Row) -> list[str]:
@@ -109,7 +128,7 @@ def _row(run: Row) -> list[str]:
         run["layout"],
         _told(Counter(exchange["kind"] for exchange in within), sum(exchange["bytes"] for exchange in within)),
         _told(_counted(run, besides), _moved(run, besides)),
-        in_mib(sum(run["bytes"].values())),
+        in_mib(_memory(run)),
         f"{run['compile_cpu_seconds']:.0f} s",
     ]
 
