@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from arguments import chosen
 from libraries import LIBRARIES, Failure, given_pythons, installed_python, last_lines
 from peers.compiled_program import TARGETS
 from recording import add, command, records
-from works import GPU_WORKS, Work
+from works import GPU_WORKS
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = Path(__file__).parent / "peers" / "compiled_program.py"
@@ -54,7 +55,9 @@ def main(
                     continue
                 try:
                     path = given.get(f"{target}/{library}") or make_python(target, library)
-                    found = compile_apart(path, library, target, GPU_WORKS[name], batching, time_out)
+                    work = json.dumps(dataclasses.asdict(GPU_WORKS[name]) | {"batching": batching})
+                    arguments = [path, str(PROGRAM), library, target, work]
+                    found = run_apart(arguments, library == "rpo_jax", time_out)
                 except Failure as failure:
                     console.print(f"{key}: {failure}")
                     continue
@@ -77,16 +80,19 @@ def make_python(target: str, library: str) -> str:
     return installed_python(name, (f"jax=={release}", *plugin, *REQUIREMENTS[library]))
 
 
-def compile_apart(path: str, library: str, target: str, work: Work, batching: str, time_out: float) -> dict[str, Any]:
+def run_apart(arguments: Sequence[str], of_rpo_jax: bool, time_out: float) -> dict[str, Any]:
     """What a process of its own finds.
 
+    Args:
+        arguments: its command line.
+        of_rpo_jax: whether it imports rpo_jax from here.
+        time_out: in seconds.
+
     Raises:
-        Failure: if it fails, or takes longer than `time_out` seconds.
+        Failure: if it fails, or takes longer.
     """
-    description = dataclasses.asdict(work) | {"batching": batching}
-    surroundings = os.environ | {"PYTHONPATH": str(ROOT) if library == "rpo_jax" else "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT) if of_rpo_jax else "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     surroundings.pop("JAX_COMPILATION_CACHE_DIR", None)
-    arguments = [path, str(PROGRAM), library, target, json.dumps(description)]
     try:
         done = subprocess.run(arguments, env=surroundings, capture_output=True, text=True, timeout=time_out)
     except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from peers.compiled_program import loops_of, started_in
+from peers.hlo import Exchange, exchanges_in, loops_of, started_in
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "benchmarks" / "peers" / "compiled_program.py"
@@ -54,6 +54,24 @@ ENTRY %main (array: f32[64]) -> f32[64] {
   ROOT %either = f32[64]{0} conditional(%which, %array, %array), true_computation=%short, false_computation=%long
 }
 """
+# Sums over devices, in a loop of eight trips and in a fusion, and a gathering that is begun before it is needed.
+OF_DEVICES = """HloModule update
+%fused (part: f32[8]) -> f32[2] {
+  %whole = f32[8]{0} all-reduce(%part), channel_id=3, to_apply=%sum
+  ROOT %own = f32[2]{0} dynamic-slice(%whole, %first), dynamic_slice_sizes={2}
+}
+
+%body (weights: f32[64]) -> f32[64] {
+  ROOT %gradients = (f32[64]{0:T(128)S(1)}, bf16[2,3]{1,0:T(2,128)}) all-reduce(%weights, %losses), to_apply=%sum
+}
+
+ENTRY %main (batch: f32[16]) -> f32[64] {
+  %begun = ((pred[16]{0}), pred[64]{0}) all-gather-start(%batch), channel_id=2, dimensions={0}
+  %whole = pred[64]{0} all-gather-done(%begun), metadata={op_name="all_gather"}
+  %part = f32[2]{0} fusion(%batch), kind=kCustom, calls=%fused
+  ROOT %loop = f32[64]{0} while(%whole), condition=%more, body=%body, backend_config={"known_trip_count":{"n":"8"}}
+}
+"""
 
 needs_plugin = pytest.mark.skipif(
     not PLUGIN and find_spec("jax_cuda13_plugin") is None,
@@ -71,6 +89,15 @@ def test_operations_on_arrays_are_counted_on_a_tpu() -> None:
 
 def test_the_longer_side_of_a_branch_is_counted() -> None:
     assert loops_of(ON_GPU).operations == {"add": 1, "fusion": 2}
+
+
+def test_exchanges_of_devices_are_found_with_their_sizes_and_loops() -> None:
+    assert list(exchanges_in(loops_of(OF_DEVICES))) == [
+        (Exchange("all-gather", ["pred[64]"], 64), ()),
+        (Exchange("all-reduce", ["f32[8]"], 32), ()),
+        (Exchange("all-reduce", ["f32[64]", "bf16[2,3]"], 4 * 64 + 2 * 6), (8,)),
+    ]
+    assert not list(exchanges_in(loops_of(ON_TPU)))
 
 
 @needs_plugin

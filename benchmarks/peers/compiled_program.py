@@ -9,9 +9,8 @@ import os
 import re
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 # Of an H100 SXM, as XLA describes one.
 H100 = """gpu_device_info {
@@ -28,28 +27,7 @@ dnn_version_info { major: 9 minor: 8 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 TARGETS = {"H100": ("cuda", "1x1x1"), "TPU v5e": ("tpu", "v5e:2x2"), "TPU v6e": ("tpu", "v6e:2x2")}
-FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "after-all", "partition-id", "replica-id")
-ALLOCATION = 'custom_call_target="AllocateBuffer"'  # free too
-ENDS = ("-done", "-update")  # of what was begun before
-ON_TPU = re.compile(r"\{[^}]*:T\(")  # arrays lie in tiles there
-ONE_ELEMENT = re.compile(r"\w+\[[1,]*\]")
-OF_ARRAYS = ("fusion", "reduce", "custom-call", "copy", "copy-start", "dynamic-slice")  # even if one number results
-COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 Compilation: TypeAlias = Callable[[], Any]
-
-
-class Loop(NamedTuple):
-    """A loop of a compiled program, or its entry.
-
-    Attributes:
-        trips: how often it runs, one after another; None if that is not known when it is compiled.
-        operations: that one pass starts by itself, by kind.
-        inner: the loops in it.
-    """
-
-    trips: int | None
-    operations: dict[str, int]
-    inner: list["Loop"]
 
 
 def prepare(platform: str) -> None:
@@ -67,21 +45,25 @@ def _cuda_of(path: str) -> str:
     return os.path.join(path, "nvidia", "cu13")
 
 
-def device_of(target: str) -> Any:
-    """The first device of a target."""
+def devices_of(platform: str, topology: str) -> Sequence[Any]:
+    """The devices of a topology: of TPUs by its name, of H100s as "PARTITIONSxHOSTSxDEVICES"."""
     import jax
     from jax.experimental import topologies
 
-    platform, topology = TARGETS[target]
     if platform == "tpu":
-        return topologies.get_topology_desc(platform=platform, topology_name=topology).devices[0]
+        return topologies.get_topology_desc(platform=platform, topology_name=topology).devices
     jax.devices()  # finds the plug-in
     sizes = {"target_config": H100, "topology": topology}
-    return topologies.get_topology_desc(topology_name="H100", platform=platform, **sizes).devices[0]
+    return topologies.get_topology_desc(topology_name="H100", platform=platform, **sizes).devices
 
 
 def ours(work: dict[str, Any], device: Any) -> Compilation:
     """RPO by `sweep`."""
+    return sweep_on(work, [device])
+
+
+def sweep_on(work: dict[str, Any], devices: Sequence[Any]) -> Compilation:
+    """RPO by `sweep`, on these devices."""
     import rpo_jax
     from rpo_jax.execution.devices import spread_runs
     from rpo_jax.execution.sweep import as_runs, compile_sweep
@@ -92,7 +74,7 @@ def ours(work: dict[str, Any], device: Any) -> Compilation:
     options = {"batching": work["batching"]} if work.get("batching") else {}
     agent = rpo_jax.make_agent(rpo_jax.make_env(work["env"], **options), rpo_jax.RPO, config)
     runs = as_runs(rpo_jax.grid(), rpo_jax.seeds(0, work["seeds"]))
-    spread = spread_runs(agent, work["seeds"], [device])
+    spread = spread_runs(agent, work["seeds"], devices)
     return lambda: compile_sweep(runs, spread)
 
 
@@ -133,100 +115,6 @@ def brax(work: dict[str, Any], device: Any) -> Compilation:
     raise AssertionError("Brax's train began no epoch")
 
 
-def loops_of(text: str) -> Loop:
-    """The entry of an optimised HLO module, and its loops. Of a branch the longer side is taken."""
-    computations, entry = _computations_of(text)
-
-    def visit(name: str, trips: int | None) -> Loop:
-        operations: Counter[str] = Counter()
-        inner = []
-        for line in computations[name]:
-            kind = _kind_of(line)
-            if kind == "while":
-                inner.append(visit(_named(line, "body"), _trips_of(line, computations)))
-            elif kind in ("call", "conditional"):
-                sides = [visit(side, 1) for side in _sides_of(line)]
-                longest = max(sides, key=lambda side: started_in(side, 1))
-                operations.update(longest.operations)
-                inner += longest.inner
-            elif kind:
-                operations[kind] += 1
-        return Loop(trips, dict(operations), inner)
-
-    return visit(entry, 1)
-
-
-def _computations_of(text: str) -> tuple[dict[str, list[str]], str]:
-    """The lines of each computation, and the name of the entry."""
-    computations: dict[str, list[str]] = {}
-    name = entry = ""
-    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
-        if heading := re.match(r"^(ENTRY )?%([\w.\-]+) .*\{\s*$", line):
-            name = heading.group(2)
-            computations[name], entry = [], name if heading.group(1) else entry
-        elif line.startswith("}"):
-            name = ""
-        elif name:
-            computations[name].append(line)
-    return computations, entry
-
-
-def _kind_of(line: str) -> str:
-    """The kind of operation that a line starts; empty if it starts none, or one of single numbers on a TPU."""
-    found = re.search(r"= (\([^=]*?\)|\S+) ([\w\-]+)\(", line)
-    if not found or found.group(2) in FREE or found.group(2).endswith(ENDS) or ALLOCATION in line:
-        return ""
-    on_scalar_core = ON_TPU.search(found.group(1)) and ONE_ELEMENT.match(found.group(1))
-    return "" if on_scalar_core and found.group(2) not in OF_ARRAYS else found.group(2)
-
-
-def _trips_of(line: str, computations: dict[str, list[str]]) -> int | None:
-    """How often a loop runs: as XLA notes, or, for a TPU, as its condition says; it counts from 0."""
-    if noted := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
-        return int(noted.group(1))
-    condition = computations[_named(line, "condition")]
-    root = next(line for line in condition if "ROOT" in line)
-    limit = re.search(r" compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT", root)
-    value = limit and re.search(rf"%{re.escape(limit.group(1))} = .* constant\((\d+)\)", "\n".join(condition))
-    return int(value.group(1)) if value else None
-
-
-def _sides_of(line: str) -> list[str]:
-    """The computations of a call or of a branch."""
-    sides = re.findall(r"(?:to_apply|true_computation|false_computation)=%?([\w.\-]+)", line)
-    several = re.search(r"branch_computations=\{([^}]*)\}", line)
-    return sides + (re.findall(r"[\w.\-]+", several.group(1)) if several else [])
-
-
-def _named(line: str, part: str) -> str:
-    found = re.search(rf"{part}=%?([\w.\-]+)", line)
-    assert found, line
-    return found.group(1)
-
-
-def find_update(entry: Loop, updates: int) -> Loop:
-    """The loop over updates: of so many trips, and with most in it."""
-    return max((loop for loop in _all_of(entry) if loop.trips == updates), key=lambda loop: started_in(loop, 1))
-
-
-def _all_of(loop: Loop) -> Iterator[Loop]:
-    yield loop
-    for inner in loop.inner:
-        yield from _all_of(inner)
-
-
-def started_in(loop: Loop, unknown: int) -> int:
-    """Operations that one pass starts in all; a loop of unknown length is taken to run `unknown` times."""
-    inner = sum((inner.trips or unknown) * started_in(inner, unknown) for inner in loop.inner)
-    return sum(loop.operations.values()) + inner
-
-
-def describe(loop: Loop) -> dict[str, Any]:
-    """The same for JSON."""
-    own = {"trips": loop.trips, "operations": sum(loop.operations.values())}
-    return own | ({"loops": [describe(inner) for inner in loop.inner]} if loop.inner else {})
-
-
 def _needed_bytes(sizes: Any) -> int:
     """Of arguments, results and what is in between, as XLA plans them."""
     kept = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
@@ -238,8 +126,10 @@ LIBRARIES: dict[str, Callable[[dict[str, Any], Any], Compilation]] = {"rpo_jax":
 
 def main(library: str, target: str, work: dict[str, Any]) -> dict[str, Any]:
     """What is found of a library's program for a target."""
+    from hlo import COLLECTIVES, describe, find_update, loops_of, started_in
+
     prepare(TARGETS[target][0])
-    compile_program = LIBRARIES[library](work, device_of(target))
+    compile_program = LIBRARIES[library](work, devices_of(*TARGETS[target])[0])
     began = time.process_time()
     compiled = compile_program()
     seconds, text = time.process_time() - began, compiled.as_text()
