@@ -308,7 +308,6 @@ def test_the_table_and_the_setting_are_what_was_found(found: Found, folder: Path
     assert setting == pytest.approx({name: drawn[best][name] for name in SPACE}, rel=1e-6)
 
 
-
 @pytest.mark.pictures
 def test_what_was_found_is_drawn(found: Found, tmp_path: Path) -> None:
     answer.write_answer(tmp_path, found)

@@ -139,8 +139,9 @@ def parts_of_comparison(path: Path) -> list[Path]:
     if (path / SETTINGS).exists():
         return []
     names = (SETTINGS, CHECKPOINTS, SUMMARY)  # a run is found even if one of these is lost
-    parts = {entry.parent for name in names for entry in path.glob(f"*/{name}")} - set(shards_in(path))
-    return sorted(parts | {path / variant for variant in _variants(path)})
+    parts = {entry.parent for name in names for entry in path.glob(f"[!.]*/{name}")} - set(shards_in(path))
+    listed = [path / variant for variant in _variants(path)]
+    return [*listed, *sorted(parts - set(listed))]
 
 
 def _variants(path: Path) -> list[str]:

@@ -32,11 +32,13 @@ class Piece(NamedTuple):
     Attributes:
         folder: its folder.
         spec: its specification.
+        first_setting: index in the sweep of its first setting.
         summary: its summary.
     """
 
     folder: Path
     spec: RunSpec
+    first_setting: int
     summary: JsonObject
 
 
@@ -84,17 +86,15 @@ def _join_tables(name: str, whole: RunSpec, pieces: Pieces, folder: Path) -> Non
     with atomic_write(folder / name) as path, path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*WHERE, *swept[0], *columns])
-        first = 0
         for row in pieces:
             with contextlib.ExitStack() as opened:
                 tables = [opened.enter_context(_runs_in(piece, name)) for piece in row]
-                count = num_settings(row[0].spec.hyperparams)
+                first, count = row[0].first_setting, num_settings(row[0].spec.hyperparams)
                 for setting, (piece, runs) in itertools.product(range(count), zip(row, tables, strict=True)):
                     values = [f"{x:.7g}" for x in swept[first + setting].values()]
                     for seed in piece.spec.seeds:
                         for where, numbers in runs(setting, seed):
                             writer.writerow([first + setting, *where, *values, *numbers])
-            first += count
 
 
 def _columns_of(name: str, pieces: Pieces) -> list[str]:
@@ -159,12 +159,11 @@ def _by_run(name: str, pieces: Pieces) -> list[list[Any]] | None:
 
 
 def _join_faults(whole: RunSpec, pieces: Pieces) -> list[JsonObject]:
-    faults, first = [], 0
-    for row in pieces:
-        for fault in (fault for piece in row for fault in piece.summary["faults"]):
-            place = first + fault["setting"], whole.seeds.index(fault["seed"])
+    faults = []
+    for piece in itertools.chain(*pieces):
+        for fault in piece.summary["faults"]:
+            place = piece.first_setting + fault["setting"], whole.seeds.index(fault["seed"])
             faults.append((place, fault | {"run": run_label(whole, *place), "setting": place[0]}))
-        first += num_settings(row[0].spec.hyperparams)
     return [fault for _, fault in sorted(faults, key=lambda one: one[0])]
 
 

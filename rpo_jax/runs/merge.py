@@ -1,19 +1,22 @@
 """Merging of the shards of a sweep, or of a comparison, into the folder of the whole."""
 
 import contextlib
+import dataclasses
 import itertools
 import logging
 import shlex
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import jax
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.files import DIGEST, check_no_link, digest_of, write_json
 from rpo_jax.runs.compare import of_variant, parts_of_comparison, title_of
 from rpo_jax.runs.folder import COMPARISON, INITIAL, SETTINGS, check_free, shards_in
-from rpo_jax.runs.join import Piece, Pieces, join_results
+from rpo_jax.runs.join import Piece, join_results
 from rpo_jax.runs.launch import draw, draw_run, read_curves
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.settings import load_spec, read_settings, read_spec, sweep_digest
@@ -23,6 +26,8 @@ from rpo_jax.typing import JsonObject
 
 # Where a merge is written before it is moved: first half done, then complete, so that a later merge can move the rest.
 HALF, COMPLETE = ".merging", ".merged"
+
+T = TypeVar("T")
 
 
 class Found(NamedTuple):
@@ -49,7 +54,7 @@ def merge(folders: Sequence[Path], out: Path) -> list[tuple[RunSpec, JsonObject]
     """Joins shards into one folder, as if all had been trained in one call; nothing is written if one is missing.
 
     Args:
-        folders: folders of shards, or those that hold shards.
+        folders: folders of shards, or those that hold shards; one or more.
         out: folder of the whole.
 
     Returns:
@@ -61,50 +66,51 @@ def merge(folders: Sequence[Path], out: Path) -> list[tuple[RunSpec, JsonObject]
     with lock_folder(out):
         if not (out / COMPLETE).exists():
             check_free(out)
-            _write(_in_order(_find(folders)), out)
+            _write(_find(folders), out)
         _move(out)
         parts = parts_of_comparison(out) or [out]
         return [(load_spec(part), read_summary(part)) for part in parts]
 
 
 def _find(folders: Sequence[Path]) -> list[Found]:
-    """Finds the shards, which are finished."""
-    places = [place for folder in folders for place in shards_in(folder) or [folder]]
+    """Finds all shards of a sweep, in the order of their numbers; raises a SettingsError with all that is wrong."""
     found, problems = [], []
+    places = [place for folder in folders for place in shards_in(folder) or [folder]]
     for folder in {place.resolve(): place for place in places}.values():
         try:
             found.append(_read(folder))
         except SettingsError as error:
             problems.append(str(error))
+    problems += _problems(found) if found else []
     if problems:
         raise SettingsError("; ".join(problems))
-    return found
+    return sorted(found, key=lambda one: one.place)
 
 
 def _read(folder: Path) -> Found:
     parts = {part.name: part for part in parts_of_comparison(folder)} or {"": folder}
     settings = {name: read_settings(part) for name, part in parts.items()}
-    if any(content["shard"] is None for content in settings.values()):
+    shards = [content["shard"] for content in settings.values()]
+    if None in shards:
         raise SettingsError(f"{folder} is no shard of a sweep, which rpo-jax train --shard trains")
-    if not all(map(is_finished, parts.values())):
-        raise SettingsError(f"{folder} is not finished: rpo-jax resume {shlex.quote(str(folder))}")
+    if len({(shard["index"], shard["count"]) for shard in shards}) > 1:
+        raise SettingsError(f"{folder} holds different shards")
     return Found(folder, parts, settings)
 
 
-def _in_order(found: list[Found]) -> list[Found]:
-    """The shards in the order of their numbers; raises a SettingsError unless they are those of one sweep."""
-    first, by_index, problems = found[0], {}, []
+def _problems(found: list[Found]) -> list[str]:
+    """Tells which shards are of another sweep than the first, there twice, unfinished or missing."""
+    first, seen, problems = found[0], {}, []
     count = first.place[1]
     for one in found:
-        if other := _differences(first, one):
-            problems.append(f"{first.folder} and {one.folder} are shards of different sweeps: other {other}")
-        elif (before := by_index.setdefault(one.place[0], one)) is not one:
-            problems.append(f"shard {one.place[0]}/{count} is there twice, in {before.folder} and in {one.folder}")
-    if missing := [f"{index}/{count}" for index in range(1, count + 1) if index not in by_index]:
-        problems.append(f"missing: --shard {', '.join(missing)}")
-    if problems:
-        raise SettingsError("; ".join(problems))
-    return [by_index[index] for index in range(1, count + 1)]
+        if different := _differences(first, one):
+            problems.append(f"{one.folder} is of another sweep than {first.folder}: other {different}")
+        elif (before := seen.setdefault(one.place[0], one)) is not one:
+            problems.append(f"shard {one.place[0]}/{count} is there twice: {before.folder} and {one.folder}")
+        if not all(map(is_finished, one.parts.values())):
+            problems.append(f"{one.folder} is not finished: rpo-jax resume {shlex.quote(str(one.folder))}")
+    missing = [f"--shard {index}/{count}" for index in range(1, count + 1) if index not in seen]
+    return [*problems, f"missing, to be trained with {', '.join(missing)}"] if missing else problems
 
 
 def _differences(one: Found, other: Found) -> str:
@@ -141,7 +147,7 @@ def _write(shards: list[Found], out: Path) -> None:
         curves, summaries, spec = {}, [], None
         for name in names:
             (half / name).mkdir(exist_ok=True)
-            spec, summary = _join([(one.parts[name], one.settings[name]) for one in shards], half / name)
+            spec, summary = _join([one.parts[name] for one in shards], half / name)
             summaries.append(summary)
             found = read_curves(half / name, spec)
             draw_run(spec, found, half / name)
@@ -155,39 +161,52 @@ def _write(shards: list[Found], out: Path) -> None:
         raise
 
 
-def _join(parts: list[tuple[Path, JsonObject]], folder: Path) -> tuple[RunSpec, JsonObject]:
+def _join(parts: list[Path], folder: Path) -> tuple[RunSpec, JsonObject]:
     """Writes the whole of one run, of which these are the shards in order, with their settings."""
-    whole = _whole(parts)
+    contents = [read_settings(part) for part in parts]
+    whole = _whole(contents)
     write_json(folder / SETTINGS, whole)
-    if whole["initial"]:
-        shutil.copyfile(parts[0][0] / INITIAL, folder / INITIAL)
+    if "initial" in whole:
+        shutil.copyfile(parts[0] / INITIAL, folder / INITIAL)
     spec, agent = read_spec(folder)
-    pieces = []
-    for part, _ in parts:
-        own = load_spec(part)
-        pieces.append(Piece(part, own, summary_of(part, own)))
+    pieces = [_piece(part, spec, content) for part, content in zip(parts, contents, strict=True)]
     _tell_versions(pieces)
-    return spec, join_results(spec, agent, _in_rows(pieces), folder)
+    return spec, join_results(spec, agent, _in_rows(pieces, lambda piece: piece.first_setting), folder)
 
 
-def _whole(parts: Iterable[tuple[Path, JsonObject]]) -> JsonObject:
+def _piece(part: Path, whole: RunSpec, content: JsonObject) -> Piece:
+    """A shard, whose specification is cut from that of the whole: to read it would create an environment for each."""
+    first = content["shard"]["first_setting"]
+    rows = slice(first, first + len(content["hyperparams"]))
+    hyperparams = jax.tree.map(lambda x: x[rows], whole.hyperparams)
+    own = dataclasses.replace(whole, hyperparams=hyperparams, seeds=content["seeds"])
+    return Piece(part, own, first, summary_of(part, own))
+
+
+def _whole(contents: list[JsonObject]) -> JsonObject:
     """The settings of the whole, joined from those of its shards."""
-    contents = [content for _, content in parts]
-    columns = [content["seeds"] for content in contents if content["shard"]["first_setting"] == 0]
-    rows = contents[:: len(columns) or 1]
+    rows = _in_rows(contents, lambda content: content["shard"]["first_setting"])
+    seeds = [content["seeds"] for content in rows[0]]
+    fit = all(
+        [content["seeds"] for content in row] == seeds
+        and all(content["hyperparams"] == row[0]["hyperparams"] for content in row)
+        for row in rows
+    )
     whole = contents[0] | {
-        "hyperparams": [setting for content in rows for setting in content["hyperparams"]],
-        "seeds": [seed for seeds in columns for seed in seeds],
+        "hyperparams": [setting for row in rows for setting in row[0]["hyperparams"]],
+        "seeds": [seed for some in seeds for seed in some],
         "shard": None,
     }
-    if sweep_digest(whole) != contents[0]["shard"]["sweep"]:
+    if not fit or sweep_digest(whole) != contents[0]["shard"]["sweep"]:
         raise SettingsError("the shards do not make up the sweep that their settings name")
+    if whole["initial"] is None:
+        del whole["initial"]  # which is not written then
     return whole | {DIGEST: digest_of(whole)}
 
 
-def _in_rows(pieces: list[Piece]) -> Pieces:
-    rows = itertools.groupby(pieces, key=lambda piece: piece.spec.shard and piece.spec.shard.first_setting)
-    return [list(row) for _, row in rows]
+def _in_rows(shards: Iterable[T], first_setting: Callable[[T], int]) -> list[list[T]]:
+    """Shards in order as they lie in the sweep: a row for each block of settings, a column for each of seeds."""
+    return [list(row) for _, row in itertools.groupby(shards, key=first_setting)]
 
 
 def _tell_versions(pieces: list[Piece]) -> None:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig, field_names
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.algorithm.variants import get_variant
 from rpo_jax.envs import SUITES
@@ -69,7 +69,7 @@ def describe(spec: RunSpec) -> JsonObject:
     """Returns a specification as settings.json holds it."""
     content = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     del content["num_threads"]  # a property of the machine, not of the run
-    content |= {"env_args": dict(spec.env_args), "shard": spec.shard and spec.shard._asdict()}
+    content |= {"env_args": dict(spec.env_args), "shard": spec.shard and dataclasses.asdict(spec.shard)}
     return content | {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
 
 
@@ -149,7 +149,10 @@ def read_settings(folder: Path) -> JsonObject:
     path = folder / SETTINGS
     try:
         if not path.is_file():
-            found = [*folder.glob(f"*/{SETTINGS}"), *folder.glob(f"final/*/{SETTINGS}")]  # of a comparison, of a search
+            found = [
+                *folder.glob(f"[!.]*/{SETTINGS}"),
+                *folder.glob(f"final/*/{SETTINGS}"),
+            ]  # of a comparison, of a search
             parts = sorted(str(part.parent) for part in found)
             hint = f"; did you mean {' or '.join(parts)}?" if parts else ""
             if shards_in(folder):
@@ -200,7 +203,7 @@ def _parse_spec(described: JsonObject) -> RunSpec:
         seeds=seeds,
         num_evaluations=evaluations[0],
         evaluation_episodes=evaluations[1],
-        shard=described["shard"] and Shard(**{name: described["shard"][name] for name in Shard._fields}),
+        shard=described["shard"] and Shard(**{name: described["shard"][name] for name in field_names(Shard)}),
     )
 
 

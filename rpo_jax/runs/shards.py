@@ -1,5 +1,6 @@
 """Shards of a sweep in folders beside each other, each an ordinary run or comparison."""
 
+import contextlib
 import dataclasses
 import shlex
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import jax
 from rpo_jax.errors import SettingsError
 from rpo_jax.runs.compare import parts_of_comparison
 from rpo_jax.runs.folder import COMPARISON, SETTINGS, check_free, shards_in
-from rpo_jax.runs.settings import describe, sweep_digest
+from rpo_jax.runs.settings import describe, read_settings, sweep_digest
 from rpo_jax.runs.summary import is_finished
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.shards import Shard, block, cut
@@ -57,19 +58,28 @@ def check_shard_free(out: Path, specs: Sequence[RunSpec]) -> None:
 
     Args:
         out: folder of the sweep.
-        specs: the shard of each run.
+        specs: the shard of each run, from `shard_spec`.
 
     Raises:
         SettingsError: if it is there already, or the folder holds something else.
     """
-    (shard,) = {spec.shard[:2] for spec in specs if spec.shard}
-    folder = shard_folder(out, *shard)
+    shards = [spec.shard for spec in specs if spec.shard]
+    folder = shard_folder(out, shards[0].index, shards[0].count)
     check_free(out)
-    if others := [one for one in shards_in(out) if one.name.rpartition("-")[2] != str(shard[1])]:
-        raise SettingsError(f"{out} holds {others[0].name}, of a sweep that is cut otherwise; choose another --out")
+    if _is_of_others(shards_in(out), shards):
+        raise SettingsError(
+            f"{out} holds shards of another sweep, or of one that is cut otherwise; choose another --out"
+        )
     if (folder / SETTINGS).exists() or (folder / COMPARISON).exists():
-        if not all(map(is_finished, parts_of_comparison(folder) or [folder])):
-            raise SettingsError(
-                f"{folder} holds a run already; go on with it: rpo-jax resume {shlex.quote(str(folder))}"
-            )
-        raise SettingsError(f"{folder} is finished: nothing is left to do")
+        if all(map(is_finished, parts_of_comparison(folder) or [folder])):
+            raise SettingsError(f"{folder} is finished: nothing is left to do")
+        raise SettingsError(f"{folder} holds a run already; go on with it: rpo-jax resume {shlex.quote(str(folder))}")
+
+
+def _is_of_others(folders: Sequence[Path], shards: Sequence[Shard]) -> bool:
+    """Whether the first of the shards that are there, and can be read, is of another sweep."""
+    for part in (part for folder in folders for part in parts_of_comparison(folder) or [folder]):
+        with contextlib.suppress(SettingsError):
+            content = read_settings(part)["shard"] or {}
+            return (content.get("sweep"), content.get("count")) not in [(one.sweep, one.count) for one in shards]
+    return False

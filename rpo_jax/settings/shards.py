@@ -1,11 +1,12 @@
 """Shards of a sweep: rectangles of its settings and seeds, each of which one job trains."""
 
-from typing import NamedTuple
+import dataclasses
 
 from rpo_jax.errors import SettingsError
 
 
-class Shard(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Shard:
     """Which part of a sweep a run is.
 
     Attributes:
