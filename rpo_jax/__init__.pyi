@@ -41,6 +41,7 @@ from .runs.results import load_run as load_run
 from .runs.saved import export_policy as export_policy
 from .runs.saved import load_policy as load_policy
 from .runs.saved import save_run as save_run
+from .runs.shards import shard_spec as shard_spec
 from .search.asking import ask_settings as ask_settings
 from .search.asking import tell_returns as tell_returns
 from .settings.grid import grid as grid

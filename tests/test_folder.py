@@ -353,7 +353,7 @@ def test_seeds_that_are_none_are_refused(path, seeds):
 
 
 # With what folders without them have.
-ADDED_LATER = {"network": "mlp", "init_from": None, "imports": None, "env_args": {}}
+ADDED_LATER = {"network": "mlp", "init_from": None, "imports": None, "env_args": {}, "shard": None}
 
 
 def test_an_entry_that_an_older_version_did_not_write_has_its_default(path):

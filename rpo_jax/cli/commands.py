@@ -41,6 +41,13 @@ Distributed = Annotated[
 Setting = Annotated[int | None, _help("index of the policy's hyperparameter setting; the best if not given", "INT")]
 Seed = Annotated[int | None, _help("seed of the policy; the best if not given", "INT")]
 Best = Annotated[bool, _help("use the policy with the best evaluation, not the last one")]
+Shard = Annotated[
+    str | None,
+    _help(
+        "train only this part of the sweep, to be joined by merge: 3/16, auto in a Slurm array, or auto/16",
+        "K/N",
+    ),
+]
 Imports = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]],
     tyro.conf.arg(
@@ -111,6 +118,7 @@ class Train(RunOptions):
     variant: Annotated[
         str, _help("the method: rpo, ppo, rad, drac or another one listed in rpo_jax/algorithm/README.md", "NAME")
     ] = "rpo"
+    shard: Shard = None
 
 
 @dataclasses.dataclass
@@ -121,6 +129,7 @@ class Compare(RunOptions):
         "rpo",
         "ppo",
     )
+    shard: Shard = None
 
 
 @dataclasses.dataclass
@@ -184,6 +193,17 @@ class Resume:
 
 
 @dataclasses.dataclass
+class Merge:
+    """Join the shards of a sweep or a comparison, all of them trained, into the folder of the whole."""
+
+    folders: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], _help("folders of shards, or the folder that holds them", "DIR ...")
+    ]
+    out: Annotated[Path | None, _help("folder of the whole; that which holds the shards if not given", "DIR")] = None
+    imports: Imports = ()
+
+
+@dataclasses.dataclass
 class Evaluate:
     """Play episodes with the policies of a run folder or of a comparison, and print their returns."""
 
@@ -242,5 +262,5 @@ class Check:
     long: Annotated[bool, _help("check more environments and backends, in minutes instead of seconds")] = False
 
 
-Command = Train | Compare | Search | Resume | Evaluate | Play | Export | Envs | Check
+Command = Train | Compare | Search | Resume | Merge | Evaluate | Play | Export | Envs | Check
 COMMANDS: tuple[type, ...] = get_args(Command)

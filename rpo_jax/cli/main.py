@@ -1,4 +1,4 @@
-"""The command `rpo-jax`: train, compare, search, resume, evaluate, play, export, envs, check."""
+"""The command `rpo-jax`: train, compare, search, resume, merge, evaluate, play, export, envs, check."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rpo_jax.cli import commands, job, machine, policies, search, train
+from rpo_jax.cli import commands, job, machine, merge, policies, search, train
 from rpo_jax.cli.parse import parse
 from rpo_jax.cli.streams import lenient_streams
 from rpo_jax.errors import LostProcessError, SettingsError, SimulatorError, one_line
@@ -20,6 +20,7 @@ RUN: dict[type, Callable[[Any], int]] = {
     commands.Compare: train.compare,
     commands.Search: search.search,
     commands.Resume: train.resume,
+    commands.Merge: merge.merge,
     commands.Evaluate: policies.evaluate,
     commands.Play: policies.play,
     commands.Export: policies.export,

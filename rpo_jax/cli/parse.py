@@ -54,7 +54,7 @@ def _add_own_options(arguments: list[str]) -> None:
     """Adds the hyperparameters of the user's methods, if the help is asked for or an option can only be theirs."""
     if not arguments or arguments[0] not in TRAINING:
         return
-    known = _option_names(RunOptions) | {"variant", "variants"}
+    known = _option_names(RunOptions) | {"variant", "variants", "shard"}
     unknown = any(word.startswith("--") and _name_of(word) not in known for word in arguments)
     if not (unknown or HELP & set(arguments)):
         return

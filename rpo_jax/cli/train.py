@@ -12,6 +12,7 @@ from rpo_jax.cli.options import given_arguments, given_settings
 from rpo_jax.cli.preview import preview
 from rpo_jax.cli.process import prepare, set_up_jax
 from rpo_jax.cli.report import report
+from rpo_jax.cli.shards import cut_out
 from rpo_jax.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def train(options: Train) -> int:
 
     set_up_jax(options.imports)
     (spec,), initial = _load_initial(options, [_spec(options, options.variant)])
-    path = options.out or default_folder(spec.env, options.variant)
+    if options.shard is None:
+        path = options.out or default_folder(spec.env, options.variant)
+    else:
+        (spec,), path = cut_out(options, [spec])
     check_free(path)
     if options.dry_run:
         return preview({path: spec}, open_session(options))
@@ -71,7 +75,10 @@ def compare(options: Compare) -> int:
     variants = [get_variant(name) for name in options.variants]
     specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
     specs, initial = _load_initial(options, specs)
-    path = options.out or default_folder(options.env, "compare")
+    if options.shard is None:
+        path = options.out or default_folder(options.env, "compare")
+    else:
+        specs, path = cut_out(options, specs)
     check_comparison_free(specs, path)
     if options.dry_run:
         return preview({path / spec.variant: spec for spec in specs}, open_session(options))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from rpo_jax.algorithm.types import Policy
-from rpo_jax.analysis.curves import curves_of
+from rpo_jax.analysis.curves import Curves
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.files import atomic_write, check_no_link, make_folder, read_json, write_json
@@ -18,15 +18,15 @@ from rpo_jax.runs.folder import (
     has_begun,
     release,
     resumable,
+    shards_in,
 )
-from rpo_jax.runs.launch import draw, train_in_folder
+from rpo_jax.runs.launch import draw, read_curves, train_in_folder
 from rpo_jax.runs.ownership import lock_folder
-from rpo_jax.runs.results import read_evaluations, read_metrics
 from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import write_settings
 from rpo_jax.runs.summary import is_finished, read_summary
 from rpo_jax.schema import check
-from rpo_jax.settings.spec import RunSpec, setting_labels
+from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
 
@@ -77,17 +77,15 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
             for spec in specs:
                 part = path / spec.variant
                 if is_finished(part):
-                    summary = read_summary(part)
-                    metrics, evaluations = read_metrics(part, spec), read_evaluations(part, spec)
-                    found = curves_of(spec.config, metrics, setting_labels(spec), evaluations)
+                    summary, found = read_summary(part), read_curves(part, spec)
                 else:
                     check_no_link(part)
                     with lock_folder(part):
                         _restore(part, kept[part])
                         summary, found = train_in_folder(spec, part, session, new and not summaries)
                 summaries.append(summary)
-                curves |= {f"{spec.variant} {label}".strip(): curve for label, curve in found.items()}
-                draw(curves, f"{specs[0].env}, {len(spec.seeds)} seeds", path)
+                curves |= of_variant(spec, found)
+                draw(curves, title_of(spec), path)
                 rest = [{"variant": other.variant} for other in specs[len(summaries) :]]
                 write_json(path / COMPARISON, summaries + rest)
                 if stopped or (summary["interrupted"] and not summary["stopped_early"]):
@@ -99,6 +97,16 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
             release(path)
         raise
     return summaries
+
+
+def of_variant(spec: RunSpec, curves: dict[str, Curves]) -> dict[str, Curves]:
+    """Returns the `curves` of the run `spec` as they are called in the picture of a comparison."""
+    return {f"{spec.variant} {label}".strip(): curve for label, curve in curves.items()}
+
+
+def title_of(spec: RunSpec) -> str:
+    """Returns the title of the picture of a comparison, of which `spec` is a run."""
+    return f"{spec.env}, {len(spec.seeds)} seeds"
 
 
 def _settings_of(part: Path) -> dict[str, bytes]:
@@ -131,8 +139,9 @@ def parts_of_comparison(path: Path) -> list[Path]:
     if (path / SETTINGS).exists():
         return []
     names = (SETTINGS, CHECKPOINTS, SUMMARY)  # a run is found even if one of these is lost
-    parts = {entry.parent for name in names for entry in path.glob(f"*/{name}")}
-    return sorted(parts | {path / variant for variant in _variants(path)})
+    parts = {entry.parent for name in names for entry in path.glob(f"[!.]*/{name}")} - set(shards_in(path))
+    listed = [path / variant for variant in _variants(path)]
+    return [*listed, *sorted(parts - set(listed))]
 
 
 def _variants(path: Path) -> list[str]:

@@ -13,6 +13,7 @@ summary.json    final numbers, times, versions, and the digests of the files abo
 
 import contextlib
 import logging
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,11 @@ def _exists(path: Path) -> bool:
 def has_begun(folder: Path) -> bool:
     """Returns whether a folder holds a checkpoint or a summary of a run."""
     return (folder / CHECKPOINTS).exists() or (folder / SUMMARY).exists()
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """Returns the folders of the shards of a sweep in a folder."""
+    return sorted(path for path in folder.glob("shard-*") if re.fullmatch(r"shard-\d+-of-\d+", path.name))
 
 
 def is_search(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.snapshot import state_shapes
 from rpo_jax.runs.evaluate import evaluation_of
 from rpo_jax.runs.session import Session
-from rpo_jax.runs.settings import describe_spec, parse_spec
+from rpo_jax.runs.settings import describe, parse_spec
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
@@ -39,7 +39,7 @@ def announce(spec: RunSpec, initial: Policy | None, session: Session) -> None:
     """
     if not are_several():
         return
-    described: JsonObject = {"spec": describe_spec(spec), "num_threads": spec.num_threads}
+    described: JsonObject = {"spec": describe(spec), "num_threads": spec.num_threads}
     described |= {"runs_at_once": session.runs_at_once, "until": session.until}
     _exchange(_Announced(described, list(map(np.asarray, jax.tree.leaves(initial)))))
 

@@ -14,7 +14,7 @@ from rpo_jax.runs.evaluate import evaluation_of
 from rpo_jax.runs.folder import PICTURE, SETTINGS, check_free, release, resumable
 from rpo_jax.runs.following import announce
 from rpo_jax.runs.ownership import lock_folder
-from rpo_jax.runs.results import write_results
+from rpo_jax.runs.results import read_evaluations, read_metrics, write_results
 from rpo_jax.runs.session import Session, reporting
 from rpo_jax.runs.settings import checkpoints_of, folder_of, read_initial, write_settings
 from rpo_jax.runs.summary import describe_failure
@@ -125,6 +125,11 @@ def write_run(path: Path, spec: RunSpec, result: Fit) -> tuple[JsonObject, dict[
     curves = curves_of(spec.config, result.metrics, setting_labels(spec), means)
     draw_run(spec, curves, path)
     return summary, curves
+
+
+def read_curves(path: Path, spec: RunSpec) -> dict[str, Curves]:
+    """Returns the curves of the run `spec` by label of the setting, from the tables in its folder `path`."""
+    return curves_of(spec.config, read_metrics(path, spec), setting_labels(spec), read_evaluations(path, spec))
 
 
 def draw_run(spec: RunSpec, curves: dict[str, Curves], path: Path) -> None:

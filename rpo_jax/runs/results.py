@@ -64,14 +64,24 @@ def write_results(folder: Path, spec: RunSpec, result: Fit) -> JsonObject:
                 _write_evaluations(path, spec, evaluated)
             write_policies(folder / BEST, evaluated.best)
         write_policies(folder / POLICIES, result.state.policy)
-        summary["files"] = {name: sha256_of(folder / name) for name in RESULTS if (folder / name).exists()}
-        summary[DIGEST] = digest_of(summary)
-        write_json(folder / SUMMARY, summary)
+        write_summary(folder, summary)
     except OSError as error:
         raise SettingsError(
             f"the results could not be written: {error.strerror}; fix that, and then run: rpo-jax resume {folder}"
         ) from None
     return summary
+
+
+def write_summary(folder: Path, summary: JsonObject) -> None:
+    """Adds the digests of all results to a summary, and writes it.
+
+    Args:
+        folder: folder of the run, which holds the results.
+        summary: the summary.
+    """
+    summary["files"] = {name: sha256_of(folder / name) for name in RESULTS if (folder / name).exists()}
+    summary[DIGEST] = digest_of(summary)
+    write_json(folder / SUMMARY, summary)
 
 
 def _write_metrics(path: Path, spec: RunSpec, metrics: dict[str, np.ndarray]) -> None:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.config import Hyperparams, TrainConfig
+from rpo_jax.algorithm.config import Hyperparams, TrainConfig, field_names
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.algorithm.variants import get_variant
 from rpo_jax.envs import SUITES
@@ -22,12 +22,13 @@ from rpo_jax.envs.suites.gymnasium import module_of
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import LEAST_SECONDS, SHARE, Checkpoints
 from rpo_jax.files import DIGEST, digest_of, make_folder, plain, read_json, sha256_of, write_json
-from rpo_jax.runs.folder import INITIAL, SETTINGS
+from rpo_jax.runs.folder import INITIAL, SETTINGS, shards_in
 from rpo_jax.runs.policies import most_bytes, read_policies, write_policies
 from rpo_jax.runs.versions import version_of, versions_of
 from rpo_jax.schema import check
 from rpo_jax.settings.bounds import check_evaluations
 from rpo_jax.settings.grid import check_seeds, check_settings, settings_list
+from rpo_jax.settings.shards import Shard
 from rpo_jax.settings.spec import RunSpec, names_by_registry
 from rpo_jax.typing import JsonObject
 
@@ -43,8 +44,10 @@ KIND: JsonObject = {
     "evaluation_episodes": int,
     "imports": (None, [str]),
     "env_args": dict,
+    "shard": (None, {"index": int, "count": int, "first_setting": int, "sweep": str}),
 }
-LATER: JsonObject = {"network": "mlp", "init_from": None, "initial": None, "imports": [], "env_args": {}}
+LATER: JsonObject = {"network": "mlp", "init_from": None, "initial": None, "imports": [], "env_args": {}, "shard": None}
+NOT_OF_A_SWEEP = ("shard", "imports", "format", "version", "initial")  # what does not say which sweep it is
 
 
 def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -> None:
@@ -55,20 +58,28 @@ def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -
         spec: specification of the run.
         initial: trained policy from which all runs start; None if there is none.
     """
-    described = describe_spec(spec)
+    content = describe(spec) | {"imports": spec.imports(), "format": FORMAT, "version": version_of("rpo_jax")}
     if initial is not None:
         write_policies(folder / INITIAL, initial)
-        described["initial"] = sha256_of(folder / INITIAL)
-    write_json(folder / SETTINGS, described | {DIGEST: digest_of(described)})
+        content["initial"] = sha256_of(folder / INITIAL)
+    write_json(folder / SETTINGS, content | {DIGEST: digest_of(content)})
 
 
-def describe_spec(spec: RunSpec) -> JsonObject:
-    """Returns what settings.json holds of a `spec`; `parse_spec` reads it."""
-    described = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    del described["num_threads"]  # a property of the machine, not of the run
-    described |= {"env_args": dict(spec.env_args)}
-    described |= {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
-    return described | {"imports": spec.imports(), "format": FORMAT, "version": version_of("rpo_jax")}
+def describe(spec: RunSpec) -> JsonObject:
+    """Returns a specification as settings.json holds it."""
+    content = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    del content["num_threads"]  # a property of the machine, not of the run
+    content |= {"env_args": dict(spec.env_args), "shard": spec.shard and dataclasses.asdict(spec.shard)}
+    return content | {"config": dataclasses.asdict(spec.config), "hyperparams": settings_list(spec.hyperparams)}
+
+
+def sweep_digest(content: JsonObject) -> str:
+    """Returns a digest of the settings of a sweep, by which its shards know each other.
+
+    Args:
+        content: content of settings.json, with the settings and seeds of the whole sweep.
+    """
+    return digest_of({name: value for name, value in content.items() if name not in NOT_OF_A_SWEEP})
 
 
 def folder_of(folder: Path, settings: bytes, spec: RunSpec, initial: Policy | None) -> Path:
@@ -114,7 +125,7 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
     Raises:
         SettingsError: if the folder holds no run, or its settings are damaged or of another version.
     """
-    described = _read_settings(folder)
+    described = read_settings(folder)
     try:
         _check_registered(folder, described)
         spec = parse_spec(described)
@@ -123,13 +134,29 @@ def read_spec(folder: Path) -> tuple[RunSpec, Agent]:
         raise SettingsError(f"{folder / SETTINGS} cannot be used: {error}") from None
 
 
-def _read_settings(folder: Path) -> JsonObject:
+def read_settings(folder: Path) -> JsonObject:
+    """Reads settings.json, as it is written or with what an older version did not write.
+
+    Args:
+        folder: folder of the run.
+
+    Returns:
+        Its content.
+
+    Raises:
+        SettingsError: if the folder holds no run, or its settings are damaged or of another version.
+    """
     path = folder / SETTINGS
     try:
         if not path.is_file():
-            found = [*folder.glob(f"*/{SETTINGS}"), *folder.glob(f"final/*/{SETTINGS}")]  # of a comparison, of a search
+            found = [
+                *folder.glob(f"[!.]*/{SETTINGS}"),
+                *folder.glob(f"final/*/{SETTINGS}"),
+            ]  # of a comparison, of a search
             parts = sorted(str(part.parent) for part in found)
             hint = f"; did you mean {' or '.join(parts)}?" if parts else ""
+            if shards_in(folder):
+                hint = f"; it holds shards, which rpo-jax merge {shlex.quote(str(folder))} joins once all are trained"
             raise SettingsError(f"{folder} holds no run: there is no {SETTINGS} in it{hint}")
         described = read_json(path)
         written = described["format"]
@@ -154,11 +181,11 @@ def _read_settings(folder: Path) -> JsonObject:
         check(LATER | described, KIND)
     except SettingsError as error:
         raise SettingsError(f"{path} is damaged: {error}") from None
-    return LATER | described | {DIGEST: described[DIGEST]}
+    return described | {name: value for name, value in LATER.items() if name not in described}
 
 
 def parse_spec(described: JsonObject, num_threads: int | None = None) -> RunSpec:
-    """Returns the specification that `describe_spec` has described.
+    """Returns the specification that `describe` has described.
 
     Args:
         described: its description.
@@ -176,7 +203,7 @@ def parse_spec(described: JsonObject, num_threads: int | None = None) -> RunSpec
     config: JsonObject = {name: tuple(x) if isinstance(x, list) else x for name, x in dict(described["config"]).items()}
     if unknown := set(config) - {field.name for field in dataclasses.fields(TrainConfig)}:
         raise SettingsError(
-            f"this version does not know {', '.join(sorted(unknown))}; rpo_jax {described['version']} wrote it"
+            f"this version does not know {', '.join(sorted(unknown))}; rpo_jax {described.get('version')} wrote it"
         )
     return RunSpec(
         **{name: described[name] for name in names},
@@ -186,6 +213,7 @@ def parse_spec(described: JsonObject, num_threads: int | None = None) -> RunSpec
         num_evaluations=evaluations[0],
         evaluation_episodes=evaluations[1],
         num_threads=num_threads,
+        shard=described["shard"] and Shard(**{name: described["shard"][name] for name in field_names(Shard)}),
     )
 
 
@@ -220,7 +248,7 @@ def read_initial(folder: Path, agent: Agent) -> Policy | None:
     Raises:
         SettingsError: if the file is damaged or missing.
     """
-    digest = _read_settings(folder)["initial"]
+    digest = read_settings(folder)["initial"]
     if digest is None:
         return None
     path = folder / INITIAL
@@ -268,4 +296,4 @@ def checkpoints_of(folder: Path, agent: Agent, seconds: float = LEAST_SECONDS, s
     versions["devices"] = " and ".join(
         f"{n} {kind}" for kind, n in Counter(d.device_kind for d in jax.devices()).items()
     )
-    return Checkpoints(folder, _read_settings(folder)[DIGEST], versions, seconds, share)
+    return Checkpoints(folder, read_settings(folder)[DIGEST], versions, seconds, share)

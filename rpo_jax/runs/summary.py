@@ -63,7 +63,7 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
         "settings": settings_list(spec.hyperparams),
         "config": dataclasses.asdict(spec.config),
         "final_return": final_return.tolist(),
-        "return_interval": [_interval(returns) for returns in final_return],
+        "return_interval": [interval_bounds(returns) for returns in final_return],
         "best_return": result.evaluated.best_return.tolist() if result.evaluated else None,
         "final_evaluation": _last_evaluation(result),
         "final_entropy": final_values(result.metrics["entropy"], updates).tolist(),
@@ -86,8 +86,8 @@ def summarize(spec: RunSpec, result: Fit) -> JsonObject:
     }
 
 
-def _interval(returns: np.ndarray) -> list[float] | None:
-    """The bounds of the 95% interval of the mean over seeds, if there is one."""
+def interval_bounds(returns: np.ndarray) -> list[float] | None:
+    """Returns the bounds of the 95% interval of the mean of `returns` [S] over seeds, if there is one."""
     interval = interval_of_mean(returns)
     return interval and [float(interval.low), float(interval.high)]
 

@@ -18,6 +18,7 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.registry import Registry
 from rpo_jax.settings.grid import check_seeds, grid, seeds, settings_from, settings_list
 from rpo_jax.settings.presets import get_preset, override
+from rpo_jax.settings.shards import Shard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class RunSpec:
         env_args: arguments of the environment itself by name, as of `make_env`.
         num_evaluations: number of evaluations during training, evenly spaced.
         evaluation_episodes: episodes of each policy per evaluation.
+        shard: which part of a sweep it is, from `shard_spec`; None for a whole one.
     """
 
     env: str
@@ -58,6 +60,7 @@ class RunSpec:
     network: str = "mlp"
     init_from: str | None = None
     env_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("num_evaluations", 0), ("evaluation_episodes", 1)):
