@@ -24,7 +24,7 @@ def commands_of(path: Path) -> list[list[str]]:
     for name, value in VALUES.items():
         text = text.replace(name, value)
     lines = re.findall(r"\brpo-jax ((?:train|resume|merge|compare)\b[^\n);'&]*)", text)
-    return [shlex.split(line.strip().rstrip('"'), posix=True) for line in lines if line.count('"') % 2 == 0]
+    return [shlex.split(line) for line in lines]
 
 
 def documents(name: str) -> list[Any]:

@@ -40,6 +40,7 @@ TINY = ["gymnax/Pendulum-v1", *SIZES, "--rpo-alpha", "0.1", "0.5", *shlex.split(
 BOTH = ["gymnax/Pendulum-v1", *SIZES, "--variants", "rpo", "ppo"]
 TIMES = {"compile_seconds", "train_seconds", "evaluate_seconds", "checkpoint_seconds", "env_steps_per_second"}
 MEMORY = {"bytes_per_run"}  # of another program
+EVALUATED = {"best_return", "final_evaluation"}  # of another number of policies at once: equal up to rounding
 
 
 def train(out: Path, shard: str, *more: str) -> int:
@@ -47,9 +48,18 @@ def train(out: Path, shard: str, *more: str) -> int:
 
 
 def numbers(folder: Path) -> dict[str, object]:
-    """The summary without what depends on the moment."""
+    """The summary without what depends on the moment, and without evaluations."""
     summary = json.loads((folder / "summary.json").read_text())
-    return {name: x for name, x in summary.items() if name not in {*TIMES, *MEMORY, DIGEST}}
+    left_out = {*TIMES, *MEMORY, *EVALUATED, DIGEST, "files"}
+    return {name: x for name, x in summary.items() if name not in left_out}
+
+
+def assert_evaluations_close(folder: Path, other: Path) -> None:
+    one, two = (pd.read_csv(path / "evaluations.csv") for path in (folder, other))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-4)
+    summaries = [json.loads((path / "summary.json").read_text()) for path in (folder, other)]
+    for name in EVALUATED:
+        np.testing.assert_allclose(*(summary[name] for summary in summaries), rtol=1e-4, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +81,10 @@ def shard(sweep: Path, index: int) -> Path:
     return sweep / f"shard-{index}-of-{COUNT}"
 
 
-def rows_of(folder: Path, setting: int, seeds: list[int]) -> pd.DataFrame:
+def rows_of(folder: Path, setting: int, seeds: list[int]) -> Any:
     """What the runs of a setting with these seeds measured, as text."""
     table = pd.read_csv(folder / "metrics.csv", dtype=str)
-    own = table[(table.setting == str(setting)) & table.seed.isin(map(str, seeds))]
+    own: Any = table[(table.setting == str(setting)) & table.seed.isin(map(str, seeds))]
     return own[["seed", "update", "step", *METRICS]].reset_index(drop=True)
 
 
@@ -97,9 +107,10 @@ def test_what_is_merged_equals_the_whole_file_by_file(sweep: Path, trained: Path
     whole = trained / "whole"
     files = {path.name for path in whole.iterdir() if path.is_file()}
     assert files == {path.name for path in sweep.iterdir() if path.is_file()}
-    for name in files - {"summary.json"}:
+    for name in files - {"summary.json", "evaluations.csv"}:
         assert (sweep / name).read_bytes() == (whole / name).read_bytes(), name
     assert numbers(sweep) == numbers(whole)
+    assert_evaluations_close(sweep, whole)
     assert {path.name for path in sweep.iterdir()} - files == {shard(sweep, index).name for index in range(1, 5)}
     parts = [json.loads((shard(sweep, index) / "summary.json").read_text()) for index in range(1, 5)]
     total = json.loads((sweep / "summary.json").read_text())

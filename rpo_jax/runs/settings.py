@@ -66,7 +66,7 @@ def write_settings(folder: Path, spec: RunSpec, initial: Policy | None = None) -
 
 
 def describe(spec: RunSpec) -> JsonObject:
-    """Returns a specification as settings.json holds it."""
+    """Returns what settings.json holds of a `spec`; `parse_spec` reads it."""
     content = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     del content["num_threads"]  # a property of the machine, not of the run
     content |= {"env_args": dict(spec.env_args), "shard": spec.shard and dataclasses.asdict(spec.shard)}
