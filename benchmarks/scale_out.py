@@ -3,7 +3,7 @@
 Each process has one core and one device, as each has one accelerator elsewhere. The layouts: `one` run in one process;
 `apart`, a run in each of two processes that know nothing of each other, which shows what two cores cost each other;
 `runs`, the same two runs in one job; `environments`, one run with as many environments in each process as `one` has;
-`same batch`, the run of `one`, of which each process has half of the environments. Layouts take turns.
+`same batch`, the run of `one`, of which each process has half of the environments.
 """
 
 import dataclasses
@@ -26,7 +26,6 @@ from works import WORKS, Work, agent_of
 LAYOUTS = ("one", "apart", "runs", "environments", "same batch")
 CHOSEN = ("pendulum", "hopper")
 TIMES = 3
-LONGER = 8  # times the updates of a work, whose speed is measured without processes
 LEARNING = {"total_timesteps": 1_024_000}  # preset fast, of Pendulum
 
 
@@ -38,13 +37,10 @@ def main(
     """Measures speed and learning, and writes `results/scale_out.json`."""
     console = Console(stderr=True)
     for name in chosen("work", works, {name: WORKS[name] for name in CHOSEN}):
-        updates = 4 if tiny else LONGER * WORKS[name].updates
-        speeds: dict[str, list[float]] = {layout: [] for layout in LAYOUTS}
-        for turn in range(1 if tiny else TIMES):
-            for layout in LAYOUTS:
-                speeds[layout].append(speed_of(dataclasses.replace(WORKS[name], updates=updates), layout))
-                console.print(f"{name}, {layout}, {turn + 1}: {speeds[layout][-1]:,.0f} steps/s", highlight=False)
-        for layout, found in speeds.items():
+        updates = 4 if tiny else WORKS[name].updates
+        for layout in LAYOUTS:
+            found = speeds_of(dataclasses.replace(WORKS[name], updates=updates), layout)
+            console.print(f"{name}, {layout}: {', '.join(f'{x:,.0f}' for x in found)} steps/s", highlight=False)
             row = {"work": name, "layout": layout, "speed": statistics.median(found), "speeds": found}
             if not tiny:
                 add("scale_out", row, "work", "layout")
@@ -56,8 +52,8 @@ def main(
             add("scale_out", row, "work", "layout")
 
 
-def speed_of(work: Work, layout: str) -> float:
-    """Environment steps per second of all processes."""
+def speeds_of(work: Work, layout: str) -> list[float]:
+    """Environment steps per second of all processes, measured several times."""
     if layout == "environments":
         work = dataclasses.replace(work, num_envs=2 * work.num_envs)
     if layout == "runs":
@@ -65,8 +61,8 @@ def speed_of(work: Work, layout: str) -> float:
     wanted = {"work": dataclasses.asdict(work)}
     if layout == "apart":
         processes = [start(wanted, number, 1, free_port()) for number in (0, 1)]
-        return sum(read(process)["speed"] for process in processes)
-    return together([wanted] * (1 if layout == "one" else 2))[0]["speed"]
+        return [sum(pair) for pair in zip(*(read(process)["speeds"] for process in processes), strict=True)]
+    return together([wanted] * (1 if layout == "one" else 2))[0]["speeds"]
 
 
 def together(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -110,18 +106,21 @@ def member(given: dict[str, Any]) -> None:
 
 
 def measure(work: Work) -> dict[str, Any]:
-    """The speed of the second half of a fit, whose segments have reached their length."""
+    """The speeds of the second half of several fits, whose segments have reached their length."""
     import rpo_jax
     from rpo_jax.execution.fit import Progress
 
-    marks = []
+    agent, speeds = agent_of(work), []
+    for _ in range(TIMES):
+        marks: list[tuple[int, float]] = []
 
-    def mark(progress: Progress) -> None:
-        marks.append((progress.updates, progress.seconds))
+        def mark(progress: Progress, marks: list[tuple[int, float]] = marks) -> None:
+            marks.append((progress.updates, progress.seconds))
 
-    rpo_jax.fit(agent_of(work), rpo_jax.grid(), rpo_jax.seeds(0, work.seeds), mark)
-    (first, began), (last, ended) = marks[len(marks) // 2 - 1], marks[-1]
-    return {"speed": (last - first) * work.timesteps / work.updates / (ended - began)}
+        rpo_jax.fit(agent, rpo_jax.grid(), rpo_jax.seeds(0, work.seeds), mark)
+        (first, began), (last, ended) = marks[len(marks) // 2 - 1], marks[-1]
+        speeds.append((last - first) * work.timesteps / work.updates / (ended - began))
+    return {"speeds": speeds}
 
 
 def learn(tiny: bool) -> dict[str, Any]:
