@@ -228,7 +228,7 @@ def test_compare_trains_both_on_the_same_seeds_into_one_picture(tmp_path):
     both, one = played(str(path), "--num-episodes", "3"), played(str(path / "ppo"), "--num-episodes", "3")
     assert (both.code, both.out.count("3 episodes with the mean action")) == (0, 1)
     cells = [line.split() for line in both.out.splitlines() if re.match(r"\s*(rpo|ppo) +\d", line)]
-    assert [row[:2] for row in cells] == [["ppo", "0"], ["ppo", "1"], ["rpo", "0"], ["rpo", "1"]]
+    assert [row[:2] for row in cells] == [["rpo", "0"], ["rpo", "1"], ["ppo", "0"], ["ppo", "1"]]  # as they were named
     expected = [line.split() for line in one.out.splitlines() if re.match(r"\s*\d ", line)]
     assert [row[1:] for row in cells[:2]] == expected
     (path / "rpo" / "summary.json").unlink()

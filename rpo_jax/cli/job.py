@@ -16,7 +16,7 @@ PLACE = re.compile(r"(?P<address>\S+:\d+),(?P<count>\d+),(?P<number>\d+)")
 def complete(arguments: list[str]) -> list[str]:
     """Returns the arguments of a command line, in which --distributed has a value."""
     completed = []
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         completed.append(word)
         if word == OPTION and following != ALONE and not PLACE.fullmatch(following):
             completed.append(ALONE)
