@@ -230,7 +230,7 @@ def test_compare_trains_both_on_the_same_seeds_into_one_picture(tmp_path):
     cells = [line.split() for line in both.out.splitlines() if re.match(r"\s*(rpo|ppo) +\d", line)]
     assert [row[:2] for row in cells] == [["rpo", "0"], ["rpo", "1"], ["ppo", "0"], ["ppo", "1"]]  # as they were named
     expected = [line.split() for line in one.out.splitlines() if re.match(r"\s*\d ", line)]
-    assert [row[1:] for row in cells[:2]] == expected
+    assert [row[1:] for row in cells[2:]] == expected
     (path / "rpo" / "summary.json").unlink()
     assert_refused(played(str(path)), f"{path / 'rpo'} holds no results")
 
@@ -457,7 +457,7 @@ BAD = {
     "evaluate . --num-episodes 0": ["num_episodes=0"],
     "evaluate . --seed -1": ["-1"],
     "evaluate . --num-episode 3": ["--num-episodes"],
-    "": ["train, compare, search, resume, evaluate, play, export, envs"],
+    "": ["train, compare, search, resume, merge, evaluate, play, export, envs"],
     "trian": ["'trian'", "train"],
     "train --num-envs many": ["num_envs='many'", "whole number"],
     "train --num-envs 1.5": ["num_envs='1.5'", "whole number"],
