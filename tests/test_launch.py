@@ -1,56 +1,152 @@
-"""The files that start training on clusters are understood: by the shell, as YAML, and by rpo-jax."""
+"""The files that start training on clusters, each run with stand-ins for what it starts."""
 
+import os
 import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
-from rpo_jax.cli.commands import Compare, Merge, Resume, Train
+from rpo_jax.cli.commands import Merge, Resume, Train
+from rpo_jax.cli.job import complete
 from rpo_jax.cli.parse import parse
 
 FOLDER = Path(__file__).parent.parent / "benchmarks" / "launch"
-FILES = sorted(path for path in FOLDER.iterdir() if path.suffix in (".sh", ".yaml"))
-VALUES = {"$count": "2", "$number": "0", "$out": "runs/x", "$first": "node", "${PORT:-9876}": "9876"}
-VALUES |= {"$SKYPILOT_NUM_NODES": "4", "$SKYPILOT_NODE_RANK": "1", "$JOB_COMPLETION_INDEX": "1"}
+FILES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".sh", ".yaml"))
+ARGUMENTS = {"local.sh": "2 rpo-jax train brax/ant", "tpu_pod.sh": "rpo-jax train brax/ant --distributed"}
+PLACES = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_JOB_ID": "70", "SLURM_JOB_ID": "72", "JOB_COMPLETION_INDEX": "2"}
+PLACES |= {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NUM_NODES": "4", "SKYPILOT_NODE_RANK": "2"}
+SHARDS, SLURM = ("slurm_shards.sh", "kubernetes_shards.yaml"), ("slurm_shards.sh", "slurm_nodes.sh")
+RESUMING = (*SHARDS, "slurm_nodes.sh", "kubernetes_nodes.yaml", "skypilot.yaml")
+
+STAND_INS = {
+    "rpo-jax": 'printf "%s\\n" "rpo-jax $*" >> "$LOG"; exit "$CODE"',
+    "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
+    "scontrol": 'echo "scontrol $*" >> "$LOG"',
+    "gcloud": 'exec bash -c "${@: -1}"',  # one host of the slice
+}
 
 
-def commands_of(path: Path) -> list[list[str]]:
-    """The words after each `rpo-jax` of a file, whose variables have values."""
-    text = path.read_text().replace("\\\n", " ")
-    for name, value in VALUES.items():
-        text = text.replace(name, value)
-    lines = re.findall(r"\brpo-jax ((?:train|resume|merge|compare)\b[^\n);'&]*)", text)
-    return [shlex.split(line) for line in lines]
+class Recipe(NamedTuple):
+    """A recipe that can be run in a folder."""
+
+    name: str
+    home: Path
+
+    def run(self, code: int = 0) -> tuple[int, list[str]]:
+        """Runs it; training ends with a `code`. Returns the exit code and the commands that it started."""
+        (self.home / "log").write_text("")
+        variables = PLACES | {"CODE": str(code), "LOG": str(self.home / "log"), "HOME": str(self.home)}
+        variables |= {"OUT": str(self.out), "PATH": f"{self.home}:{os.environ['PATH']}"}
+        words = shlex.split(ARGUMENTS.get(self.name, ""))
+        ended = subprocess.run(["bash", "-c", script(self.name, self.home), "bash", *words], env=variables, check=False)
+        return ended.returncode, (self.home / "log").read_text().splitlines()
+
+    @property
+    def out(self) -> Path:
+        return self.home / ("sweep" if self.name in SHARDS else "large")
+
+    def write(self, interrupted: str | None) -> None:
+        """Writes what training leaves: `interrupted` is that of the summary, or None before there is one."""
+        folder = self.out / ("shard-03-of-16" if self.name in SHARDS else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "settings.json").write_text("{}")
+        if interrupted:
+            (folder / "summary.json").write_text(f'{{\n  "interrupted": {interrupted}\n}}')
 
 
 def documents(name: str) -> list[Any]:
     return list(yaml.safe_load_all((FOLDER / name).read_text()))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_its_commands_are_understood(path: Path) -> None:
-    commands = commands_of(path)
-    assert commands
-    for words in commands:
-        assert isinstance(parse(words), Train | Compare | Resume | Merge)
+def script(name: str, home: Path) -> str:
+    """The shell script of a recipe; a volume lies at `home`."""
+    if name.endswith(".sh"):
+        return (FOLDER / name).read_text()
+    last = documents(name)[-1]
+    if "run" in last:
+        return last["run"]
+    (container,) = last["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["bash", "-c"]
+    return container["args"][0].replace("/results", str(home))
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".sh"], ids=lambda path: path.name)
-def test_the_shell_understands_it(path: Path) -> None:
-    assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
+def parsed(line: str) -> Any:
+    return parse(complete(shlex.split(line.removeprefix("rpo-jax "))))
 
 
-def test_a_pod_for_each_shard() -> None:
+@pytest.fixture
+def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Recipe:
+    for name, body in STAND_INS.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    return Recipe(request.param, tmp_path)
+
+
+@pytest.mark.parametrize("recipe", FILES, indirect=True, ids=str)
+def test_it_trains_by_a_command_that_is_understood(recipe: Recipe) -> None:
+    code, lines = recipe.run()
+    assert code == 0
+    assert len(lines) == (2 if recipe.name == "local.sh" else 1)
+    for command in map(parsed, lines):
+        assert isinstance(command, Train)
+        assert bool(command.distributed) == (recipe.name not in SHARDS)
+
+
+@pytest.mark.parametrize("recipe", RESUMING, indirect=True, ids=str)
+@pytest.mark.parametrize("interrupted", [None, "true"])
+def test_what_was_stopped_is_resumed(recipe: Recipe, interrupted: str | None) -> None:
+    recipe.write(interrupted)
+    (command,) = map(parsed, recipe.run()[1])
+    assert isinstance(command, Resume)
+    assert command.folder.is_relative_to(recipe.out)
+    assert (command.folder / "settings.json").exists()
+
+
+@pytest.mark.parametrize("recipe", [name for name in RESUMING if name != "skypilot.yaml"], indirect=True, ids=str)
+def test_what_is_trained_succeeds_again(recipe: Recipe) -> None:
+    recipe.write("false")
+    assert recipe.run(code=2) == (0, [])  # a merge may depend on it
+
+
+@pytest.mark.parametrize("recipe", SLURM, indirect=True, ids=str)
+@pytest.mark.parametrize("code", [0, 1, 2, 130, 137])
+def test_only_a_stop_with_a_checkpoint_is_queued_again(recipe: Recipe, code: int) -> None:
+    ended, (_, *after) = recipe.run(code)
+    assert ended == code
+    assert after == ([f"scontrol requeue {'70_3' if recipe.name in SHARDS else 72}"] if code == 130 else [])
+
+
+@pytest.mark.parametrize("name", SLURM)
+def test_the_shell_is_not_told_of_the_time(name: str) -> None:
+    text = (FOLDER / name).read_text()
+    assert re.search(r"^#SBATCH --signal=TERM@\d+$", text, re.MULTILINE)  # not B:, so that only scancel ends the shell
+    assert "trap" not in text
+
+
+@pytest.mark.parametrize("recipe", SHARDS, indirect=True, ids=str)
+def test_a_job_trains_its_shard(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rpo_jax.cli.shards import parse_shard
+
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", PLACES["JOB_COMPLETION_INDEX"])
+    (command,) = map(parsed, recipe.run()[1])
+    assert parse_shard(command.shard) == (3, 16)
+
+
+def test_as_many_jobs_as_shards() -> None:
     (job,) = documents("kubernetes_shards.yaml")
-    (script,) = job["spec"]["template"]["spec"]["containers"][0]["args"]
-    count = job["spec"]["completions"]
-    assert job["spec"]["completionMode"] == "Indexed"
-    assert f"--shard auto/{count}" in script
-    assert f"shard-%02d-of-{count}" in script
+    assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 16)
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # as limits for each index ask
+    assert "\n#SBATCH --array=1-16%" in (FOLDER / "slurm_shards.sh").read_text()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_commands_of_its_comments_are_understood(name: str) -> None:
+    for line in re.findall(r"^#.*?'?rpo-jax ((?:train|merge) [^'\n]*?)(?:'|, |$)", (FOLDER / name).read_text(), re.M):
+        assert isinstance(parsed(line), Train | Merge)
 
 
 def test_pods_of_one_job_find_the_first() -> None:
@@ -59,10 +155,10 @@ def test_pods_of_one_job_find_the_first() -> None:
     name = job["metadata"]["name"]
     assert service["spec"]["selector"] == {"job-name": name}
     assert pod["subdomain"] == service["metadata"]["name"]
-    assert job["spec"]["parallelism"] == count
+    assert (job["spec"]["completionMode"], job["spec"]["parallelism"]) == ("Indexed", count)
     assert f"{name}-0.{pod['subdomain']}:9876,{count},$JOB_COMPLETION_INDEX" in pod["containers"][0]["args"][0]
 
 
 def test_every_file_is_in_the_table() -> None:
     page = (FOLDER / "README.md").read_text()
-    assert {path.name for path in FILES} == set(re.findall(r"\| \[`[^`]*`\]\(([^)]*)\)", page))
+    assert set(FILES) == set(re.findall(r"\| \[`[^`]*`\]\(([^)]*)\)", page))

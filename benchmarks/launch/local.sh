@@ -5,12 +5,15 @@
 set -u
 count=$1
 shift
-trap 'kill -TERM $(jobs -p)' TERM
+processes=()
+trap 'kill -TERM "${processes[@]}"' INT TERM # the shell makes processes behind & deaf to Ctrl-C
 for ((number = 0; number < count; number++)); do
   CUDA_VISIBLE_DEVICES=$number "$@" --distributed "localhost:${PORT:-9876},$count,$number" &
+  processes+=("$!")
 done
 code=0
-for process in $(jobs -p); do
+for process in "${processes[@]}"; do
   wait "$process" || code=$? # where one dies, the others end
 done
+wait # after a signal, for the checkpoint
 exit "$code"

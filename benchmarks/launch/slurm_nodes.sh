@@ -5,19 +5,16 @@
 #SBATCH --ntasks-per-node=8
 #SBATCH --gpus-per-node=8
 #SBATCH --time=04:00:00
+#SBATCH --signal=TERM@120
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@120
+#SBATCH --open-mode=append
 set -u
 out=${OUT:-runs/large}
 train=(rpo-jax train brax/ant --num-seeds 32 --num-envs 4096 --out "$out")
 
-[ -e "$out/settings.json" ] && train=(rpo-jax resume "$out") # of a job that was stopped, or lost a node
-srun --kill-on-bad-exit=0 "${train[@]}" --distributed &
-trap 'scancel --signal=TERM "$SLURM_JOB_ID"' TERM # all processes write a checkpoint
-wait %1
+grep -qs '"interrupted": false' "$out/summary.json" && exit 0 # it is trained
+[ -e "$out/settings.json" ] && train=(rpo-jax resume "$out") # it was stopped, or lost a node
+srun --kill-on-bad-exit=0 "${train[@]}" --distributed # the signal is for srun, not for this shell
 code=$?
-if [ "$code" -gt 128 ]; then
-  wait %1
-  scontrol requeue "$SLURM_JOB_ID"
-fi
+[ "$code" -eq 130 ] && scontrol requeue "$SLURM_JOB_ID" # with a checkpoint
 exit "$code"
