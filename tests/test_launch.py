@@ -1,9 +1,12 @@
 """The files that start training on clusters, each run with stand-ins for what it starts."""
 
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,6 +121,31 @@ def test_only_a_stop_with_a_checkpoint_is_queued_again(recipe: Recipe, code: int
     ended, (_, *after) = recipe.run(code)
     assert ended == code
     assert after == ([f"scontrol requeue {'70_3' if recipe.name in SHARDS else 72}"] if code == 130 else [])
+
+
+@pytest.mark.parametrize("recipe", ["local.sh"], indirect=True, ids=str)
+def test_ctrl_c_stops_all_local_processes(recipe: Recipe) -> None:
+    log = recipe.home / "log"
+    log.touch()
+    body = 'trap \'echo stopped >> "$LOG"; exit 130\' TERM; echo started >> "$LOG"; while :; do sleep 0.05; done'
+    (recipe.home / "rpo-jax").write_text(f"#!/usr/bin/env bash\n{body}\n")
+    command = ["bash", str(FOLDER / recipe.name), "2", str(recipe.home / "rpo-jax"), "train", "brax/ant"]
+    with subprocess.Popen(command, env=os.environ | {"LOG": str(log)}, start_new_session=True) as process:
+        try:
+            while log.read_text().count("started") < 2:
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            assert process.wait(10) > 128
+            assert log.read_text().count("stopped") == 2  # both, before the command ends
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", SLURM)
+def test_gpus_of_tasks_come_with_tasks(name: str) -> None:
+    options = set(re.findall(r"^#SBATCH --([a-z-]+)", (FOLDER / name).read_text(), re.MULTILINE))
+    assert "gpus-per-task" not in options or "ntasks" in options  # else sbatch refuses the file
 
 
 @pytest.mark.parametrize("name", SLURM)
