@@ -20,7 +20,7 @@ from rich.console import Console
 from arguments import chosen
 from libraries import LIBRARIES, Failure, given_pythons, installed_python, last_lines
 from peers.compiled_program import TARGETS
-from recording import add, command, records
+from recording import add, command, is_recorded
 from works import GPU_WORKS
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def main(
                 if not LIBRARIES[library].can(GPU_WORKS[name]):
                     continue
                 key = {"work": name, "target": target, "library": library, "batching": batching}
-                if not again and any(all(row[part] == key[part] for part in key) for row in records("compiled")):
+                if not again and is_recorded("compiled", key):
                     continue
                 try:
                     path = given.get(f"{target}/{library}") or make_python(target, library)

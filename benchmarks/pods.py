@@ -14,7 +14,7 @@ from rich.console import Console
 from arguments import chosen
 from compiled import PROGRAM, make_python, run_apart
 from libraries import Failure, given_pythons
-from recording import add, command, records
+from recording import add, command, is_recorded
 from works import GPU_WORKS
 
 
@@ -60,7 +60,7 @@ def main(
         for pod in chosen("pod", pods, PODS):
             for layout in chosen("layout", layouts, LAYOUTS):
                 key = {"work": name, "pod": pod, "layout": layout}
-                if not again and any(all(row[part] == key[part] for part in key) for row in records("pods")):
+                if not again and is_recorded("pods", key):
                     continue
                 target, platform, topology = PODS[pod]
                 program = [str(PROGRAM.with_name("pod_program.py")), platform, topology, layout]

@@ -37,6 +37,11 @@ def add(name: str, row: Row, *key: str) -> None:
     write(name, rows)
 
 
+def is_recorded(name: str, key: Row) -> bool:
+    """Whether `results/NAME.json` has a row with these values."""
+    return any(all(row[part] == value for part, value in key.items()) for row in records(name))
+
+
 def write(name: str, rows: list[Row]) -> None:
     """Writes `results/NAME.json` anew: these rows, under all the commands and machines that they come from."""
     commands, machines = (list(dict.fromkeys(row[part] for row in rows)) for part in ("command", "machine"))

@@ -13,20 +13,21 @@ import socket
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 from rich.console import Console
 
+import rpo_jax
 from arguments import chosen
 from recording import add
-from works import WORKS, Work, agent_of
+from rpo_jax.execution.fit import Progress
+from works import PENDULUM, WORKS, Work, agent_of
 
 LAYOUTS = ("one", "apart", "runs", "environments", "same batch")
 CHOSEN = ("pendulum", "hopper")
 TIMES = 3
-LEARNING = {"total_timesteps": 1_024_000}  # preset fast, of Pendulum
 
 
 def main(
@@ -95,10 +96,6 @@ def free_port() -> int:
 def member(given: dict[str, Any]) -> None:
     """One process of a job: trains, and prints what it found."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[given["number"] % len(os.sched_getaffinity(0))]})
-    import jax
-
-    import rpo_jax
-
     rpo_jax.use_cpu_cores(1)
     if given["count"] > 1:
         jax.distributed.initialize(f"localhost:{given['port']}", given["count"], given["number"])
@@ -107,9 +104,6 @@ def member(given: dict[str, Any]) -> None:
 
 def measure(work: Work) -> dict[str, Any]:
     """The speeds of the second half of several fits, whose segments have reached their length."""
-    import rpo_jax
-    from rpo_jax.execution.fit import Progress
-
     agent, speeds = agent_of(work), []
     for _ in range(TIMES):
         marks: list[tuple[int, float]] = []
@@ -125,19 +119,16 @@ def measure(work: Work) -> dict[str, Any]:
 
 def learn(tiny: bool) -> dict[str, Any]:
     """The return of Pendulum by preset `fast`, one run shared by the processes of the job."""
-    import rpo_jax
-
-    env = rpo_jax.make_env("gymnax/Pendulum-v1")
-    preset = rpo_jax.get_preset("fast", "gymnax/Pendulum-v1")
-    config = dataclasses.replace(preset.config, **({"total_timesteps": 16_384} if tiny else LEARNING))
-    result = rpo_jax.fit(rpo_jax.make_agent(env, config=config), preset.hyperparams, rpo_jax.seeds(0, 1))
+    config, hyperparams, *_ = rpo_jax.get_preset("fast", PENDULUM)
+    config = dataclasses.replace(config, total_timesteps=16_384) if tiny else config
+    agent = rpo_jax.make_agent(rpo_jax.make_env(PENDULUM), config=config)
+    result = rpo_jax.fit(agent, hyperparams, rpo_jax.seeds(0, 1))
     last = result.metrics["episode_return"][0, 0]
     return {"return": float(last[last == last][-1]) if (last == last).any() else None, "steps": config.total_timesteps}
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--member"]:
-        sys.path.insert(0, str(Path(__file__).parent))
         member(json.loads(sys.argv[2]))
     else:
         tyro.cli(main)

@@ -76,10 +76,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Runs draw their curves, two hundred times in all: blank pictures, except in tests that are marked `pictures`."""
     from matplotlib.figure import Figure
 
-    blank, save = Figure((1, 1)), Figure.savefig
+    save = Figure.savefig
     with pytest.MonkeyPatch.context() as patch:
         if not item.get_closest_marker("pictures"):
-            patch.setattr(Figure, "savefig", lambda _, *args, **options: save(blank, *args, **options))
+            patch.setattr(Figure, "savefig", lambda _, *args, **options: save(Figure((1, 1)), *args, **options))
         return (yield)
 
 

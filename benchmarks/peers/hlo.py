@@ -13,9 +13,8 @@ ON_TPU = re.compile(r"\{[^}]*:T\(")  # arrays lie in tiles there
 ONE_ELEMENT = re.compile(r"\w+\[[1,]*\]")
 OF_ARRAYS = ("fusion", "reduce", "custom-call", "copy", "copy-start", "dynamic-slice")  # even if one number results
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-EXCHANGE = re.compile(
-    rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-done)?\("
-)  # what is begun before it is needed ends in -done
+# What is begun before it is needed ends in -done.
+EXCHANGE = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-done)?\(")
 ARRAY = re.compile(r"[a-z]+(\d*)\w*\[([\d,]*)\]")  # bits of an element, none of a truth value, and the shape
 
 

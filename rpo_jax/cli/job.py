@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from rpo_jax.errors import LostProcessError, SettingsError, one_line
+from rpo_jax.errors import SettingsError, one_line
 
 OPTION, ALONE = "--distributed", "auto"
 SECONDS = 60  # after which the others end where a process died, if its connections do not tell at once
@@ -54,12 +54,12 @@ def join(arguments: list[str]) -> bool:
     return True
 
 
-def run(command: Any, first: Callable[[Any], int]) -> int:
+def run(command: Any, first: Callable[[], int]) -> int:
     """Runs a command in this process of a job.
 
     Args:
         command: options of a command that trains.
-        first: runs it in the first process; the others train what that one trains.
+        first: runs it in the first process, and returns its exit code; the others train what that one trains.
 
     Returns:
         The exit code, the same in all processes.
@@ -76,12 +76,9 @@ def run(command: Any, first: Callable[[Any], int]) -> int:
         logging.getLogger("rpo_jax").setLevel(logging.ERROR)
         keep_programs(command, Console(quiet=True))
         return follow()
+    code = 1  # of a traceback
     try:
-        code = first(command)
-    except LostProcessError:
-        raise
-    except BaseException as error:
-        dismiss(130 if isinstance(error, KeyboardInterrupt) else 2)
-        raise
-    dismiss(code)
+        code = first()
+    finally:
+        dismiss(code)
     return code

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from rpo_jax.cli import commands, job, machine, merge, policies, search, train
@@ -39,16 +40,21 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0 for success, 1 if an environment or a check failed, 2 for invalid input, 130 if interrupted.
     """
     with lenient_streams():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        return _told(partial(_run, sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: list[str]) -> int:
+    in_job = job.join(arguments)
+    command = parse(arguments)
+    run = partial(RUN[type(command)], command)
+    with _warnings_told(), interrupted_by_all():
+        return job.run(command, partial(_told, run)) if in_job else run()
+
+
+def _told(run: Callable[[], int]) -> int:
+    """Returns the exit code of a function, whose errors are printed."""
     try:
-        in_job = job.join(arguments)
-        command = parse(arguments)
-        run = RUN[type(command)]
-        with _warnings_told(), interrupted_by_all():
-            return job.run(command, run) if in_job else run(command)
+        return run()
     except SettingsError as error:
         print("rpo-jax: error:", one_line(error, LONGEST), file=sys.stderr)
         return 2

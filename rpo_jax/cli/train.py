@@ -41,11 +41,8 @@ def train(options: Train) -> int:
     from rpo_jax.settings.spec import setting_labels
 
     set_up_jax(options.imports)
-    (spec,), initial = _load_initial(options, [_spec(options, options.variant)])
-    if options.shard is None:
-        path = options.out or default_folder(spec.env, options.variant)
-    else:
-        (spec,), path = cut_out(options, [spec])
+    specs, initial = _load_initial(options, [_spec(options, options.variant)])
+    (spec,), path = _of_this_job(options, specs, options.variant)
     check_free(path)
     if options.dry_run:
         return preview({path: spec}, open_session(options))
@@ -75,10 +72,7 @@ def compare(options: Compare) -> int:
     variants = [get_variant(name) for name in options.variants]
     specs = [_spec(options, variant.name, ignored=foreign_hyperparams(variant, variants)) for variant in variants]
     specs, initial = _load_initial(options, specs)
-    if options.shard is None:
-        path = options.out or default_folder(options.env, "compare")
-    else:
-        specs, path = cut_out(options, specs)
+    specs, path = _of_this_job(options, specs, "compare")
     check_comparison_free(specs, path)
     if options.dry_run:
         return preview({path / spec.variant: spec for spec in specs}, open_session(options))
@@ -162,6 +156,13 @@ def _load_initial(options: RunOptions, specs: "list[RunSpec]") -> "tuple[list[Ru
 
     label, policy = load_initial(options.init_from, specs)
     return [dataclasses.replace(spec, init_from=label) for spec in specs], policy
+
+
+def _of_this_job(options: Train | Compare, specs: "list[RunSpec]", name: str) -> "tuple[list[RunSpec], Path]":
+    """Returns what is trained here, all or a shard, and its folder; `name` is in that of a folder that is not given."""
+    if options.shard is None:
+        return specs, options.out or default_folder(options.env, name)
+    return cut_out(options, specs)
 
 
 def _modules_of(options: RunOptions) -> tuple[str, ...]:

@@ -1,8 +1,6 @@
 """Checkpoints of a fit, stored by Orbax: written atomically, and used only if their digest is right."""
 
 import contextlib
-import io
-import json
 import logging
 import math
 import sys
@@ -194,9 +192,8 @@ class Checkpoints:
         Raises:
             SettingsError: if all checkpoints are damaged, the checkpoint is of other settings, or one is a link.
         """
-        if not are_several():
-            return self._latest(identity, size)
-        return _unpack(from_first(lambda: _pack(self._latest(identity, size))))
+        arrays, info = from_first(lambda: self._latest(identity, size) or ({}, {}))
+        return Stored(arrays, info) if info else None
 
     def _latest(self, identity: Mapping[str, str], size: Callable[[], int]) -> Stored | None:
         check_no_link(self._folder)
@@ -266,23 +263,6 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
         with _quiet(), ocp.CheckpointManager(self._folder, options=options) as manager:
             yield manager, ocp.args
-
-
-def _pack(stored: Stored | None) -> bytes:
-    file = io.BytesIO()
-    if stored:
-        arrays: Any = {**stored.arrays, "info": json.dumps(stored.info)}
-        np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def _unpack(content: bytes) -> Stored | None:
-    """Inverse of `_pack`."""
-    if not content:
-        return None
-    with np.load(io.BytesIO(content)) as arrays:
-        read = dict(arrays)
-    return Stored(info=json.loads(str(read.pop("info"))), arrays=read)
 
 
 def _check_size(folder: Path, most_bytes: int) -> None:

@@ -5,19 +5,24 @@ stop that any of them asks for, or an error in one, stops all. With one process 
 """
 
 import contextlib
+import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
 from rpo_jax.errors import LostProcessError, SettingsError
-from rpo_jax.typing import Device
+from rpo_jax.keys import is_key
+from rpo_jax.typing import Device, JsonObject
 
 LOST = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "coordination service", "DEADLINE_EXCEEDED")  # as JAX says it
 
+INFO = "info"  # name of the JSON object among the arrays that are sent
+
+Message: TypeAlias = tuple[dict[str, np.ndarray], JsonObject]
 Result = TypeVar("Result")
 Tree = TypeVar("Tree")
 
@@ -128,23 +133,36 @@ def least(number: int | None) -> int | None:
     """Returns the least `number` of all processes; None if one of them does not know it."""
     if not are_several():
         return number
-    halves = _gather(np.array([-1, 0] if number is None else divmod(number, 2**30), np.int32)).tolist()
-    numbers = [high * 2**30 + low for high, low in halves]
+    numbers = _gather_count(-1 if number is None else number)
     return None if min(numbers) < 0 else min(numbers)
 
 
-def from_first(make: Callable[[], bytes]) -> bytes:
-    """Returns the bytes that `make` returns in the first process, where alone it is called; an error is one of all."""
+def from_first(make: Callable[[], Message]) -> Message:
+    """Returns the arrays and the JSON object that the first process makes.
+
+    Args:
+        make: makes them; called there only.
+
+    Raises:
+        SettingsError: if it raised an error there; in the first process that error is raised as it is.
+    """
     if not are_several():
         return make()
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
-    made = together(lambda: make() if is_first() else b"")
-    high, low = _gather(np.array(divmod(len(made), 2**30), np.int32))[0].tolist()
-    size = high * 2**30 + low
-    if not size:
-        return b""
-    return np.asarray(broadcast_one_to_all(np.frombuffer(made or bytes(size), np.uint8))).astype(np.uint8).tobytes()
+    own = together(lambda: _pack(*make()) if is_first() else b"")
+    size = _gather_count(len(own))[0]
+    content = np.asarray(broadcast_one_to_all(np.frombuffer(own or bytes(size), np.uint8)))
+    with np.load(io.BytesIO(content.astype(np.uint8).tobytes())) as file:
+        arrays = dict(file)
+    return arrays, json.loads(str(arrays.pop(INFO)))
+
+
+def _pack(arrays: Mapping[str, np.ndarray], info: JsonObject) -> bytes:
+    file = io.BytesIO()
+    members: dict[str, Any] = {**arrays, INFO: json.dumps(info)}
+    np.savez(file, **members)
+    return file.getvalue()
 
 
 def own_rows(count: int) -> np.ndarray:
@@ -189,7 +207,7 @@ def put(tree: Tree, sharding: Sharding) -> Tree:
         return jax.device_put(tree, sharding)
 
     def place(x):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_key(x):
             return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         array = np.asarray(x)
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
@@ -219,7 +237,7 @@ def fetch(tree: Tree) -> Tree:
 
 def is_loss(error: BaseException) -> bool:
     """Returns whether JAX raised an `error` because another process has died."""
-    raised = isinstance(error, LostProcessError | jax.errors.JaxRuntimeError | ValueError)
+    raised = isinstance(error, jax.errors.JaxRuntimeError | ValueError)
     return are_several() and raised and any(word in str(error) for word in LOST)
 
 
@@ -238,8 +256,12 @@ def told_of_loss() -> Iterator[None]:
 
 def _gather(numbers: np.ndarray) -> np.ndarray:
     """Returns the numbers [...] of every process [processes, ...]."""
-    if not are_several():
-        return numbers[None]
     from jax.experimental.multihost_utils import process_allgather
 
     return np.asarray(process_allgather(numbers)).reshape(-1, *numbers.shape)
+
+
+def _gather_count(count: int) -> list[int]:
+    """Returns the count of every process; it may be too large for the 32 bits that JAX has."""
+    halves = _gather(np.array(divmod(count, 2**30), np.int32))
+    return [high * 2**30 + low for high, low in halves.tolist()]

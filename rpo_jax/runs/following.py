@@ -1,18 +1,16 @@
 """Several processes: the first one runs a command, and the others train what it announces, in step with it."""
 
-import io
-import json
 import logging
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from rpo_jax.algorithm.types import Policy
-from rpo_jax.errors import SettingsError, SimulatorError, described
+from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import described as told
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.fit import fit
-from rpo_jax.execution.processes import are_several, from_first, is_first, told_of_loss
+from rpo_jax.execution.processes import Message, are_several, from_first, is_first, told_of_loss
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.snapshot import state_shapes
 from rpo_jax.runs.evaluate import evaluation_of
@@ -22,11 +20,6 @@ from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
 END = "end"  # key of the announcement that ends a job
-
-
-class _Announced(NamedTuple):
-    described: JsonObject
-    initial: list[np.ndarray]
 
 
 def announce(spec: RunSpec, initial: Policy | None, session: Session) -> None:
@@ -41,12 +34,12 @@ def announce(spec: RunSpec, initial: Policy | None, session: Session) -> None:
         return
     described: JsonObject = {"spec": describe(spec), "num_threads": spec.num_threads}
     described |= {"runs_at_once": session.runs_at_once, "until": session.until}
-    _exchange(_Announced(described, list(map(np.asarray, jax.tree.leaves(initial)))))
+    _exchange({str(number): np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(initial))}, described)
 
 
 def dismiss(code: int) -> None:
     """Ends the other processes with an exit `code`."""
-    _exchange(_Announced({END: code}, []))
+    _exchange({}, {END: code})
 
 
 def follow() -> int:
@@ -57,43 +50,33 @@ def follow() -> int:
     """
     assert not is_first()
     with stop_requests():  # one that arrives between two runs stops the next one
-        while END not in (announced := _exchange()).described:
+        while END not in (announced := _exchange())[1]:
             try:
-                _train(announced)
+                _train(*announced)
             except (SettingsError, SimulatorError) as error:  # the first process is told, and ends the job
-                logging.getLogger("rpo_jax").error(described(error))
-    return announced.described[END]
+                logging.getLogger("rpo_jax").error(told(error))
+    return announced[1][END]
 
 
-def _train(announced: _Announced) -> None:
-    spec = parse_spec(announced.described["spec"], num_threads=announced.described["num_threads"])
+def _train(leaves: dict[str, np.ndarray], described: JsonObject) -> None:
+    spec = parse_spec(described["spec"], num_threads=described["num_threads"])
     agent, initial = spec.agent(), None
-    if announced.initial:
-        initial = jax.tree.unflatten(jax.tree.structure(state_shapes(agent).policy), announced.initial)
+    if leaves:
+        tree = jax.tree.structure(state_shapes(agent).policy)
+        initial = jax.tree.unflatten(tree, [leaves[str(number)] for number in range(len(leaves))])
     fit(
         agent,
         spec.hyperparams,
         spec.keys(),
-        runs_at_once=announced.described["runs_at_once"],
+        runs_at_once=described["runs_at_once"],
         checkpoints=Checkpoints("."),  # nothing is written: the first process has the folder
         evaluation=evaluation_of(spec),
         initial=initial,
-        until=announced.described["until"],
+        until=described["until"],
     )
 
 
-def _exchange(own: _Announced | None = None) -> _Announced:
-    """Returns what the first process announces."""
-
-    def pack() -> bytes:
-        assert own is not None
-        file = io.BytesIO()
-        arrays: Any = {str(number): array for number, array in enumerate(own.initial)}
-        np.savez(file, described=json.dumps(own.described), **arrays)
-        return file.getvalue()
-
+def _exchange(arrays: dict[str, np.ndarray] | None = None, described: JsonObject | None = None) -> Message:
+    """Returns what the first process announces: the leaves of the initial policy, and what is trained."""
     with told_of_loss():
-        content = from_first(pack)
-    with np.load(io.BytesIO(content)) as arrays:
-        count = len(arrays.files) - 1
-        return _Announced(json.loads(str(arrays["described"])), [arrays[str(number)] for number in range(count)])
+        return from_first(lambda: (arrays or {}, described or {}))

@@ -143,7 +143,7 @@ def _join_summaries(whole: RunSpec, pieces: Pieces) -> JsonObject:
     steps = joined["total_timesteps"] * len(whole.seeds) * num_settings(whole.hyperparams)
     joined["env_steps_per_second"] = round(steps / max(joined["train_seconds"], 1e-9), 1)
     joined["faults"] = _join_faults(whole, pieces)
-    joined["devices"] = [device for devices in _distinct(summaries, "devices") for device in devices]
+    joined["devices"] = list(itertools.chain(*dict.fromkeys(tuple(summary["devices"]) for summary in summaries)))
     joined["versions"] = {name: _in_words(summaries, name) for name in joined["versions"]}
     return joined
 
@@ -171,11 +171,3 @@ def _in_words(summaries: Sequence[JsonObject], package: str) -> str | None:
     """The version of a package, or its versions."""
     found = list(dict.fromkeys(summary["versions"].get(package) for summary in summaries))
     return found[0] if len(found) == 1 else " and ".join(map(str, found))
-
-
-def _distinct(summaries: Sequence[JsonObject], name: str) -> list[Any]:
-    found = []
-    for summary in summaries:
-        if summary[name] not in found:
-            found.append(summary[name])
-    return found
