@@ -16,7 +16,6 @@ import toys
 import rpo_jax
 from rpo_jax import PPO, Hyperparams, SettingsError, Variant, grid, make_spec, seeds, setting, sweep
 from rpo_jax.algorithm.metrics import METRICS
-from rpo_jax.cli import options
 from rpo_jax.cli.commands import Compare, Search, Train
 from rpo_jax.cli.main import main
 from rpo_jax.registry import GROUP, _import_entry_points
@@ -73,8 +72,6 @@ def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "own_hyperparams.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(options, "_KINDS", dict(options._KINDS))
-    monkeypatch.setattr(options, "_shown", {})
     toys.forget_names(monkeypatch)
     yield
     sys.modules.pop("own_hyperparams", None)

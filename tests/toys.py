@@ -1,6 +1,7 @@
 """Small environments whose every number is known, and the settings that the tests train with."""
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -26,6 +27,7 @@ from rpo_jax.algorithm.heads import HEADS, get_head
 from rpo_jax.algorithm.networks import NETWORKS, init_params
 from rpo_jax.algorithm.types import Batch
 from rpo_jax.algorithm.variants import VARIANTS, get_variant
+from rpo_jax.cli import options
 from rpo_jax.envs import ENVIRONMENTS, SUITES
 from rpo_jax.envs.host import host_environment
 from rpo_jax.envs.pool import Outcome
@@ -287,6 +289,9 @@ def forget_names(monkeypatch: pytest.MonkeyPatch) -> None:
     for registry in (ENVIRONMENTS, VARIANTS, HEADS, NETWORKS):
         monkeypatch.setattr(registry, "_registered", {})
         monkeypatch.setattr(registry, "_origins", {})
+    library = {field.name for kind in (TrainConfig, Hyperparams) for field in dataclasses.fields(kind)}
+    monkeypatch.setattr(options, "_KINDS", {name: kind for name, kind in options._KINDS.items() if name in library})
+    monkeypatch.setattr(options, "_shown", {})
 
 
 def flags(options: dict[str, Any]) -> str:
