@@ -177,6 +177,14 @@ class Search(RunOptions):
         int | None,
         _help("number of batches with tpe; the first is drawn by sobol; 4 if not given", "INT"),
     ] = None
+    shard: Annotated[
+        str | None,
+        _help(
+            "number of this job, of those that share the search by the same command and --out: 3/16, auto in a Slurm "
+            "array, or auto/16",
+            "K/N",
+        ),
+    ] = None
 
 
 @dataclasses.dataclass

@@ -8,6 +8,7 @@ from rpo_jax.cli.commands import Search
 from rpo_jax.cli.options import parse_choices, parse_whole_number
 from rpo_jax.cli.process import set_up_jax
 from rpo_jax.cli.report import print_command
+from rpo_jax.cli.shards import parse_shard
 from rpo_jax.cli.train import default_folder, open_session, spec_arguments
 from rpo_jax.errors import SettingsError, unknown_name
 
@@ -36,7 +37,7 @@ def search(options: Search) -> int:
         SettingsError: if an option is one that a search cannot take, or a range or the budget cannot be used.
     """
     from rpo_jax.algorithm.variants import get_variant
-    from rpo_jax.runs.folder import check_free
+    from rpo_jax.runs.folder import check_free, is_search
     from rpo_jax.search.halving import search_to_folder
     from rpo_jax.search.plan import Plan, draw_specs, fitting_halvings, preset_spec
 
@@ -48,8 +49,10 @@ def search(options: Search) -> int:
     set_up_jax(options.imports)
     space, static = _parse_searched(options.over, get_variant(options.variant))
     batches = _check_sampler(options.sampler, options.batches)
-    sizes = {name: getattr(options, name) for name in Plan._fields if getattr(options, name) is not None}
-    plan = Plan(**{**sizes, "batches": batches})
+    shard, shards = (1, 1) if options.shard is None else parse_shard(options.shard)
+    given = {name: getattr(options, name, None) for name in Plan._fields}
+    sizes = {name: x for name, x in given.items() if x is not None}
+    plan = Plan(**{**sizes, "batches": batches, "shards": shards})
     if options.num_settings is None:
         plan = plan._replace(num_settings=min(plan.num_settings, _combinations(space, static)))
     described = {"variant": options.variant, **spec_arguments(options)}
@@ -60,8 +63,11 @@ def search(options: Search) -> int:
     if options.budget is not None:
         plan = plan.within(parse_whole_number("budget", options.budget), preset.config.total_timesteps)
     parts = draw_specs(plan, preset, space, static, **described)
+    if shards > 1 and options.out is None:
+        raise SettingsError("--shard needs --out, the same folder for all jobs that share the search")
     path = options.out or default_folder(options.env, f"{options.variant}-search")
-    check_free(path)
+    if not (shards > 1 and is_search(path)):  # which another job has begun
+        check_free(path)
     session = open_session(options)
     for line in _estimate(plan, preset.config.total_timesteps, len(parts)):
         session.console.print(line, highlight=False, markup=False)
@@ -69,7 +75,7 @@ def search(options: Search) -> int:
         session.console.print(f"  {name} in {ranged}", highlight=False, markup=False)
     if options.dry_run:
         return 0
-    found = search_to_folder(plan, parts, preset, {**dict.fromkeys(static), **space}, path, session)
+    found = search_to_folder(plan, parts, preset, {**dict.fromkeys(static), **space}, path, session, shard)
     return _report(found, path, options.imports)
 
 
@@ -164,6 +170,8 @@ def _estimate(plan: "Plan", total_timesteps: int, parts: int) -> list[str]:
     stages = ", ".join(f"{rung.num_settings} until {rung.share:.4g}" for rung in plan.rungs)
     steps = plan.share_of_training * total_timesteps
     programs = f"; {parts} combinations of static settings, compiled one by one" if parts > 1 else ""
+    if plan.shards > 1:
+        programs += f"; {plan.shards} jobs share each stage"
     if plan.batches > 1:
         programs += f"; the first of {plan.batches} batches is drawn, Optuna proposes the others"
     return [

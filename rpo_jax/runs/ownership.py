@@ -3,19 +3,26 @@
 import contextlib
 import os
 import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from rpo_jax.errors import SettingsError
+from rpo_jax.execution.signals import stop_is_requested
 from rpo_jax.files import check_no_link, make_folder, parts_of
 
 LOCK = ".lock"
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which Windows does not have
+SECONDS = 0.5  # between two attempts of a process that waits
+
+
+class InUseError(SettingsError):
+    """Another process owns the folder."""
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
     """Owns a folder while the block runs, and creates it if it does not exist; removes it if it is empty afterwards.
 
     The lock is the operating system's, so that it ends with the process, however that ends. On a file system without
@@ -23,12 +30,14 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
     Args:
         folder: folder of a run or a comparison.
+        wait: whether to wait for another process that owns it, until a signal asks to stop.
 
     Raises:
-        SettingsError: if another process owns it, or it cannot be created.
+        InUseError: if another process owns it.
+        SettingsError: if it cannot be created.
     """
     make_folder(folder)
-    with _open_locked(folder) as file:
+    with _open_locked(folder, wait) as file:
         for leftover in parts_of(folder):  # of a process that was killed
             with contextlib.suppress(OSError):  # a folder, say
                 leftover.unlink()
@@ -44,7 +53,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _open_locked(folder: Path) -> TextIO:
+def _open_locked(folder: Path, wait: bool) -> TextIO:
     path = folder / LOCK
     while True:
         try:
@@ -58,7 +67,10 @@ def _open_locked(folder: Path) -> TextIO:
             with file:
                 file.seek(0)
                 holder = file.read() or "another process"
-            raise SettingsError(f"{folder} is in use by {holder}; wait for it, or choose another --out") from None
+            if wait and not stop_is_requested():
+                time.sleep(SECONDS)
+                continue
+            raise InUseError(f"{folder} is in use by {holder}; wait for it, or choose another --out") from None
         with contextlib.suppress(FileNotFoundError):
             if _is_at(file, path):
                 return file

@@ -1,48 +1,31 @@
-"""A search in its folder: stages that each go on from the checkpoints of the one before, and the finalists.
+"""A search: stages that each go on from the checkpoints of the one before, and the finalists."""
 
-search.json       the plan, what is searched in which ranges, and the number of combinations of static settings
-rung-1/part-1     a run folder for each stage and each combination of static settings; rung-1/part-1-batch-2 and so on
-                  are those of the batches that Optuna proposed
-final/part-1      a run folder of the finalists, on fresh seeds; final/preset has the preset's settings
-search.csv        every setting: its numbers, its mean return in each stage, and that of the fresh seeds
-settings.csv      the setting that was found, as `rpo-jax train --settings` takes it
-search.png        return against each hyperparameter
-"""
-
+import contextlib
 import dataclasses
 import logging
 import math
-import shutil
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from rpo_jax.algorithm.agent import Agent
-from rpo_jax.errors import SettingsError, SimulatorError
-from rpo_jax.execution.identity import identify
+from rpo_jax.errors import SettingsError
 from rpo_jax.execution.signals import stop_requests
-from rpo_jax.execution.snapshot import snapshot_bytes
-from rpo_jax.files import DIGEST, check_no_link, digest_of, make_folder, read_json, sync_names, write_json
-from rpo_jax.runs.folder import CHECKPOINTS, SEARCH, SETTINGS, check_free, resumable
-from rpo_jax.runs.launch import train_in_folder
+from rpo_jax.files import read_json
+from rpo_jax.runs.folder import SEARCH, SETTINGS, resumable
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.session import Session
-from rpo_jax.runs.settings import checkpoints_of, load_spec, read_spec, write_settings
-from rpo_jax.runs.summary import read_summary
-from rpo_jax.schema import check
+from rpo_jax.runs.settings import load_spec
 from rpo_jax.search.asking import import_optuna, propose
-from rpo_jax.search.plan import Plan, choose_settings, draw_different, join_settings, split
-from rpo_jax.settings.grid import num_settings, settings_from, settings_list
-from rpo_jax.settings.space import Distribution, choice, loguniform, uniform
+from rpo_jax.search.folder import FINAL, PRESET, Searched, check_same, first_folders, in_folders, read_plan, set_up
+from rpo_jax.search.pieces import Cut, Piece, begin, begin_from, drop_checkpoints, train_all
+from rpo_jax.search.plan import Plan, Rung, choose_settings, draw_different, join_settings, split
+from rpo_jax.settings.grid import settings_from, settings_list
 from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
-KIND: JsonObject = {"plan": {str: int}, "searched": {str: (dict, None)}, "parts": int}
-Searched = Mapping[str, Distribution | None]  # ranges of hyperparameters by name; None of static settings
 Candidate = tuple[int, int]  # index of the part, and of the setting in it at the beginning
 
 
@@ -69,9 +52,15 @@ class Found(NamedTuple):
 
 
 def search_to_folder(
-    plan: Plan, parts: Sequence[RunSpec], default: RunSpec, searched: Searched, path: Path, session: Session
+    plan: Plan,
+    parts: Sequence[RunSpec],
+    default: RunSpec,
+    searched: Searched,
+    path: Path,
+    session: Session,
+    shard: int = 1,
 ) -> Found | None:
-    """Searches, and writes what is trained to a folder.
+    """Searches, and writes what is trained to a folder; `plan.shards` jobs that do this at once share the work.
 
     Args:
         plan: the plan.
@@ -80,27 +69,28 @@ def search_to_folder(
         searched: ranges of what is searched by name; None of static settings.
         path: folder of the search.
         session: how it is trained and shown.
+        shard: number of this job, from 1 on.
 
     Returns:
         What was found; None if it was interrupted.
 
     Raises:
-        SettingsError: if the folder already holds something, or files cannot be written.
+        SettingsError: if the folder already holds something, or files cannot be written. One that holds the same
+            search is used if several jobs share it.
     """
-    with lock_folder(path):
-        check_free(path)
-        if begun := [name for name in ("rung-1", "final") if (path / name).exists()]:
-            raise SettingsError(f"{path} already holds {' and '.join(begun)}; remove them, or choose another --out")
-        for index, spec in enumerate(parts):
-            _begin(path / "rung-1" / f"part-{index + 1}", spec)
-        _begin(path / "final" / "preset", default)
-        ranges = {name: ranged and ranged._asdict() for name, ranged in searched.items()}
-        described: JsonObject = {"plan": plan._asdict(), "searched": ranges, "parts": len(parts)}
-        if plan.batches > 1:
-            described["optuna"] = import_optuna().__version__
-        write_json(path / SEARCH, described | {DIGEST: digest_of(described)})
+    ranges = {name: ranged and ranged._asdict() for name, ranged in searched.items()}
+    described: JsonObject = {"plan": plan._asdict(), "searched": ranges, "parts": len(parts)}
+    if plan.batches > 1:
+        described["optuna"] = import_optuna().__version__
+    shared = plan.shards > 1
+    with contextlib.ExitStack() as owned:
+        owned.enter_context(lock_folder(path, wait=shared))
+        begun = shared and (path / SEARCH).exists()
+        (check_same if begun else set_up)(path, described, first_folders(path, plan, parts, default))
+        if shared:
+            owned.close()  # so that other jobs go on
         with resumable(path):
-            return _search(path, session)
+            return _search(path, session, shard)
 
 
 def resume_search(path: Path, session: Session) -> Found | None:
@@ -116,66 +106,37 @@ def resume_search(path: Path, session: Session) -> Found | None:
     Raises:
         SettingsError: if a file is damaged, or cannot be written.
     """
-    with lock_folder(path), resumable(path):
+    shared = read_plan(path)[0].shards > 1
+    with contextlib.nullcontext() if shared else lock_folder(path), resumable(path):
         return _search(path, session)
-
-
-def read_plan(path: Path) -> tuple[Plan, Searched, int]:
-    """Reads the plan of a search, what it searches in which ranges, and the number of its parts.
-
-    Args:
-        path: folder of the search.
-
-    Raises:
-        SettingsError: if the file is damaged.
-    """
-    try:
-        described = read_json(path / SEARCH)
-        if described[DIGEST] != digest_of(described):
-            raise ValueError("its digest does not match its content")
-        check(described, KIND)
-        plan = Plan(**described["plan"])
-        plan.check()
-        if described["parts"] < 1 or ("optuna" in described) != (plan.batches > 1):
-            raise ValueError("its parts or batches cannot be")
-        return plan, {name: _as_range(x) for name, x in described["searched"].items()}, described["parts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{path / SEARCH} is damaged, or was changed after it was written: {error}") from None
-
-
-def _as_range(described: JsonObject | None) -> Distribution | None:
-    if described is None:
-        return None
-    if "values" in described:
-        return choice(*described["values"])
-    return (loguniform if described["log"] else uniform)(described["low"], described["high"])
 
 
 class _Stages:
     """The stages of a search: what each has trained, and which settings the next one trains."""
 
-    def __init__(self, path: Path, session: Session):
-        self._path, self._session = path, session
-        self.plan, self._searched, number = read_plan(path)
+    def __init__(self, path: Path, session: Session, shard: int):
+        self._path, self._session, self._shard = path, session, shard
+        self.plan, self._searched, self._num_parts = read_plan(path)
         self.searched = list(self._searched)
-        self.parts = [load_spec(self._folder(0, part)) for part in range(number)]
+        self.parts: list[RunSpec] = []
         self.alive: list[Candidate] = []
         self.returns: list[dict[Candidate, float]] = []
         self.diverged: dict[Candidate, int] = {}
-        self._trained: dict[int, list[tuple[Path, Sequence[int]]]] = {}  # by part: folders, and their settings
-
-    def settings(self, part: int) -> list[int]:
-        """Returns the settings of a `part` that are still trained."""
-        return sorted(setting for one, setting in self.alive if one == part)
+        self._trained: list[Piece] = []  # whose checkpoints the next stage goes on from
 
     def train(self, index: int) -> None:
         """Trains the settings that are left until the end of the stage `index`, and drops the worse ones."""
-        rung, scores = self.plan.rungs[index], {}
+        rung, scores, trained = self.plan.rungs[index], {}, []
         stage = f"stage {index + 1} of {len(self.plan.rungs)}"
         self._say(f"{stage}: {rung.num_settings} settings until {rung.share:.4g} of the training")
-        for part in range(len(self.parts)):
-            self._say(f"combination {part + 1} of {len(self.parts)}", len(self.parts) > 1)
-            scores |= self._go_on(index, part) if index else self._begin(part)
+        for batch in range(1 if index else self.plan.batches):
+            self._say(f"batch {batch + 1} of {self.plan.batches}", self.plan.batches > 1 and not index)
+            with self._alone(f"rung-{index + 1}") as folder:
+                pieces = self._go_on(folder) if index else self._begin(folder, batch, scores)
+            summaries = self._train(pieces, lambda spec: rung.num_updates(spec.config))
+            scores |= self._score(rung, pieces, summaries)
+            trained += pieces
+        self._trained = trained
         self.returns.append(scores)
         if all(map(math.isnan, scores.values())):
             raise SettingsError("all settings diverged; search other ranges")
@@ -184,31 +145,62 @@ class _Stages:
         best, last = scores[self.alive[0]], scores[self.alive[-1]]
         self._say(f"best mean return {best:,.1f}; the {len(self.alive)} from {last:,.1f} on go on")
 
+    def train_finalists(self) -> tuple[dict[Candidate, np.ndarray], np.ndarray]:
+        """Trains the finalists and the preset's settings on fresh seeds; returns what each got [seeds]."""
+        seeds = self.plan.fresh_seeds
+        self._say(f"{len(self.alive)} finalists and the preset's settings, on {len(seeds)} fresh seeds")
+        with self._alone(FINAL) as folder:
+            pieces = self._pieces(folder, seeds)
+            for piece in pieces:
+                if not (piece.folder / SETTINGS).exists():
+                    begin(piece.folder, piece.spec)
+            preset = folder / PRESET
+            pieces.append(Piece(-1, [0], preset, load_spec(preset)))
+        summaries = self._train(pieces, lambda spec: spec.config.num_updates)
+        returns = {
+            (piece.part, setting): np.array(row, float)
+            for piece, summary in zip(pieces, summaries, strict=True)
+            for setting, row in zip(piece.settings, summary["final_return"], strict=True)
+        }
+        return {one: returns[one] for one in self.alive}, returns[-1, 0]
+
     def _say(self, words: str, wanted: bool = True) -> None:
         if wanted:
             self._session.console.print(words, highlight=False)
 
-    def _begin(self, part: int) -> dict[Candidate, float]:
-        """Trains the first stage of a part: a batch of settings that were drawn, and those that Optuna proposes."""
-        total, scores, trained = split(self.plan.num_settings, len(self.parts))[part], {}, []
-        for batch, count in enumerate(split(total, self.plan.batches)):
-            folder = self._folder(0, part, batch)
-            if not (folder / SETTINGS).exists():
-                _begin(folder, self._propose(part, list(scores.values()), count))
-            self._say(f"batch {batch + 1} of {self.plan.batches}", self.plan.batches > 1)
-            spec, settings = load_spec(folder), range(len(scores), len(scores) + count)
-            if batch:
-                self.parts[part] = join_settings(self.parts[part], spec)
-            scores |= self._train(0, part, folder, spec, settings)
-            trained.append((folder, settings))
-        self._trained[part] = trained
-        return scores
+    @contextlib.contextmanager
+    def _alone(self, stage: str) -> Iterator[Path]:
+        """Keeps other jobs from making folders in that of a stage while the block does."""
+        folder = self._path / stage
+        with lock_folder(folder, wait=True) if self.plan.shards > 1 else contextlib.nullcontext():
+            yield folder
+
+    def _begin(self, folder: Path, batch: int, scores: Mapping[Candidate, float]) -> list[Piece]:
+        """The pieces of a batch of the first stage: settings that were drawn, or that Optuna proposes."""
+        found = []
+        for part, total in enumerate(split(self.plan.num_settings, self._num_parts)):
+            sizes = split(total, self.plan.batches)
+            first, count = sum(sizes[:batch]), sizes[batch]
+            pieces = in_folders(folder, part, range(count), self.plan, self._num_parts, batch)
+            if batch and not all((path / SETTINGS).exists() for path, _ in pieces):
+                means = [score for (of, _), score in scores.items() if of == part]
+                proposed = self._propose(part, means, count)
+                for path, settings in pieces:
+                    begin(path, choose_settings(proposed, settings))
+            for path, settings in pieces:
+                spec = load_spec(path)
+                if part == len(self.parts):
+                    self.parts.append(spec)
+                else:
+                    self.parts[part] = join_settings(self.parts[part], spec)
+                found.append(Piece(part, [first + one for one in settings], path, spec))
+        return found
 
     def _propose(self, part: int, means: Sequence[float], count: int) -> RunSpec:
         space = {name: ranged for name, ranged in self._searched.items() if ranged is not None}
         spec = self.parts[part]
         base = jax.tree.map(lambda x: float(x[0]), spec.hyperparams)
-        drawn = draw_different(self.plan, part, len(self.parts), base, space)
+        drawn = draw_different(self.plan, part, self._num_parts, base, space)
         began, here = read_json(self._path / SEARCH)["optuna"], import_optuna().__version__
         if began != here:
             logging.getLogger("rpo_jax").warning(
@@ -218,137 +210,69 @@ class _Stages:
         rows = propose(space, settings_list(spec.hyperparams), means, drawn, count, int(seed[0]))
         return dataclasses.replace(spec, hyperparams=settings_from(rows, base))
 
-    def _go_on(self, index: int, part: int) -> dict[Candidate, float]:
-        """Trains what is left of a part, from the checkpoints of the stage before."""
-        if not (settings := self.settings(part)):
-            return {}
-        folder, chosen = self._folder(index, part), choose_settings(self.parts[part], settings)
-        if not folder.exists():
-            before = [
-                (path, [ones.index(one) for one in settings if one in ones]) for path, ones in self._trained[part]
-            ]
-            _go_on(before, folder, chosen)
-        scores = self._train(index, part, folder, chosen, settings)
-        self._trained[part] = [(folder, settings)]
+    def _go_on(self, folder: Path) -> list[Piece]:
+        """The pieces of a later stage, which go on from the checkpoints of the one before."""
+        pieces = self._pieces(folder)
+        for piece in pieces:
+            if not piece.folder.exists():
+                sources = [
+                    (before.folder, [before.settings.index(one) for one in piece.settings if one in before.settings])
+                    for before in self._trained
+                    if before.part == piece.part
+                ]
+                begin_from(sources, piece.folder, piece.spec)
+        drop_checkpoints([before.folder for before in self._trained])
+        return pieces
+
+    def _pieces(self, stage: Path, seeds: Sequence[int] | None = None) -> list[Piece]:
+        """The settings that are left, cut into pieces; with other seeds if they are given."""
+        return [
+            Piece(part, settings, folder, choose_settings(spec, settings, seeds))
+            for part, spec in enumerate(self.parts)
+            if (left := sorted(setting for one, setting in self.alive if one == part))
+            for folder, settings in in_folders(stage, part, left, self.plan, self._num_parts)
+        ]
+
+    def _train(self, pieces: Sequence[Piece], num_updates: Callable[[RunSpec], int]) -> list[JsonObject]:
+        shards = self.plan.shards
+        first = (self._shard - 1) * len(pieces) // shards if shards > 1 else None
+        return train_all(pieces, num_updates, self._session, first)
+
+    def _score(self, rung: Rung, pieces: Sequence[Piece], summaries: Sequence[JsonObject]) -> dict[Candidate, float]:
+        """The mean return of each setting; NaN where a seed diverged."""
+        scores = {}
+        for piece, summary in zip(pieces, summaries, strict=True):
+            faults = [fault["setting"] for fault in summary["faults"]]
+            for index, (setting, row) in enumerate(zip(piece.settings, summary["final_return"], strict=True)):
+                returns = np.array(row, float)
+                self.diverged[piece.part, setting] = faults.count(index)
+                if np.isnan(returns).sum() > faults.count(index):
+                    raise SettingsError(
+                        f"in some runs no episode has ended after {rung.share:.4g} of training, so that settings "
+                        "cannot be ranked; search again with fewer halvings, or a larger total_timesteps"
+                    )
+                scores[piece.part, setting] = float(returns.mean())
         return scores
 
-    def _train(
-        self, index: int, part: int, folder: Path, spec: RunSpec, settings: Sequence[int]
-    ) -> dict[Candidate, float]:
-        rung = self.plan.rungs[index]
-        summary = _train(folder, spec, self._session, rung.num_updates(spec.config))
-        faults = [fault["setting"] for fault in summary["faults"]]
-        returns = np.array(summary["final_return"], float)
-        for index_of, setting in enumerate(settings):
-            self.diverged[part, setting] = faults.count(index_of)
-            if np.isnan(returns[index_of]).sum() > faults.count(index_of):
-                raise SettingsError(
-                    f"in some runs no episode has ended after {rung.share:.4g} of training, so that "
-                    "settings cannot be ranked; search again with fewer halvings, or a larger total_timesteps"
-                )
-        return {(part, setting): float(mean) for setting, mean in zip(settings, returns.mean(axis=1), strict=True)}
 
-    def _folder(self, index: int, part: int, batch: int = 0) -> Path:
-        return self._path / f"rung-{index + 1}" / (f"part-{part + 1}" + (f"-batch-{batch + 1}" if batch else ""))
-
-
-def _search(path: Path, session: Session) -> Found | None:
-    stages = _Stages(path, session)
+def _search(path: Path, session: Session, shard: int = 1) -> Found | None:
+    stages = _Stages(path, session, shard)
     try:
         with stop_requests() as stopped:
             for index in range(len(stages.plan.rungs)):
                 stages.train(index)
                 if stopped:
                     return None
-            final, default = _train_finalists(path, stages, session)
+            final, default = stages.train_finalists()
             if stopped:
                 return None
-    except _Cut:
+    except Cut:
         return None
-    for checkpoints in path.glob(f"rung-*/part-*/{CHECKPOINTS}"):  # from which nothing goes on any more
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    drop_checkpoints(list(path.glob("rung-*/part-*")))
     told = stages.plan, stages.searched, stages.parts, stages.returns, stages.diverged
     return Found(*told, final, default)
-
-
-def _train_finalists(path: Path, stages: _Stages, session: Session) -> tuple[dict[Candidate, np.ndarray], np.ndarray]:
-    """Trains the finalists and the preset's settings on fresh seeds; returns what each got [seeds]."""
-    plan, found = stages.plan, {}
-    told = f"{len(stages.alive)} finalists and the preset's settings, on {plan.final_seeds} fresh seeds"
-    session.console.print(told, highlight=False)
-    for part, spec in enumerate(stages.parts):
-        if settings := stages.settings(part):
-            folder, chosen = path / "final" / f"part-{part + 1}", choose_settings(spec, settings, plan.fresh_seeds)
-            if not (folder / SETTINGS).exists():
-                _begin(folder, chosen)
-            summary = _train(folder, chosen, session, spec.config.num_updates)
-            returns = np.array(summary["final_return"], float)
-            found |= {(part, setting): row for setting, row in zip(settings, returns, strict=True)}
-    folder = path / "final" / "preset"
-    spec = load_spec(folder)
-    summary = _train(folder, spec, session, spec.config.num_updates)
-    return {one: found[one] for one in stages.alive}, np.array(summary["final_return"][0], float)
-
-
-class _Cut(Exception):
-    """A signal or a failure has stopped a run before the point until which it was to be trained."""
 
 
 def ranked(scores: dict[Candidate, float]) -> list[Candidate]:
     """Returns the settings by their `scores`, best first; those of which a seed diverged are last."""
     return sorted(scores, key=lambda one: (np.isnan(scores[one]), -np.nan_to_num(scores[one]), one))
-
-
-def _begin(folder: Path, spec: RunSpec) -> None:
-    check_no_link(folder)
-    make_folder(folder)
-    write_settings(folder, spec)
-
-
-def _train(folder: Path, spec: RunSpec, session: Session, updates: int) -> JsonObject:
-    """Trains a run until it has so many updates, unless it has; returns its summary."""
-    summary = _summary(folder)
-    if not summary or summary["total_timesteps"] != updates * spec.config.round_timesteps:
-        check_no_link(folder)
-        with lock_folder(folder):
-            try:
-                summary, _ = train_in_folder(spec, folder, session._replace(until=updates), new=False)
-            except KeyboardInterrupt:  # while it was compiled
-                raise _Cut from None
-        if summary["failure"]:
-            raise SimulatorError(f"{summary['failure']}; to go on: rpo-jax resume, with the folder of the search")
-        if summary["interrupted"] and not summary["stopped_early"]:
-            raise _Cut
-    return summary
-
-
-def _summary(folder: Path) -> JsonObject | None:
-    try:
-        return read_summary(folder)
-    except SettingsError:
-        return None
-
-
-def _go_on(before: Sequence[tuple[Path, Sequence[int]]], folder: Path, spec: RunSpec) -> None:
-    """Makes the folder of a stage, whose settings go on from the last checkpoints of the stage before."""
-    stored = []
-    for path, settings in before:
-        if settings:
-            source, agent = read_spec(path)
-            size = partial(snapshot_bytes, agent, num_settings(source.hyperparams) * len(source.seeds), 0, 0)
-            latest = checkpoints_of(path, agent).latest(_identify(source, agent), size)
-            if latest is None:
-                raise SettingsError(f"{path} holds no checkpoint any more; search again")
-            stored.append((latest, settings))
-    agent, new = spec.agent(), folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    _begin(new, spec)
-    checkpoints_of(new, agent).begin_from(stored, _identify(spec, agent))
-    new.replace(folder)
-    sync_names(folder.parent)
-    for path, _ in before:
-        shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
-
-
-def _identify(spec: RunSpec, agent: Agent) -> dict[str, str]:
-    return identify(agent, spec.hyperparams, spec.keys(), None, None)

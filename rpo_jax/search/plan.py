@@ -49,6 +49,7 @@ class Plan(NamedTuple):
         draw: number of the draw of the settings.
         batches: number of batches of the settings; the first is drawn, and Optuna proposes each other one from what
             those before got in the first stage.
+        shards: number of jobs that share each stage.
     """
 
     num_settings: int = 32
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
     final_seeds: int = 10
     draw: int = 0
     batches: int = 1
+    shards: int = 1
 
     @property
     def rungs(self) -> list[Rung]:
@@ -95,6 +97,7 @@ class Plan(NamedTuple):
         check_range("finalists", self.finalists, 1, MAX_SETTINGS)
         check_range("halvings", self.halvings, 0, MOST_HALVINGS)
         check_range("batches", self.batches, 1, MAX_SETTINGS)
+        check_range("shards", self.shards, 1, MAX_SETTINGS)
         check_seeds(self.first_seed, self.num_seeds + self.final_seeds)
 
     def check(self) -> None:
