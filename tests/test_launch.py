@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from rpo_jax.cli.commands import Merge, Resume, Train
+from rpo_jax.cli.commands import Merge, Resume, Search, Train
 from rpo_jax.cli.job import complete
 from rpo_jax.cli.parse import parse
 
@@ -22,7 +22,9 @@ FILES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".sh", 
 ARGUMENTS = {"local.sh": "2 rpo-jax train brax/ant", "tpu_pod.sh": "rpo-jax train brax/ant --distributed"}
 PLACES = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_JOB_ID": "70", "SLURM_JOB_ID": "72", "JOB_COMPLETION_INDEX": "2"}
 PLACES |= {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NUM_NODES": "4", "SKYPILOT_NODE_RANK": "2"}
-SHARDS, SLURM = ("slurm_shards.sh", "kubernetes_shards.yaml"), ("slurm_shards.sh", "slurm_nodes.sh")
+SHARDS, SEARCH = ("slurm_shards.sh", "kubernetes_shards.yaml"), "slurm_search.sh"
+ARRAYS = (*SHARDS, SEARCH)
+SLURM = ("slurm_shards.sh", "slurm_nodes.sh", SEARCH)
 RESUMING = (*SHARDS, "slurm_nodes.sh", "kubernetes_nodes.yaml", "skypilot.yaml")
 
 STAND_INS = {
@@ -51,14 +53,6 @@ class Recipe(NamedTuple):
     @property
     def out(self) -> Path:
         return self.home / ("sweep" if self.name in SHARDS else "large")
-
-    def write(self, interrupted: str | None) -> None:
-        """Writes what training leaves: `interrupted` is that of the summary, or None before there is one."""
-        folder = self.out / ("shard-03-of-16" if self.name in SHARDS else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "settings.json").write_text("{}")
-        if interrupted:
-            (folder / "summary.json").write_text(f'{{\n  "interrupted": {interrupted}\n}}')
 
 
 def documents(name: str) -> list[Any]:
@@ -95,24 +89,19 @@ def test_it_trains_by_a_command_that_is_understood(recipe: Recipe) -> None:
     assert code == 0
     assert len(lines) == (2 if recipe.name == "local.sh" else 1)
     for command in map(parsed, lines):
-        assert isinstance(command, Train)
-        assert bool(command.distributed) == (recipe.name not in SHARDS)
+        assert isinstance(command, Search if recipe.name == SEARCH else Train)
+        assert bool(command.distributed) == (recipe.name not in ARRAYS)
 
 
 @pytest.mark.parametrize("recipe", RESUMING, indirect=True, ids=str)
-@pytest.mark.parametrize("interrupted", [None, "true"])
-def test_what_was_stopped_is_resumed(recipe: Recipe, interrupted: str | None) -> None:
-    recipe.write(interrupted)
+@pytest.mark.parametrize("left", ["settings.json", "comparison.json"])
+def test_what_was_begun_is_resumed(recipe: Recipe, left: str) -> None:
+    folder = recipe.out / ("shard-03-of-16" if recipe.name in SHARDS else "")
+    folder.mkdir(parents=True)
+    (folder / left).touch()
     (command,) = map(parsed, recipe.run()[1])
     assert isinstance(command, Resume)
-    assert command.folder.is_relative_to(recipe.out)
-    assert (command.folder / "settings.json").exists()
-
-
-@pytest.mark.parametrize("recipe", [name for name in RESUMING if name != "skypilot.yaml"], indirect=True, ids=str)
-def test_what_is_trained_succeeds_again(recipe: Recipe) -> None:
-    recipe.write("false")
-    assert recipe.run(code=2) == (0, [])  # a merge may depend on it
+    assert command.folder == folder
 
 
 @pytest.mark.parametrize("recipe", SLURM, indirect=True, ids=str)
@@ -120,7 +109,7 @@ def test_what_is_trained_succeeds_again(recipe: Recipe) -> None:
 def test_only_a_stop_with_a_checkpoint_is_queued_again(recipe: Recipe, code: int) -> None:
     ended, (_, *after) = recipe.run(code)
     assert ended == code
-    assert after == ([f"scontrol requeue {'70_3' if recipe.name in SHARDS else 72}"] if code == 130 else [])
+    assert after == ([f"scontrol requeue {'70_3' if recipe.name in ARRAYS else 72}"] if code == 130 else [])
 
 
 @pytest.mark.parametrize("recipe", ["local.sh"], indirect=True, ids=str)
@@ -155,13 +144,13 @@ def test_the_shell_is_not_told_of_the_time(name: str) -> None:
     assert "trap" not in text
 
 
-@pytest.mark.parametrize("recipe", SHARDS, indirect=True, ids=str)
+@pytest.mark.parametrize("recipe", ARRAYS, indirect=True, ids=str)
 def test_a_job_trains_its_shard(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     from rpo_jax.cli.shards import parse_shard
 
     monkeypatch.setenv("JOB_COMPLETION_INDEX", PLACES["JOB_COMPLETION_INDEX"])
     (command,) = map(parsed, recipe.run()[1])
-    assert parse_shard(command.shard) == (3, 16)
+    assert parse_shard(command.shard) == (3, 8 if recipe.name == SEARCH else 16)
 
 
 def test_as_many_jobs_as_shards() -> None:
@@ -169,6 +158,7 @@ def test_as_many_jobs_as_shards() -> None:
     assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 16)
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # as limits for each index ask
     assert "\n#SBATCH --array=1-16%" in (FOLDER / "slurm_shards.sh").read_text()
+    assert "\n#SBATCH --array=1-8\n" in (FOLDER / SEARCH).read_text()
 
 
 @pytest.mark.parametrize("name", FILES)

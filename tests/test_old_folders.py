@@ -85,8 +85,8 @@ def test_it_is_read_evaluated_and_exported(old, capsys):
 
 def test_it_goes_on_from_its_checkpoint(old, capsys):
     if is_finished(old):
-        assert main(["resume", str(old), *imports(old)]) == 2
-        assert "finished: nothing is left to do" in capsys.readouterr().err
+        assert main(["resume", str(old), *imports(old)]) == 0
+        assert "finished: nothing is left to do" in capsys.readouterr().out
         return
     first, *rest = parts(old)
     before = (first / "metrics.csv").read_text().splitlines()

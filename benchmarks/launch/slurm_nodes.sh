@@ -12,8 +12,7 @@ set -u
 out=${OUT:-runs/large}
 train=(rpo-jax train brax/ant --num-seeds 32 --num-envs 4096 --out "$out")
 
-grep -qs '"interrupted": false' "$out/summary.json" && exit 0 # it is trained
-[ -e "$out/settings.json" ] && train=(rpo-jax resume "$out") # it was stopped, or lost a node
+compgen -G "$out/*.json" >/dev/null && train=(rpo-jax resume "$out") # it was stopped, lost a node, or is trained
 srun --kill-on-bad-exit=0 "${train[@]}" --distributed # the signal is for srun, not for this shell
 code=$?
 [ "$code" -eq 130 ] && scontrol requeue "$SLURM_JOB_ID" # with a checkpoint

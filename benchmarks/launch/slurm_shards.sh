@@ -16,9 +16,8 @@ out=${OUT:-runs/sweep} count=16 # the shards of --array
 train=(rpo-jax train brax/hopper --num-seeds 16 --learning-rate 1e-3 3e-3 --out "$out")
 
 printf -v folder '%s/shard-%0*d-of-%d' "$out" "${#count}" "$SLURM_ARRAY_TASK_ID" "$count"
-grep -qs '"interrupted": false' "$folder/summary.json" && exit 0 # it is trained
 train+=(--shard "$SLURM_ARRAY_TASK_ID/$count")
-[ -e "$folder/settings.json" ] && train=(rpo-jax resume "$folder") # it was stopped
+compgen -G "$folder/*.json" >/dev/null && train=(rpo-jax resume "$folder") # it was stopped, or is trained
 srun --ntasks=1 "${train[@]}" # the signal is for srun; scancel ends this shell too, which then does not go on
 code=$?
 [ "$code" -eq 130 ] && scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" # with a checkpoint

@@ -82,7 +82,7 @@ def compare(options: Compare) -> int:
 
 
 def resume(options: Resume) -> int:
-    """Continues the unfinished runs of a folder.
+    """Continues the unfinished runs of a folder, if there are any.
 
     Args:
         options: options of the command.
@@ -100,7 +100,9 @@ def resume(options: Resume) -> int:
     set_up_jax(options.imports)
     if is_search(options.folder):
         return go_on_searching(options.folder, open_session(options), options.imports)
-    specs = unfinished(options.folder)
+    if not (specs := unfinished(options.folder)):
+        print(f"{options.folder} is finished: nothing is left to do")
+        return 0
     summaries = resume(specs, options.folder, open_session(options))
     return report(summaries, [setting_labels(spec) for spec in specs], options.folder, options.imports)
 

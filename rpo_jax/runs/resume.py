@@ -15,20 +15,20 @@ from rpo_jax.typing import JsonObject
 
 
 def unfinished(path: Path) -> list[RunSpec]:
-    """Returns the run of a folder, or all runs of a comparison, if at least one of them is unfinished.
+    """Returns the run of a folder, or all runs of a comparison, if at least one of them is unfinished; else none.
 
     Args:
         path: folder of a run or a comparison.
 
     Raises:
-        SettingsError: if the folder holds no run, only finished runs, or a damaged one.
+        SettingsError: if the folder holds no run, or a damaged one.
     """
     paths = parts_of_comparison(path) or [path]
     if not all((part / SETTINGS).exists() for part in paths) and len(paths) > 1 and not any(map(has_begun, paths)):
         raise SettingsError(f"{path} was stopped while its runs were set up; remove it, and begin again")
     specs = [load_spec(part) for part in paths]
     if all(map(is_finished, paths)):
-        raise SettingsError(f"{path} is finished: nothing is left to do")
+        return []
     for part, spec in zip(paths, specs, strict=True):
         if part != path and part.name != spec.variant:
             raise SettingsError(f"{part} holds a run of {spec.variant}: the parts of a comparison are named by variant")
