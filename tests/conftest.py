@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import atexit
 import gc
 import os
 import signal
@@ -17,6 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jaxlib 0.10.1 prints much 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # it has told its results, and would free each program for many seconds
+    atexit.register(os._exit, 0)  # the last of all, since it is the first here
+
 # They take the longest: begun first, none keeps one worker busy while the others have ended.
 LONGEST = (
     *("test_diagnosis", "test_brax_suite", "test_no_run_is_lost", "test_variants_learn", "test_cli", "test_host"),
@@ -24,6 +28,10 @@ LONGEST = (
     *("test_train", "test_old_folders", "test_update", "test_faults", "test_readme", "test_recorded_metrics"),
     *("test_own_hyperparams", "test_variants"),
 )
+
+
+def pytest_sessionfinish() -> None:
+    gc.freeze()  # pytest would search all that the tests have made five times
 
 
 def pytest_configure(config: pytest.Config) -> None:
