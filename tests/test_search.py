@@ -65,7 +65,8 @@ def assert_same(one: Found | None, other: Found) -> None:
     assert (one.searched, one.diverged) == (other.searched, other.diverged)
     for returns, others in zip([*one.returns, one.final], [*other.returns, other.final], strict=True):
         assert list(returns) == list(others)
-        np.testing.assert_allclose(list(returns.values()), list(others.values()), rtol=rtol)
+        for setting, expected in others.items():
+            np.testing.assert_allclose(returns[setting], expected, rtol=rtol)
     np.testing.assert_allclose(one.default, other.default, rtol=rtol)
 
 

@@ -1,4 +1,4 @@
-"""The report that `train`, `compare` and `resume` print at the end."""
+"""The report that `train`, `compare` and `resume` print at the end, and commands to go on with."""
 
 import shlex
 from collections.abc import Sequence
@@ -77,13 +77,27 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
     if interrupted:
         console.print("interrupted: the results are those of the updates completed so far")
     if interrupted or early:
-        print_command(console, "to continue", ["resume", str(path)], imports)
+        print_resume(console, path, imports)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
     for sentence in verdicts(summaries):
         console.print(sentence, highlight=False)
     if any(summary["failure"] for summary in summaries):
         return 1
     return 130 if interrupted else 0
+
+
+def print_resume(console: "Console", path: Path, imports: Sequence[str]) -> None:
+    """Prints the command that goes on with what a folder holds, by as many processes as there are now.
+
+    Args:
+        console: where to print it.
+        path: the folder.
+        imports: modules that it has to import.
+    """
+    from rpo_jax.execution.processes import are_several
+
+    words = ["resume", str(path), *(["--distributed"] if are_several() else [])]
+    print_command(console, "to continue", words, imports)
 
 
 def print_command(console: "Console", purpose: str, words: Sequence[str], imports: Sequence[str]) -> None:

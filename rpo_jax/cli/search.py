@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rpo_jax.cli.commands import Search
 from rpo_jax.cli.options import parse_choices, parse_whole_number
 from rpo_jax.cli.process import set_up_jax
-from rpo_jax.cli.report import print_command
+from rpo_jax.cli.report import print_command, print_resume
 from rpo_jax.cli.shards import parse_shard
 from rpo_jax.cli.train import default_folder, open_session, spec_arguments
 from rpo_jax.errors import SettingsError, unknown_name
@@ -192,7 +192,7 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     console = Console()
     if found is None:
         console.print("interrupted", highlight=False)
-        print_command(console, "to continue", ["resume", str(path)], imports)
+        print_resume(console, path, imports)
         return 130
     answer.write_answer(path, found)
     title = f"finalists, best first when chosen; {found.plan.final_seeds} fresh seeds"

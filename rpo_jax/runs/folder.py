@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.checkpoints import FOLDER as CHECKPOINTS
+from rpo_jax.execution.processes import are_several
 
 SETTINGS, METRICS_TABLE, POLICIES, SUMMARY = "settings.json", "metrics.csv", "policies.npz", "summary.json"
 EVALUATIONS, BEST, COMPARISON = "evaluations.csv", "best.npz", "comparison.json"
@@ -42,7 +43,8 @@ def resumable(folder: Path) -> Iterator[None]:
     except BaseException:
         parts = [path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{SETTINGS}")]
         if any(map(has_begun, [folder, *parts])):
-            logging.getLogger("rpo_jax").warning(f"to continue: rpo-jax resume {shlex.quote(str(folder))}")
+            words = ["rpo-jax", "resume", str(folder), *(["--distributed"] if are_several() else [])]
+            logging.getLogger("rpo_jax").warning(f"to continue: {shlex.join(words)}")
         raise
 
 
