@@ -3,10 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from pages.curves import draw_curves
+from pages.curves import curve, curves_panel
 from pages.findings import claim
 from pages.markdown import alternatives, paragraph, picture, section, table
 from recording import Row
+from rpo_jax.analysis.panels import draw_panels
 
 GREATEST = 1000  # return of inverted_pendulum: 1 a step
 
@@ -46,8 +47,5 @@ def _row(run: Row) -> list[str]:
 
 def draw(runs: list[Row]) -> Figure:
     """Returns on each task."""
-    figure = Figure(figsize=(13, 3.2), layout="constrained")
-    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
-        draw_curves(axes, run, "episode_return")
-        axes.set_title(run["label"])
-    return figure
+    name = "episode_return"
+    return draw_panels([curves_panel(run["label"], name, {"rpo": curve(run, name)}) for run in runs])

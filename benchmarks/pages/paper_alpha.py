@@ -3,13 +3,13 @@
 import re
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pages.markdown import paragraph
 from pages.paper import Comparison
-from pages.paper_runs import Group, Runs, mean
+from pages.paper_runs import Group, Runs
 from recording import Row
+from rpo_jax.analysis.panels import Line, Panel, draw_panels
 from rpo_jax.analysis.sensitivity import effective_dimensionality, normalize_scores, sensitivity
 
 PAGE = Comparison("alpha", "PPO is RPO with alpha 0. In the picture it is at the left end.")
@@ -47,31 +47,21 @@ def _mean_return(runs: Runs) -> float:
 
 def draw(parts: list[Row]) -> Figure:
     """Return, entropy and sigma over alpha: every seed, the mean and its interval; a row for each task."""
-    groups = PAGE.groups(parts)
-    figure = Figure(figsize=(13, 3 * len(groups)), layout="constrained")
-    for row, (group, methods) in zip(figure.subplots(len(groups), 3, squeeze=False), groups.items(), strict=True):
-        by_alpha = sorted((_alpha(name), runs) for name, runs in methods.items())
-        for axes, (name, label) in zip(row, PANELS, strict=True):
-            _draw(axes, by_alpha, name)
-            axes.set_xscale("log")
-            axes.set_xlabel("alpha (action units)")
-            axes.set_ylabel(label)
-            axes.set_title(str(group), fontsize=10)
-            axes.grid(alpha=0.3)
-        row[-1].set_yscale("log")
-    return figure
+    panels = []
+    for group, methods in PAGE.groups(parts).items():
+        by_alpha = sorted((max(_alpha(name), LEFT), runs) for name, runs in methods.items())
+        for name, label in PANELS:
+            line = _line([(alpha, getattr(runs, name)) for alpha, runs in by_alpha])
+            log = "xy" if name == "scale" else "x"
+            panels.append(Panel(str(group), "alpha (action units)", label, {"rpo": line}, log))
+    return draw_panels(panels, columns=len(PANELS))
 
 
-def _draw(axes: Axes, by_alpha: list[tuple[float, Runs]], name: str) -> None:
-    values = [getattr(runs, name) for _, runs in by_alpha]
-    alphas = [max(alpha, LEFT) for alpha, _ in by_alpha]
-    for alpha, of_alpha in zip(alphas, values, strict=True):
-        axes.plot([alpha] * len(of_alpha), of_alpha, ".", color="#777777", markersize=3)
-    axes.plot(alphas, [np.nanmean(x) for x in values], color="#0072B2", marker="o", markersize=4)
-    found = [(alpha, one) for alpha, x in zip(alphas, values, strict=True) if (one := mean(x))]
-    axes.fill_between(
-        [alpha for alpha, _ in found], [one.low for _, one in found], [one.high for _, one in found], alpha=0.2
-    )
+def _line(values: list[tuple[float, np.ndarray]]) -> Line:
+    rows = np.full((max(len(of_alpha) for _, of_alpha in values), len(values)), np.nan)
+    for column, (_, of_alpha) in zip(rows.T, values, strict=True):
+        column[: len(of_alpha)] = of_alpha
+    return Line(np.array([alpha for alpha, _ in values]), rows)
 
 
 def _alpha(name: str) -> float:

@@ -8,15 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from experiments import PUBLISHED
-from pages.curves import LOOKS, METHODS
+from pages.curves import METHODS
 from pages.markdown import paragraph
 from pages.paper import PROTOCOL, Comparison
 from pages.paper_runs import Runs
 from recording import Row
+from rpo_jax.analysis.curves import looks_of
 from rpo_jax.analysis.intervals import FEWEST, bootstrap
 from rpo_jax.analysis.statistics import performance_profile, sample_efficiency
 
 PAGE = Comparison("ppo-vs-rpo", PROTOCOL)
+LOOKS = dict(zip(METHODS, looks_of(METHODS), strict=True))
 THRESHOLDS = np.linspace(0.0, 1.0, 51)
 Tasks = list[dict[str, Runs]]
 

@@ -1,14 +1,16 @@
 """PPO and RPO under both treatments of the time limit, with three heads."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pages.curves import draw_curves
+from pages.curves import METHODS, curve, curves_panel
 from pages.findings import claim, difference
 from pages.markdown import alternatives, paragraph, picture, section, table, worst_and_best
 from recording import Row
+from rpo_jax.analysis.panels import draw_panels
 
 SOLVED, FAILED = -200, -500
 ORDER = ("normal", "laplace", "gumbel", "terminate", "bootstrap", "ppo", "rpo")
@@ -103,13 +105,9 @@ def _row(run: Row) -> list[str]:
 
 def draw(runs: list[Row]) -> Figure:
     """Return and entropy of the normal head."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = [(kind, limit) for kind in ("return", "entropy") for limit in ("terminate", "bootstrap")]
-    for axes, (kind, limit) in zip(figure.subplots(1, 4), panels, strict=True):
-        for run in runs:
-            head, time_limit, variant = run["label"].split(", ")
-            if (head, time_limit) == ("normal", limit):
-                draw_curves(axes, run, {"return": "episode_return", "entropy": "entropy"}[kind], method=variant)
-        axes.set_title(f"{kind}, time limit: {limit}", fontsize=10)
-    figure.axes[0].legend()
-    return figure
+    panels = []
+    for name, limit in itertools.product(("episode_return", "entropy"), ("terminate", "bootstrap")):
+        wanted = {f"normal, {limit}, {method}": method for method in METHODS}
+        lines = {wanted[run["label"]]: curve(run, name) for run in runs if run["label"] in wanted}
+        panels.append(curves_panel(f"time limit: {limit}", name, lines))
+    return draw_panels(panels)

@@ -1,11 +1,11 @@
 """Speed and memory over environments and seeds, and the stages of an iteration."""
 
-from typing import Any
-
+import numpy as np
 from matplotlib.figure import Figure
 
 from pages.markdown import in_mib, paragraph, picture, section, table
 from recording import Row
+from rpo_jax.analysis.panels import Line, Panel, draw_panels
 
 STAGES = ("iteration", "rollout", "environment steps", "advantages", "update")
 STAGES_HEADER = ("work", "steps", "iteration, ms", "rollout", "the environments' steps in it", "advantages", "update")
@@ -52,33 +52,25 @@ def _row(run: Row) -> list[str]:
 
 def draw(runs: list[Row]) -> Figure:
     """Speed and memory over environments, and over seeds."""
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots(2, 2, sharex="col", sharey="row")
-    columns = (("environments", "num_envs"), ("seeds", "num_seeds"))
-    for column, (part, count) in enumerate(columns):
-        own = [run for run in _points(runs) if run["part"] == part]
-        _draw_column(axes[:, column], own, count)
-        fixed = sorted({f"{run['num_envs']:,} environments each" for run in own}) if part == "seeds" else ["one seed"]
-        axes[0, column].set_title(", ".join(fixed), fontsize=10)
-        axes[1, column].set_xlabel(part)
-    axes[0, 0].set_ylabel("steps/s")
-    axes[1, 0].set_ylabel("memory, MiB")
-    for panel in axes.flat:
-        panel.set_xscale("log", base=2)
-        panel.set_yscale("log")
-        panel.grid(alpha=0.3)
-    axes[1, 0].legend()
+    panels, missing = [], []
+    for name, unit, log in (("steps_per_second", "thousand steps/s", "x"), ("bytes", "memory, MiB", "xy")):
+        for part, count in (("environments", "num_envs"), ("seeds", "num_seeds")):
+            own = [run for run in _points(runs) if run["part"] == part]
+            envs = list(dict.fromkeys(run["env"] for run in own))
+            fixed = f"{own[0]['num_envs']:,} environments each" if part == "seeds" and own else "one seed"
+            title = f"{envs[0]}, {fixed}" if len(envs) == 1 else fixed
+            panels.append(Panel(title, part, unit, {env: _line(own, env, count, name) for env in envs}, log))
+            missing.append([run[count] for run in own if "bytes" not in run and name == "bytes"])
+    figure = draw_panels(panels, columns=2)
+    for axes, counts in zip(figure.axes, missing, strict=True):
+        for place in counts:
+            axes.axvline(place, color="k", linestyle=":")
+            middle = axes.get_xaxis_transform()  # height as a fraction of the panel's
+            axes.text(place, 0.5, "out of memory", transform=middle, rotation=90, ha="right", va="center")
     return figure
 
 
-def _draw_column(axes: Any, runs: list[Row], count: str) -> None:
-    for env in dict.fromkeys(run["env"] for run in runs):
-        done = [run for run in runs if run["env"] == env and "bytes" in run]
-        counts = [run[count] for run in done]
-        axes[0].plot(counts, [run["steps_per_second"] for run in done], "o-", label=env)
-        axes[1].plot(counts, [run["bytes"] / 2**20 for run in done], "o-", label=env)
-    for run in runs:
-        if "bytes" not in run:
-            axes[1].axvline(run[count], color="k", linestyle=":")
-            middle = axes[1].get_xaxis_transform()  # height as a fraction of the panel's
-            axes[1].text(run[count], 0.5, "out of memory", transform=middle, rotation=90, ha="right", va="center")
+def _line(runs: list[Row], env: str, count: str, name: str) -> Line:
+    done = [run for run in runs if run["env"] == env and "bytes" in run]
+    scale = 2**20 if name == "bytes" else 1000
+    return Line(np.array([run[count] for run in done]), np.array([[run[name] / scale for run in done]]), "mean")
