@@ -53,11 +53,12 @@ def _row(run: Row) -> list[str]:
 def draw(runs: list[Row]) -> Figure:
     """Speed and memory over environments, and over seeds."""
     panels, missing = [], []
-    for name, unit, log in (("steps_per_second", "thousand steps/s", "x"), ("bytes", "memory, MiB", "xy")):
+    for name, unit in (("steps_per_second", "thousand steps/s"), ("bytes", "memory, MiB")):
         for part, count in (("environments", "num_envs"), ("seeds", "num_seeds")):
             own = [run for run in _points(runs) if run["part"] == part]
             envs = list(dict.fromkeys(run["env"] for run in own))
             fixed = f"{own[0]['num_envs']:,} environments each" if part == "seeds" and own else "one seed"
+            log = "xy" if name == "bytes" else "x"
             title = f"{envs[0]}, {fixed}" if len(envs) == 1 else fixed
             panels.append(Panel(title, part, unit, {env: _line(own, env, count, name) for env in envs}, log))
             missing.append([run[count] for run in own if "bytes" not in run and name == "bytes"])
