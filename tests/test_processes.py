@@ -135,7 +135,12 @@ def test_a_value_is_found_or_given() -> None:
     explicit = ["resume", "run", "--distributed", "node-1:9876,4,0"]
     assert job.complete(explicit) == explicit
     assert not job.join(["train"])
-    with pytest.raises(SettingsError, match="of 4 processes the last one has one number less"):
+    with pytest.raises(SettingsError, match="NUMBER goes from 0 to COUNT - 1"):
         job.join(["train", "--distributed", "node-1:9876,4,4"])
+    with pytest.raises(SettingsError, match="there is no port 98765"):
+        job.join(["train", "--distributed", "node-1:98765,4,0"])
+    with pytest.raises(SettingsError, match="give nothing, or HOST:PORT,COUNT,NUMBER"):
+        job.join(["train", "--distributed", "node-1:9876,4"])
+    assert not job.join(["evaluate", "run", "--distributed"])
     with pytest.raises(SettingsError, match="give nothing, or HOST:PORT,COUNT,NUMBER"):
         job.join(["train", "--distributed=node-1"])

@@ -46,7 +46,7 @@ def test_a_saved_run_is_read_as_it_was_and_by_the_commands(trained: Any, folder:
     jax.tree.map(np.testing.assert_array_equal, run.policy, result.state.policy)
     assert (Path(folder) / "curves.png").exists()
     assert main(["evaluate", folder, "--num-episodes", "2"]) == 0
-    assert main(["resume", folder]) == 2  # it is finished
+    assert main(["resume", folder]) == 0  # it is finished
     with pytest.raises(SettingsError, match="already holds a run"):
         rpo_jax.save_run(folder, spec, result)
 

@@ -37,7 +37,9 @@ BATCHES = PLAN._replace(batches=2)
 QUIET = Session(Console(quiet=True))
 
 
-def search(path: Path, session: Session = QUIET, plan: Plan = PLAN, static=None, shard: int = 1) -> Found | None:
+def search(
+    path: Path, session: Session = QUIET, plan: Plan = PLAN, static=None, shard: int | None = None
+) -> Found | None:
     static = static or {}
     default = preset_spec(plan, **OPTIONS)
     parts = draw_specs(plan, default, SPACE, static, **OPTIONS)
@@ -198,7 +200,7 @@ def test_jobs_that_share_a_search_find_what_one_finds(found: Found, tmp_path: Pa
             monkeypatch.undo()
             trained.extend(names_in(folder))
 
-    assert_same(search(folder, QUIET._replace(on_progress=other_job), SHARED), found)
+    assert_same(search(folder, QUIET._replace(on_progress=other_job), SHARED, shard=1), found)
     assert trained[1:] == ["rung-1/part-1-shard-2"]  # all that a job can do while the other one trains its own
     assert_same(search(folder, plan=SHARED, shard=2), found)
     assert_same(resume_search(folder, QUIET), found)
@@ -214,7 +216,7 @@ def test_a_job_goes_on_with_what_another_has_left(after: int, found: Found, tmp_
         if next(calls) == 2 * after - 1:
             signal.raise_signal(signal.SIGINT)
 
-    assert search(tmp_path / "run", QUIET._replace(on_progress=stop), SHARED) is None
+    assert search(tmp_path / "run", QUIET._replace(on_progress=stop), SHARED, shard=1) is None
     assert_same(search(tmp_path / "run", plan=SHARED, shard=2), found)
 
 
@@ -229,7 +231,7 @@ def test_combinations_and_batches_are_shared_too(tmp_path: Path) -> None:
 
 def test_jobs_of_another_search_are_refused(tmp_path: Path, monkeypatch) -> None:
     session = QUIET._replace(on_progress=lambda progress: signal.raise_signal(signal.SIGINT))
-    assert search(tmp_path / "run", session, SHARED) is None
+    assert search(tmp_path / "run", session, SHARED, shard=1) is None
     with pytest.raises(SettingsError, match="holds another search, of other num_seeds, shards; all jobs need the same"):
         search(tmp_path / "run", QUIET, PLAN._replace(shards=3, num_seeds=3), shard=2)
     monkeypatch.setitem(OPTIONS, "total_timesteps", 3200)

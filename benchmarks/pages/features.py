@@ -71,8 +71,8 @@ def render_page() -> str:
     beginning = paragraph(
         "Every answer of the table in the README, with the release or commit and the file that shows it. A quoted text "
         f"is found in that file: `python benchmarks/features.py` looks for those of {', '.join(others)} and {last} in "
-        "their wheels. Releases are the newest of November 2026; commits are those of the copies that were read, which need "
-        "not be the newest."
+        "their wheels. Releases are the newest of November 2026; commits are those of the copies that were read, which "
+        "need not be the newest."
     )
     return "\n\n".join([f"# Other libraries\n\n{beginning}", *map(_section, by_feature())]) + "\n"
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -44,11 +45,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    in_job = job.join(arguments)
+    if not job.join(arguments):
+        return _run_command(arguments, _alone)
+    code = 1  # of a traceback
+    try:
+        code = _told(partial(_run_command, arguments, job.take_part))
+    except SystemExit as stop:  # of --help
+        code = int(stop.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    return job.leave(code)
+
+
+def _run_command(arguments: list[str], around: Callable[[Any, Callable[[], int]], int]) -> int:
     command = parse(arguments)
-    run = partial(RUN[type(command)], command)
     with _warnings_told(), interrupted_by_all():
-        return job.run(command, partial(_told, run)) if in_job else run()
+        return around(command, partial(RUN[type(command)], command))
+
+
+def _alone(command: Any, run: Callable[[], int]) -> int:
+    return run()
 
 
 def _told(run: Callable[[], int]) -> int:

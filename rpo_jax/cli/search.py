@@ -1,5 +1,6 @@
 """`rpo-jax search`."""
 
+import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ def search(options: Search) -> int:
         SettingsError: if an option is one that a search cannot take, or a range or the budget cannot be used.
     """
     from rpo_jax.algorithm.variants import get_variant
-    from rpo_jax.runs.folder import check_free, is_search
+    from rpo_jax.runs.folder import check_free
     from rpo_jax.search.halving import search_to_folder
     from rpo_jax.search.plan import Plan, draw_specs, fitting_halvings, preset_spec
 
@@ -49,7 +50,7 @@ def search(options: Search) -> int:
     set_up_jax(options.imports)
     space, static = _parse_searched(options.over, get_variant(options.variant))
     batches = _check_sampler(options.sampler, options.batches)
-    shard, shards = (1, 1) if options.shard is None else parse_shard(options.shard)
+    shard, shards = (None, 1) if options.shard is None else parse_shard(options.shard)
     given = {name: getattr(options, name, None) for name in Plan._fields}
     sizes = {name: x for name, x in given.items() if x is not None}
     plan = Plan(**{**sizes, "batches": batches, "shards": shards})
@@ -63,10 +64,10 @@ def search(options: Search) -> int:
     if options.budget is not None:
         plan = plan.within(parse_whole_number("budget", options.budget), preset.config.total_timesteps)
     parts = draw_specs(plan, preset, space, static, **described)
-    if shards > 1 and options.out is None:
+    if shard and options.out is None:
         raise SettingsError("--shard needs --out, the same folder for all jobs that share the search")
     path = options.out or default_folder(options.env, f"{options.variant}-search")
-    if not (shards > 1 and is_search(path)):  # which another job has begun
+    if shard is None:  # otherwise another job may have begun it
         check_free(path)
     session = open_session(options)
     for line in _estimate(plan, preset.config.total_timesteps, len(parts)):
@@ -186,6 +187,7 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     from rich.console import Console
 
     from rpo_jax.analysis.statistics import mean_of_seeds
+    from rpo_jax.runs.ownership import lock_folder
     from rpo_jax.runs.tables import folding_table, in_lines
     from rpo_jax.search import answer
 
@@ -194,7 +196,8 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
         console.print("interrupted", highlight=False)
         print_resume(console, path, imports)
         return 130
-    answer.write_answer(path, found)
+    with lock_folder(path, wait=True) if found.plan.shards > 1 else contextlib.nullcontext():
+        answer.write_answer(path, found)
     title = f"finalists, best first when chosen; {found.plan.final_seeds} fresh seeds"
     table = folding_table(title, ["setting"], ["when chosen", "fresh seeds", "95% interval"])
     for one, returns in {**found.final, None: found.default}.items():

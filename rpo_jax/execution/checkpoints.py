@@ -28,6 +28,7 @@ LATEST = 2  # checkpoints that are kept
 LEAST_SECONDS = 60.0  # between two checkpoints
 SHARE = 0.02  # most of the time that saving may take
 ATTEMPTS, PATIENCE = 3, 3600.0  # number and seconds of attempts that all failed after which training ends
+ENTROPY = ".metrics['entropy']"  # name of an array [H, S, U]
 SLACK = 2**26  # bytes of what Orbax adds to the arrays
 FOLDER_SETTINGS = "settings of the folder"  # name of their digest, beside those of `identify`
 KIND: JsonObject = {  # of the metadata
@@ -53,6 +54,11 @@ class Stored(NamedTuple):
     def runs_at_once(self) -> int:
         """The number of runs in one call when it was written."""
         return self.info["runs_at_once"]
+
+    @property
+    def updates(self) -> int:
+        """The number of updates after which it was written."""
+        return self.arrays[ENTROPY].shape[-1]
 
     def snapshot(self, like: Snapshot) -> Snapshot:
         """Restores the snapshot.
@@ -143,7 +149,7 @@ class Checkpoints:
             for stored, settings in sources
         ]
         arrays = {name: np.concatenate([part[name] for part in chosen]) for name in chosen[0]}
-        entropy = arrays[".metrics['entropy']"]
+        entropy = arrays[ENTROPY]
         runs = entropy.shape[0] * entropy.shape[1]
         infos = [stored.info for stored, _ in sources]
         calls = -(-runs // max(info["runs_at_once"] for info in infos))
@@ -192,10 +198,16 @@ class Checkpoints:
         Raises:
             SettingsError: if all checkpoints are damaged, the checkpoint is of other settings, or one is a link.
         """
-        arrays, info = from_first(lambda: self._latest(identity, size) or ({}, {}))
+        arrays, info = from_first(lambda: self.read(identity, size) or ({}, {}))
         return Stored(arrays, info) if info else None
 
-    def _latest(self, identity: Mapping[str, str], size: Callable[[], int]) -> Stored | None:
+    def read(self, identity: Mapping[str, str], size: Callable[[], int]) -> Stored | None:
+        """Reads it as `latest` does, in this process only.
+
+        Args:
+            identity: digests of what is trained.
+            size: computes the bytes of the largest snapshot.
+        """
         check_no_link(self._folder)
         if not self._folder.is_dir():
             return None

@@ -20,7 +20,15 @@ from rpo_jax.execution.course import Course
 from rpo_jax.execution.evaluations import Evaluated, Evaluation
 from rpo_jax.execution.identity import identify
 from rpo_jax.execution.memory import check_evaluation, fit_in_memory, needed_bytes
-from rpo_jax.execution.processes import Decision, agree, check_same, is_loss, shared_errors, told_of_loss
+from rpo_jax.execution.processes import (
+    Decision,
+    agree,
+    check_same,
+    is_of_one,
+    shared_errors,
+    together,
+    told_of_loss,
+)
 from rpo_jax.execution.segments import MAX_SEGMENT, Segments, compile_segment
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.execution.snapshot import snapshot_bytes
@@ -175,36 +183,38 @@ def fitted(
     Yields:
         The result.
     """
-    keys = as_keys(keys, 1, "keys")
-    runs = as_runs(hyperparams, keys)
-    initial = jax.device_get(initial)  # to whatever devices the runs are on
-    agent.env.forget()
-    if evaluation:
-        check_evaluation(
-            agent, runs.count, evaluation.num_episodes, jax.local_devices() if devices is None else devices
+    with told_of_loss(), contextlib.ExitStack() as closing:
+        with shared_errors():
+            keys = as_keys(keys, 1, "keys")
+            runs = as_runs(hyperparams, keys)
+            initial = jax.device_get(initial)  # to whatever devices the runs are on
+            agent.env.forget()
+            if evaluation:
+                used = jax.local_devices() if devices is None else devices
+                check_evaluation(agent, runs.count, evaluation.num_episodes, used)
+            began = time.perf_counter()
+            identity = identify(agent, hyperparams, keys, evaluation, initial)
+        evaluations = (evaluation.count, evaluation.num_episodes) if evaluation else (0, 0)
+        check_same(identity)
+        stored = checkpoints and checkpoints.latest(identity, partial(snapshot_bytes, agent, runs.count, *evaluations))
+        if stored and runs_at_once is None:
+            runs_at_once = stored.runs_at_once
+        spread, program = fit_in_memory(
+            agent, runs.count, devices, runs_at_once, partial(compile_segment, runs, initial=initial)
         )
-    began = time.perf_counter()
-    identity = identify(agent, hyperparams, keys, evaluation, initial)
-    evaluations = (evaluation.count, evaluation.num_episodes) if evaluation else (0, 0)
-    check_same(identity)
-    stored = checkpoints and checkpoints.latest(identity, partial(snapshot_bytes, agent, runs.count, *evaluations))
-    if stored and runs_at_once is None:
-        runs_at_once = stored.runs_at_once
-    spread, program = fit_in_memory(
-        agent, runs.count, devices, runs_at_once, partial(compile_segment, runs, initial=initial)
-    )
-    course = Course(spread, Segments(spread, program, runs, initial), runs, evaluation, until)
-    if stored:
-        course.restore(stored.snapshot(course.blank()))
-    course.begin()
-    resumed_from = course.updates
-    compile_seconds = time.perf_counter() - began
+        course = Course(spread, Segments(spread, program, runs, initial), runs, evaluation, until)
+        if stored:
+            course.restore(stored.snapshot(course.blank()))
+        course.begin()
+        resumed_from = course.updates
+        compile_seconds = time.perf_counter() - began
 
-    def save() -> None:
-        if checkpoints and course.updates:
-            course.save(checkpoints, identity)
+        def save() -> None:
+            if checkpoints and course.updates:
+                course.save(checkpoints, identity)
 
-    with told_of_loss(), stop_requests() as stopped:
+        stopped = closing.enter_context(stop_requests())
+        closing.callback(course.segments.close)
         try:
             failure, signals = _train(course, agent, on_progress, checkpoints, save, stopped)
             interrupted = course.updates < agent.config.num_updates or failure is not None
@@ -230,12 +240,10 @@ def fitted(
             with shared_errors():
                 yield result
         except BaseException as error:  # of `on_progress`, or while the results are written: what was done is kept
-            with contextlib.suppress(Exception):
-                if not is_loss(error):
+            if not is_of_one(error):
+                with contextlib.suppress(Exception):
                     save()
             raise
-        finally:
-            course.segments.close()
 
 
 def _train(
@@ -253,7 +261,7 @@ def _train(
     """
     decision = Decision()
     try:
-        agent.env.check()
+        together(agent.env.check)
         course.evaluate()  # if a failure or a signal prevented it before
         decision = agree(lambda: Decision(len(stopped)))
         while not decision.stops and course.updates_left:
@@ -272,6 +280,8 @@ def _train(
             if decision.save and not decision.stops:
                 save()
     except SimulatorError as error:
+        if is_of_one(error):
+            raise
         return error, decision.signals
     return None, decision.signals
 

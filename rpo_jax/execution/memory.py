@@ -11,7 +11,7 @@ import jax
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.errors import SettingsError
 from rpo_jax.execution.devices import Spread, spread_runs
-from rpo_jax.execution.processes import check_all_used, least
+from rpo_jax.execution.processes import check_all_used, least, of_all
 from rpo_jax.execution.snapshot import state_shapes, tree_bytes
 from rpo_jax.typing import Device
 
@@ -110,10 +110,11 @@ def fit_in_memory(
         if usable is None or needed <= usable:
             return spread, program
         if spread.num_runs == 1:
-            raise SettingsError(
+            told = (
                 f"a run needs {mebibytes(needed)} of device memory, and {mebibytes(usable)} are usable; half of "
                 "num_envs or of num_steps needs about half"
             )
+            raise of_all(SettingsError(told))
         most = max(1, min(spread.num_runs - 1, spread.num_runs * usable // needed))
 
 

@@ -14,16 +14,18 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from rpo_jax.errors import LostProcessError, SettingsError
+from rpo_jax.errors import LostProcessError, SettingsError, SimulatorError
 from rpo_jax.keys import is_key
 from rpo_jax.typing import Device, JsonObject
 
 LOST = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "coordination service", "DEADLINE_EXCEEDED")  # as JAX says it
 
+SHARED = "_of_all_processes"  # attribute of errors that all processes raise at the same place
 INFO = "info"  # name of the JSON object among the arrays that are sent
 
 Message: TypeAlias = tuple[dict[str, np.ndarray], JsonObject]
 Result = TypeVar("Result")
+ErrorType = TypeVar("ErrorType", bound=BaseException)
 Tree = TypeVar("Tree")
 
 
@@ -87,10 +89,11 @@ def together(function: Callable[[], Result]) -> Result:
 
 @contextlib.contextmanager
 def shared_errors() -> Iterator[None]:
-    """Ends the block of all processes with an error if that of one does.
+    """Ends the block of all processes with an error if that of one does. In the block nothing is exchanged.
 
     Raises:
-        SettingsError: if the block of another process raised an error; its own is raised as it is.
+        SimulatorError: if an environment failed in the block of another process.
+        SettingsError: if the block of another process raised another error; its own is raised as it is.
     """
     if not are_several():
         yield
@@ -100,11 +103,23 @@ def shared_errors() -> Iterator[None]:
         yield
     except BaseException as caught:
         error = caught
-    failed = _gather(np.array([error is not None], np.int32))[:, 0]
-    if error is not None:
-        raise error
-    if failed.any():
-        raise SettingsError(f"process {int(np.argmax(failed))} of the job stopped; it says why")
+    kind = 0 if error is None else 1 if isinstance(error, SimulatorError) else 2
+    kinds = _gather(np.array([kind], np.int32))[:, 0]
+    if worst := int(kinds.max()):
+        told = f"process {int(np.argmax(kinds))} of the job stopped; it says why"
+        other = SimulatorError(told) if worst == 1 else SettingsError(told)
+        raise of_all(other if error is None or kind < worst else error)
+
+
+def of_all(error: ErrorType) -> ErrorType:
+    """Marks and returns an `error` that all processes raise at the same place, so that they can go on together."""
+    setattr(error, SHARED, True)
+    return error
+
+
+def is_of_one(error: BaseException) -> bool:
+    """Returns whether only this process raises an `error`: it can exchange nothing with the others any more."""
+    return are_several() and not getattr(error, SHARED, False)
 
 
 def in_first(function: Callable[[], None]) -> None:
@@ -126,7 +141,7 @@ def check_same(digests: Mapping[str, str]) -> None:
     all_of_them = _gather(np.array([int(digest[:7], 16) for digest in digests.values()], np.int32))
     other = [name for name, column in zip(digests, all_of_them.T, strict=True) if (column != column[0]).any()]
     if other:
-        raise SettingsError(f"the processes of the job were given other settings: {', '.join(other)}")
+        raise of_all(SettingsError(f"the processes of the job were given other settings: {', '.join(other)}"))
 
 
 def least(number: int | None) -> int | None:
@@ -187,10 +202,11 @@ def check_all_used(devices: Sequence[Device]) -> None:
     """
     used = len({device.process_index for device in devices})
     if used < jax.process_count():
-        raise SettingsError(
+        told = (
             f"only {used} of {jax.process_count()} processes would train: independent runs take a device each, and the "
             "environments of a run are shared by as many devices as divide num_envs / num_minibatches"
         )
+        raise of_all(SettingsError(told))
 
 
 def put(tree: Tree, sharding: Sharding) -> Tree:

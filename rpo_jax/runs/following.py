@@ -1,17 +1,17 @@
 """Several processes: the first one runs a command, and the others train what it announces, in step with it."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from rpo_jax.algorithm.types import Policy
-from rpo_jax.errors import SettingsError, SimulatorError
 from rpo_jax.errors import described as told
 from rpo_jax.execution.checkpoints import Checkpoints
 from rpo_jax.execution.fit import fit
-from rpo_jax.execution.processes import Message, are_several, from_first, is_first, told_of_loss
-from rpo_jax.execution.signals import stop_requests
+from rpo_jax.execution.processes import Message, are_several, from_first, is_first, is_of_one, told_of_loss
 from rpo_jax.execution.snapshot import state_shapes
 from rpo_jax.runs.evaluate import evaluation_of
 from rpo_jax.runs.session import Session
@@ -20,26 +20,37 @@ from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
 END = "end"  # key of the announcement that ends a job
+_apart = False  # whether the others are where the first process cannot tell them anything
 
 
-def announce(spec: RunSpec, initial: Policy | None, session: Session) -> None:
-    """Tells the other processes, if there are some, what the first one is about to train by `fitted`.
+@contextlib.contextmanager
+def announced(spec: RunSpec, initial: Policy | None, session: Session) -> Iterator[None]:
+    """Has the other processes, if there are some, train what the block trains by `fitted`.
 
     Args:
         spec: specification of the run.
         initial: policy from which every run starts; None if there is none.
         session: how it is trained.
     """
+    global _apart
     if not are_several():
+        yield
         return
     described: JsonObject = {"spec": describe(spec), "num_threads": spec.num_threads}
     described |= {"runs_at_once": session.runs_at_once, "until": session.until}
     _exchange({str(number): np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(initial))}, described)
+    try:
+        yield
+    except BaseException as error:
+        _apart = is_of_one(error)
+        raise
 
 
-def dismiss(code: int) -> None:
-    """Ends the other processes with an exit `code`."""
-    _exchange({}, {END: code})
+def dismiss(code: int) -> bool:
+    """Ends the other processes with an exit `code`, if they wait for the first one; returns whether they do."""
+    if not _apart:
+        _exchange({}, {END: code})
+    return not _apart
 
 
 def follow() -> int:
@@ -47,15 +58,19 @@ def follow() -> int:
 
     Returns:
         The exit code that it gave.
+
+    Raises:
+        Exception: what only this process raises in training. It cannot go on then.
     """
     assert not is_first()
-    with stop_requests():  # one that arrives between two runs stops the next one
-        while END not in (announced := _exchange())[1]:
-            try:
-                _train(*announced)
-            except (SettingsError, SimulatorError) as error:  # the first process is told, and ends the job
-                logging.getLogger("rpo_jax").error(told(error))
-    return announced[1][END]
+    while END not in (announcement := _exchange())[1]:
+        try:
+            _train(*announcement)
+        except BaseException as error:
+            if is_of_one(error):
+                raise
+            logging.getLogger("rpo_jax").error(told(error))  # the first process has an error too, and ends the job
+    return announcement[1][END]
 
 
 def _train(leaves: dict[str, np.ndarray], described: JsonObject) -> None:

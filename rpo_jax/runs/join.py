@@ -26,7 +26,7 @@ LARGEST = ("bytes_per_run", "runs_at_once", "resumed_from")
 BY_RUN = ("final_return", "best_return", "final_evaluation", "final_entropy")  # [setting][seed]
 
 
-class Piece(NamedTuple):
+class Trained(NamedTuple):
     """A shard that has been trained.
 
     Attributes:
@@ -42,10 +42,10 @@ class Piece(NamedTuple):
     summary: JsonObject
 
 
-Pieces = list[list[Piece]]  # as they lie in the sweep: a row for each block of settings, a column for each of seeds
+Sweep = list[list[Trained]]  # as they lie in the sweep: a row for each block of settings, a column for each of seeds
 
 
-def join_results(whole: RunSpec, agent: Agent, pieces: Pieces, folder: Path) -> JsonObject:
+def join_results(whole: RunSpec, agent: Agent, pieces: Sweep, folder: Path) -> JsonObject:
     """Writes the results of a sweep from those of its shards: tables, policies and, last, the summary.
 
     Args:
@@ -70,8 +70,8 @@ def join_results(whole: RunSpec, agent: Agent, pieces: Pieces, folder: Path) -> 
     return summary
 
 
-def _join_policies(name: str, agent: Agent, pieces: Pieces, folder: Path) -> None:
-    def read(piece: Piece) -> Any:
+def _join_policies(name: str, agent: Agent, pieces: Sweep, folder: Path) -> None:
+    def read(piece: Trained) -> Any:
         path, shape = piece.folder / name, (num_settings(piece.spec.hyperparams), len(piece.spec.seeds))
         check_file(path, piece.summary, most_bytes(agent, shape))
         return read_policies(path, agent, shape)
@@ -80,7 +80,7 @@ def _join_policies(name: str, agent: Agent, pieces: Pieces, folder: Path) -> Non
     write_policies(folder / name, jax.tree.map(lambda *parts: np.concatenate(parts, 0), *rows))
 
 
-def _join_tables(name: str, whole: RunSpec, pieces: Pieces, folder: Path) -> None:
+def _join_tables(name: str, whole: RunSpec, pieces: Sweep, folder: Path) -> None:
     """Copies the rows of tables as text, in the order of the whole; they are never in memory together."""
     swept, columns = swept_values(whole), _columns_of(name, pieces)
     with atomic_write(folder / name) as path, path.open("w", newline="") as file:
@@ -97,7 +97,7 @@ def _join_tables(name: str, whole: RunSpec, pieces: Pieces, folder: Path) -> Non
                             writer.writerow([first + setting, *where, *values, *numbers])
 
 
-def _columns_of(name: str, pieces: Pieces) -> list[str]:
+def _columns_of(name: str, pieces: Sweep) -> list[str]:
     """The last columns of a table, which are the same in all shards."""
     found = []
     for piece in itertools.chain(*pieces):
@@ -109,7 +109,7 @@ def _columns_of(name: str, pieces: Pieces) -> list[str]:
 
 
 @contextlib.contextmanager
-def _runs_in(piece: Piece, name: str) -> Iterator[Callable[[int, int], Iterator[tuple[list[str], list[str]]]]]:
+def _runs_in(piece: Trained, name: str) -> Iterator[Callable[[int, int], Iterator[tuple[list[str], list[str]]]]]:
     """Opens a table; yields a function that returns the rows of the next run, which has to be the one asked for."""
     path, before = piece.folder / name, len(WHERE) + len(swept_values(piece.spec)[0])
     check_file(path, piece.summary)
@@ -130,7 +130,7 @@ def _runs_in(piece: Piece, name: str) -> Iterator[Callable[[int, int], Iterator[
         yield rows
 
 
-def _join_summaries(whole: RunSpec, pieces: Pieces) -> JsonObject:
+def _join_summaries(whole: RunSpec, pieces: Sweep) -> JsonObject:
     """Joins summaries: times are summed, the memory of a run is the largest, and each run keeps its numbers."""
     summaries = [piece.summary for row in pieces for piece in row]
     joined = dict(summaries[0])
@@ -148,7 +148,7 @@ def _join_summaries(whole: RunSpec, pieces: Pieces) -> JsonObject:
     return joined
 
 
-def _by_run(name: str, pieces: Pieces) -> list[list[Any]] | None:
+def _by_run(name: str, pieces: Sweep) -> list[list[Any]] | None:
     if pieces[0][0].summary[name] is None:
         return None
     return [
@@ -158,7 +158,7 @@ def _by_run(name: str, pieces: Pieces) -> list[list[Any]] | None:
     ]
 
 
-def _join_faults(whole: RunSpec, pieces: Pieces) -> list[JsonObject]:
+def _join_faults(whole: RunSpec, pieces: Sweep) -> list[JsonObject]:
     faults = []
     for piece in itertools.chain(*pieces):
         for fault in piece.summary["faults"]:

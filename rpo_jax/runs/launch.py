@@ -12,7 +12,7 @@ from rpo_jax.files import atomic_write
 from rpo_jax.runs import disk
 from rpo_jax.runs.evaluate import evaluation_of
 from rpo_jax.runs.folder import PICTURE, SETTINGS, check_free, release, resumable
-from rpo_jax.runs.following import announce
+from rpo_jax.runs.following import announced
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.results import read_evaluations, read_metrics, write_results
 from rpo_jax.runs.session import Session, reporting
@@ -76,10 +76,12 @@ def train_in_folder(spec: RunSpec, path: Path, session: Session, new: bool) -> t
         options = {"checkpoints": checkpoints, "evaluation": evaluation_of(spec), "initial": initial}
         options |= {"runs_at_once": session.runs_at_once, "until": session.until}
         # The results are written before loggers, the progress bar and environments are closed, in this order.
-        announce(spec, initial, session)
         with contextlib.ExitStack() as shown:
             report = shown.enter_context(reporting(spec, path, session, strict=new))
-            with fitted(agent, spec.hyperparams, spec.keys(), report, **options) as result:
+            with (
+                announced(spec, initial, session),
+                fitted(agent, spec.hyperparams, spec.keys(), report, **options) as result,
+            ):
                 if not (trained := result.metrics["entropy"].size > 0):
                     failure = result.failure
                     raise (

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ from rpo_jax.errors import SettingsError
 from rpo_jax.files import DIGEST, check_no_link, digest_of, write_json
 from rpo_jax.runs.compare import of_variant, parts_of_comparison, title_of
 from rpo_jax.runs.folder import COMPARISON, INITIAL, SETTINGS, check_free, shards_in
-from rpo_jax.runs.join import Piece, join_results
+from rpo_jax.runs.join import Trained, join_results
 from rpo_jax.runs.launch import draw, draw_run, read_curves
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.settings import load_spec, read_settings, read_spec, sweep_digest
@@ -64,19 +65,32 @@ def merge(folders: Sequence[Path], out: Path) -> list[tuple[RunSpec, JsonObject]
         SettingsError: if shards are missing, unfinished, there twice or of different sweeps, or `out` holds something.
     """
     with lock_folder(out):
-        if not (out / COMPLETE).exists():
+        found = _find(folders)
+        if (out / COMPLETE).exists():
+            _check_left(found, out)
+        else:
             check_free(out)
-            _write(_find(folders), out)
+            _write(found, out)
         _move(out)
         parts = parts_of_comparison(out) or [out]
         return [(load_spec(part), read_summary(part)) for part in parts]
+
+
+def _check_left(found: list[Found], out: Path) -> None:
+    """Raises a SettingsError if a merge that was cut was of another sweep than what was found, or a run came since."""
+    if any((out / name).exists() and (out / COMPLETE / name).exists() for name in (SETTINGS, COMPARISON)):
+        raise SettingsError(f"{out} holds a run already, and {out / COMPLETE} a merge that was cut; remove one of them")
+    for name, settings in found[0].settings.items():
+        left = out / COMPLETE / name
+        if (left / SETTINGS).exists() and sweep_digest(read_settings(left)) != settings["shard"]["sweep"]:
+            raise SettingsError(f"{out / COMPLETE} is left of a merge of another sweep; remove it, and merge again")
 
 
 def _find(folders: Sequence[Path]) -> list[Found]:
     """Finds all shards of a sweep, in the order of their numbers; raises a SettingsError with all that is wrong."""
     found, problems = [], []
     places = [place for folder in folders for place in shards_in(folder) or [folder]]
-    for folder in {place.resolve(): place for place in places}.values():
+    for folder in {os.path.realpath(place): place for place in places}.values():
         try:
             found.append(_read(folder))
         except SettingsError as error:
@@ -174,13 +188,13 @@ def _join(parts: list[Path], folder: Path) -> tuple[RunSpec, JsonObject]:
     return spec, join_results(spec, agent, _in_rows(pieces, lambda piece: piece.first_setting), folder)
 
 
-def _piece(part: Path, whole: RunSpec, content: JsonObject) -> Piece:
+def _piece(part: Path, whole: RunSpec, content: JsonObject) -> Trained:
     """A shard, whose specification is cut from that of the whole: to read it would create an environment for each."""
     first = content["shard"]["first_setting"]
     rows = slice(first, first + len(content["hyperparams"]))
     hyperparams = jax.tree.map(lambda x: x[rows], whole.hyperparams)
     own = dataclasses.replace(whole, hyperparams=hyperparams, seeds=content["seeds"])
-    return Piece(part, own, first, summary_of(part, own))
+    return Trained(part, own, first, summary_of(part, own))
 
 
 def _whole(contents: list[JsonObject]) -> JsonObject:
@@ -209,7 +223,7 @@ def _in_rows(shards: Iterable[T], first_setting: Callable[[T], int]) -> list[lis
     return [list(row) for _, row in itertools.groupby(shards, key=first_setting)]
 
 
-def _tell_versions(pieces: list[Piece]) -> None:
+def _tell_versions(pieces: list[Trained]) -> None:
     versions = [piece.summary["versions"] for piece in pieces]
     for name in versions[0]:
         if len(found := list(dict.fromkeys(str(one.get(name)) for one in versions))) > 1:

@@ -34,7 +34,8 @@ def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
 
     Raises:
         InUseError: if another process owns it.
-        SettingsError: if it cannot be created.
+        SettingsError: if it cannot be created, or its file system has no locks and `wait` relies on them.
+        KeyboardInterrupt: if a signal ended the waiting.
     """
     make_folder(folder)
     with _open_locked(folder, wait) as file:
@@ -62,12 +63,19 @@ def _open_locked(folder: Path, wait: bool) -> TextIO:
         except OSError as error:
             raise SettingsError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
         try:
-            _lock(file)
+            if not _lock(file) and wait:
+                file.close()
+                raise SettingsError(
+                    f"the file system of {folder} has no locks, by which jobs that share it know of each other; choose "
+                    "another --out"
+                )
         except BlockingIOError:
             with file:
                 file.seek(0)
                 holder = file.read() or "another process"
-            if wait and not stop_is_requested():
+            if wait and stop_is_requested():
+                raise KeyboardInterrupt from None
+            if wait:
                 time.sleep(SECONDS)
                 continue
             raise InUseError(f"{folder} is in use by {holder}; wait for it, or choose another --out") from None
@@ -81,14 +89,16 @@ def _is_at(file: TextIO, path: Path) -> bool:
     return os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
-def _lock(file: TextIO) -> None:
+def _lock(file: TextIO) -> bool:
+    """Returns whether the file system has locks."""
     try:
         import fcntl
     except ImportError:  # Windows, where an open file cannot be removed
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
-    except OSError:  # a file system without locks
-        return
+    except OSError:
+        return False
+    return True

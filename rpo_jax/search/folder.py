@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.files import DIGEST, digest_of, plain, read_json, write_json
-from rpo_jax.runs.folder import SEARCH, check_free, has_begun
+from rpo_jax.runs.folder import SEARCH, check_free, has_begun, shards_in
 from rpo_jax.runs.settings import describe, read_settings, sweep_digest
 from rpo_jax.schema import check
 from rpo_jax.search.pieces import begin
@@ -119,6 +119,8 @@ def set_up(path: Path, described: JsonObject, specs: Mapping[Path, RunSpec]) -> 
         SettingsError: if the folder holds something.
     """
     check_free(path)
+    if shards_in(path):
+        raise SettingsError(f"{path} holds shards of a sweep; choose another --out")
     if begun := sorted(folder for folder in (*path.glob("rung-*/*"), *path.glob(f"{FINAL}/*")) if has_begun(folder)):
         raise SettingsError(f"{path} already holds runs, as in {begun[0]}; remove them, or choose another --out")
     for folder, spec in specs.items():
@@ -126,7 +128,7 @@ def set_up(path: Path, described: JsonObject, specs: Mapping[Path, RunSpec]) -> 
     write_json(path / SEARCH, described | {DIGEST: digest_of(described)})
 
 
-def check_same(path: Path, described: JsonObject, specs: Mapping[Path, RunSpec]) -> None:
+def check_same_search(path: Path, described: JsonObject, specs: Mapping[Path, RunSpec]) -> None:
     """Checks that a folder holds the search that other jobs share.
 
     Args:

@@ -19,7 +19,16 @@ from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import load_spec
 from rpo_jax.search.asking import import_optuna, propose
-from rpo_jax.search.folder import FINAL, PRESET, Searched, check_same, first_folders, in_folders, read_plan, set_up
+from rpo_jax.search.folder import (
+    FINAL,
+    PRESET,
+    Searched,
+    check_same_search,
+    first_folders,
+    in_folders,
+    read_plan,
+    set_up,
+)
 from rpo_jax.search.pieces import Cut, Piece, begin, begin_from, drop_checkpoints, train_all
 from rpo_jax.search.plan import Plan, Rung, choose_settings, draw_different, join_settings, split
 from rpo_jax.settings.grid import settings_from, settings_list
@@ -58,7 +67,7 @@ def search_to_folder(
     searched: Searched,
     path: Path,
     session: Session,
-    shard: int = 1,
+    shard: int | None = None,
 ) -> Found | None:
     """Searches, and writes what is trained to a folder; `plan.shards` jobs that do this at once share the work.
 
@@ -69,14 +78,14 @@ def search_to_folder(
         searched: ranges of what is searched by name; None of static settings.
         path: folder of the search.
         session: how it is trained and shown.
-        shard: number of this job, from 1 on.
+        shard: number of this job, from 1 on; it goes on with the same search if the folder holds it. None if there is
+            one job, which begins.
 
     Returns:
         What was found; None if it was interrupted.
 
     Raises:
-        SettingsError: if the folder already holds something, or files cannot be written. One that holds the same
-            search is used if several jobs share it.
+        SettingsError: if the folder already holds something else, or files cannot be written.
     """
     ranges = {name: ranged and ranged._asdict() for name, ranged in searched.items()}
     described: JsonObject = {"plan": plan._asdict(), "searched": ranges, "parts": len(parts)}
@@ -85,12 +94,12 @@ def search_to_folder(
     shared = plan.shards > 1
     with contextlib.ExitStack() as owned:
         owned.enter_context(lock_folder(path, wait=shared))
-        begun = shared and (path / SEARCH).exists()
-        (check_same if begun else set_up)(path, described, first_folders(path, plan, parts, default))
+        begun = shard is not None and (path / SEARCH).exists()
+        (check_same_search if begun else set_up)(path, described, first_folders(path, plan, parts, default))
         if shared:
             owned.close()  # so that other jobs go on
         with resumable(path):
-            return _search(path, session, shard)
+            return _search(path, session, shard or 1)
 
 
 def resume_search(path: Path, session: Session) -> Found | None:
@@ -132,7 +141,9 @@ class _Stages:
         for batch in range(1 if index else self.plan.batches):
             self._say(f"batch {batch + 1} of {self.plan.batches}", self.plan.batches > 1 and not index)
             with self._alone(f"rung-{index + 1}") as folder:
-                pieces = self._go_on(folder) if index else self._begin(folder, batch, scores)
+                pieces = (
+                    self._go_on(folder, self.plan.rungs[index - 1]) if index else self._begin(folder, batch, scores)
+                )
             summaries = self._train(pieces, lambda spec: rung.num_updates(spec.config))
             scores |= self._score(rung, pieces, summaries)
             trained += pieces
@@ -210,8 +221,8 @@ class _Stages:
         rows = propose(space, settings_list(spec.hyperparams), means, drawn, count, int(seed[0]))
         return dataclasses.replace(spec, hyperparams=settings_from(rows, base))
 
-    def _go_on(self, folder: Path) -> list[Piece]:
-        """The pieces of a later stage, which go on from the checkpoints of the one before."""
+    def _go_on(self, folder: Path, rung: Rung) -> list[Piece]:
+        """The pieces of a later stage, which go on from the checkpoints of the end of the `rung` before."""
         pieces = self._pieces(folder)
         for piece in pieces:
             if not piece.folder.exists():
@@ -220,7 +231,7 @@ class _Stages:
                     for before in self._trained
                     if before.part == piece.part
                 ]
-                begin_from(sources, piece.folder, piece.spec)
+                begin_from(sources, piece.folder, piece.spec, rung.num_updates(piece.spec.config))
         drop_checkpoints([before.folder for before in self._trained])
         return pieces
 

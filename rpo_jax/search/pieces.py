@@ -56,25 +56,26 @@ def begin(folder: Path, spec: RunSpec) -> None:
     write_settings(folder, spec)
 
 
-def begin_from(sources: Sequence[tuple[Path, Sequence[int]]], folder: Path, spec: RunSpec) -> None:
+def begin_from(sources: Sequence[tuple[Path, Sequence[int]]], folder: Path, spec: RunSpec, updates: int) -> None:
     """Makes a run folder whose settings go on from checkpoints of others.
 
     Args:
         sources: run folders, each with the indices of its settings that go on, which may be none.
         folder: the folder to make.
         spec: specification of the settings that go on, in the order of the sources.
+        updates: number of updates from which they go on.
 
     Raises:
-        SettingsError: if a source has no checkpoint, or none can be written.
+        SettingsError: if a source has no checkpoint of them, or none can be written.
     """
     stored = []
     for path, settings in sources:
         if settings:
             source, agent = read_spec(path)
             size = partial(snapshot_bytes, agent, num_settings(source.hyperparams) * len(source.seeds), 0, 0)
-            latest = checkpoints_of(path, agent).latest(_identify(source, agent), size)
-            if latest is None:
-                raise SettingsError(f"{path} holds no checkpoint any more; search again")
+            latest = checkpoints_of(path, agent).read(_identify(source, agent), size)
+            if latest is None or latest.updates != updates:
+                raise SettingsError(f"{path} holds no checkpoint of update {updates}; search again")
             stored.append((latest, settings))
     agent, new = spec.agent(), folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -118,16 +119,16 @@ def train_all(
     order = [(index + (first or 0)) % len(pieces) for index in range(len(pieces))]
     while left := [index for index in order if index not in trained]:
         for index in left:
+            if stop_is_requested():
+                raise Cut
             try:
                 trained[index] = _train(pieces[index], num_updates(pieces[index].spec), session)
             except InUseError:
                 if first is None:
                     raise
-        if (left := len(pieces) - len(trained)) and not stop_is_requested():
+        if left := len(pieces) - len(trained):
             with session.console.status(f"waiting for other jobs, which train {left} of {len(pieces)} runs"):
                 time.sleep(SECONDS)
-        if left and stop_is_requested():
-            raise Cut
     return [trained[index] for index in range(len(pieces))]
 
 
