@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import toys
+from on_eight_devices import keeping_its_key
 
 import rpo_jax
 from rpo_jax import Checkpoints, Evaluation, fit, grid, seeds, sweep
@@ -30,15 +31,21 @@ def settings() -> rpo_jax.Hyperparams:
     return grid(rpo_alpha=[0.3, 0.1], learning_rate=[3e-3])
 
 
+ENVIRONMENTS = {
+    "reaching": toys.reaching_env,
+    "host": toys.host_env,
+    "with a key": functools.partial(keeping_its_key, own=False),
+}
+
+
 @functools.cache
-def agent(on_host: bool = False, num_envs: int = 16) -> rpo_jax.Agent:
-    env = toys.host_env() if on_host else toys.reaching_env()
-    return toys.tiny_agent(rpo_jax.RPO, env, updates=UPDATES, num_envs=num_envs)
+def agent(env: str = "reaching", num_envs: int = 16) -> rpo_jax.Agent:
+    return toys.tiny_agent(rpo_jax.RPO, ENVIRONMENTS[env](), updates=UPDATES, num_envs=num_envs)
 
 
 def shared_run(folder: Path, on_progress: OnProgress = lambda progress: None) -> rpo_jax.Fit:
     """One run, whose environments are shared by the processes."""
-    return fit(agent(), grid(), seeds(0, 1), on_progress, checkpoints=Checkpoints(folder / "shared"))
+    return fit(agent("with a key"), grid(), seeds(0, 1), on_progress, checkpoints=Checkpoints(folder / "shared"))
 
 
 def many_runs(on_progress: OnProgress = lambda progress: None) -> rpo_jax.Fit:
@@ -46,7 +53,7 @@ def many_runs(on_progress: OnProgress = lambda progress: None) -> rpo_jax.Fit:
 
 
 def runs_on_the_host() -> rpo_jax.Fit:
-    return fit(agent(on_host=True), settings(), seeds(0, 2))
+    return fit(agent("host"), settings(), seeds(0, 2))
 
 
 def everything(result: rpo_jax.Fit) -> Found:

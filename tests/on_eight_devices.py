@@ -1,6 +1,7 @@
 """Run by test_devices.py in a process of its own, which has eight CPU devices: the same runs on one, two and eight."""
 
 import dataclasses
+import re
 import signal
 import sys
 import tempfile
@@ -15,6 +16,9 @@ import toys
 import rpo_jax
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.envs.wrappers import suite_state
+from rpo_jax.execution.memory import fit_in_memory
+from rpo_jax.execution.segments import compile_segment
+from rpo_jax.execution.sweep import as_runs
 
 # By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes, and
 # takes gradients of many chunks.
@@ -36,12 +40,13 @@ def evaluated(agent, policies, num_episodes: int) -> jax.Array:
     return jax.vmap(play)(jax.tree.map(lambda x: x[0], policies), keys)
 
 
-def keeping_its_key() -> rpo_jax.Environment:
-    """Its state holds a random key of another implementation than the run's, as Playground's do one."""
+def keeping_its_key(own: bool = True) -> rpo_jax.Environment:
+    """Its state holds a random key, as Playground's do; its `own` implementation draws otherwise in other batches."""
 
     def init(key):
         bits = jax.random.key_data(key)
-        return (jax.random.wrap_key_data(jnp.concatenate([bits, bits]), impl="rbg"), 0), jnp.ones(2)
+        kept = jax.random.wrap_key_data(jnp.concatenate([bits, bits]), impl="rbg") if own else key
+        return (kept, 0), jnp.ones(2)
 
     def step(_, state, action):
         key, time = jax.random.split(state[0])[0], state[1] + 1
@@ -69,6 +74,15 @@ def stopped_and_resumed() -> dict[str, np.ndarray]:
         for name, result in (("resumed", resumed), ("whole", whole))
         for metric, values in result.metrics.items()
     }
+
+
+def exchanges(runs: int) -> list[str]:
+    """The kinds of what the devices exchange, in the program that trains so many runs, one for each place in it."""
+    agent, keys = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), num_envs=16), rpo_jax.seeds(0, runs)
+    compile_for = partial(compile_segment, as_runs(SETTINGS, keys))
+    _, program = fit_in_memory(agent, runs, None, None, compile_for)
+    kinds = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
+    return re.findall(rf"\] ?(?:\{{[\d,]*\}} )?({kinds})(?:-start)?\(", program.as_text() or "")
 
 
 def main(path: str) -> None:
@@ -101,6 +115,7 @@ def main(path: str) -> None:
             }
             results |= {f"{case}/{count}/{name}": np.asarray(x) for name, x in leaves.items()}
     results |= stopped_and_resumed()
+    results |= {f"exchanges of {runs}": np.array(exchanges(runs), "U20") for runs in (1, 8)}
     np.savez(path, **results)
 
 

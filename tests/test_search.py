@@ -16,7 +16,7 @@ from rpo_jax import SettingsError, choice, fit, loguniform, read_table, seeds, u
 from rpo_jax.analysis.sensitivity import explained_by_chance, explained_shares, explaining
 from rpo_jax.cli.main import main
 from rpo_jax.runs.session import Session
-from rpo_jax.search import answer, pieces
+from rpo_jax.search import answer, halving, pieces
 from rpo_jax.search import plan as plan_of_search
 from rpo_jax.search.asking import propose
 from rpo_jax.search.halving import Found, ranked, resume_search, search_to_folder
@@ -218,6 +218,24 @@ def test_a_job_goes_on_with_what_another_has_left(after: int, found: Found, tmp_
 
     assert search(tmp_path / "run", QUIET._replace(on_progress=stop), SHARED, shard=1) is None
     assert_same(search(tmp_path / "run", plan=SHARED, shard=2), found)
+
+
+def test_making_a_stage_exchanges_nothing(tmp_path: Path, monkeypatch) -> None:
+    """Of several processes only the first makes the folders of a stage; the others wait for what it announces."""
+    from rpo_jax.execution import processes
+
+    begin_from, made = pieces.begin_from, []
+
+    def watched(*arguments) -> None:
+        with monkeypatch.context() as watching:
+            watching.setattr(processes, "are_several", lambda: True)
+            watching.setattr(processes, "_gather", lambda numbers: pytest.fail("it waits for the others"))
+            begin_from(*arguments)
+        made.append(arguments)
+
+    monkeypatch.setattr(halving, "begin_from", watched)
+    assert search(tmp_path / "run")
+    assert len(made) == 1
 
 
 def test_combinations_and_batches_are_shared_too(tmp_path: Path) -> None:

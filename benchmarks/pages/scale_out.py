@@ -40,31 +40,49 @@ def render(runs: list[Row]) -> str:
     speeds = {(run["work"], run["layout"]): run["speed"] for run in runs if "speed" in run}
     works = dict.fromkeys(work for work, _ in speeds)
     rows = [
-        [work, WORDS[layout], f"{speed:,.0f}", f"{speed / speeds[work, 'one']:.2f}"]
+        [work, WORDS[layout], f"{speed:,.0f}", f"{speed / speeds[work, 'one']:.2f}", _efficiency(speeds, work, layout)]
         for work in works
         for layout, speed in ((layout, speeds[work, layout]) for layout in WORDS)
     ]
+    projected = _projected_rows()
     return section(
         "How does speed grow with processes?",
         paragraph(
             "Each process has one core of this machine and one device, and exchanges by the loopback interface, which",
             "is slower than what connects accelerators. Two processes that know nothing of each other show what the",
-            "cores cost each other. Medians of three measurements.",
-            *(_of_runs(speeds, work) for work in works),
+            "cores cost each other; efficiency is the part of their speed that is kept. Medians of three measurements.",
             *_learning([run for run in runs if run["work"] == "learning"]),
         ),
-        table(["work", "processes", "steps/s", "times one process"], rows),
-        *_projection(),
+        paragraph("**Which axis to grow?**", *_advice(speeds, list(works), projected)),
+        table(["work", "processes", "steps/s", "times one process", "efficiency"], rows),
+        *_projection(projected),
     )
 
 
-def _of_runs(speeds: dict[tuple[str, str], float], work: str) -> str:
-    kept = speeds[work, "runs"] / speeds[work, "apart"]
-    shared = speeds[work, "environments"] / speeds[work, "apart"]
-    return (
-        f"Of the speed of two separate processes a job with a run each has {kept:.0%} on {work}, and one that shares "
-        f"a run {shared:.0%}."
+def _efficiency(speeds: dict[tuple[str, str], float], work: str, layout: str) -> str:
+    return "" if layout in ("one", "apart") else f"{speeds[work, layout] / speeds[work, 'apart']:.0%}"
+
+
+def _advice(speeds: dict[tuple[str, str], float], works: list[str], projected: list[list[str]]) -> list[str]:
+    kept, shared = (
+        in_words([f"{_efficiency(speeds, work, layout)} on {work}" for work in works])
+        for layout in ("runs", "environments")
     )
+    far = [f"{row[-1]} of the speed on {row[1]} devices" for row in projected if row[0] == projected[0][0]]
+    return [
+        f"Seeds and settings first, as shards or in one job: with a run in each process the efficiency is {kept}.",
+        f"Environments of one run only where a run must be larger than a device: there it is {shared}.",
+        *(
+            [f"By the projection below, {projected[0][0]} keeps {in_words(far)}, so stay within a machine."]
+            if far
+            else []
+        ),
+    ]
+
+
+def in_words(words: list[str]) -> str:
+    """Returns the words with commas, and `and` before the last."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _learning(runs: list[Row]) -> list[str]:
@@ -80,16 +98,19 @@ def _learning(runs: list[Row]) -> list[str]:
     ]
 
 
-def _projection() -> list[str]:
+def _projected_rows() -> list[list[str]]:
     """What the exchanges that were counted would take beside the speed that was measured on one GPU."""
     measured = {run["work"]: run for run in records("throughput_gpu")}
     counted = [run for run in records("pods") if run["layout"] == "environments" and run["pod"] == "8 H100"]
-    rows = [
+    return [
         _projected(measured[run["work"]]["libraries"]["rpo_jax"]["steps_per_second"], run, count)
         for run in counted
         if run["work"] in measured
         for count in DEVICES
     ]
+
+
+def _projection(rows: list[list[str]]) -> list[str]:
     if not rows:
         return []
     links = ", ".join(

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from rpo_jax.errors import LostProcessError, SettingsError, SimulatorError
-from rpo_jax.keys import is_key
+from rpo_jax.keys import data_of_keys, is_key, with_keys
 from rpo_jax.typing import Device, JsonObject
 
 LOST = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "coordination service", "DEADLINE_EXCEEDED")  # as JAX says it
@@ -239,16 +239,16 @@ def own_part(tree: Tree) -> Tree:
 
 
 def fetch(tree: Tree) -> Tree:
-    """Returns a `tree` of arrays on the devices of all processes, but no random keys, as NumPy arrays in each."""
+    """Returns a `tree` of arrays on the devices of all processes as NumPy arrays, and random keys, in each."""
     if not are_several():
-        return jax.device_get(tree)
+        return with_keys(jax.device_get(data_of_keys(tree)), tree)
     from jax.experimental.multihost_utils import process_allgather
 
     def whole(x):
         addressable = not isinstance(x, jax.Array) or x.is_fully_addressable
         return np.asarray(x if addressable else process_allgather(x, tiled=True))
 
-    return jax.tree.map(whole, tree)
+    return with_keys(jax.tree.map(whole, data_of_keys(tree)), tree)
 
 
 def is_loss(error: BaseException) -> bool:

@@ -136,7 +136,9 @@ class Segments:
         return [_init_runs(self._spread, *batch, self._initial) for batch in batches]
 
     def _fetch(self, states: list[TrainingState]) -> TrainingState:
-        return self._collect(fetch(list(map(data_of_keys, states))))
+        if are_several():
+            return data_of_keys(self._collect(fetch(states)))
+        return self._collect(jax.device_get(data_of_keys(states)))
 
     def _collect(self, states: list[TrainingState]) -> TrainingState:
         return collect(self._spread, [(state, {}) for state in states], self._runs.count, self._runs.num_seeds)[0]

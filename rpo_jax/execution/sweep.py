@@ -20,7 +20,7 @@ from rpo_jax.execution.batches import join_runs
 from rpo_jax.execution.devices import BY_DEVICE, BY_RUN, EVERYWHERE, Spread
 from rpo_jax.execution.memory import fit_in_memory
 from rpo_jax.execution.processes import are_several, fetch
-from rpo_jax.keys import as_keys, data_of_keys, with_keys
+from rpo_jax.keys import as_keys
 from rpo_jax.settings.grid import grid, num_settings
 from rpo_jax.typing import Device
 
@@ -184,8 +184,7 @@ def collect(
         States and metrics, leaves [H, S, ...].
     """
     if are_several() and not is_nested():
-        fetched = _collect(spread, fetch(data_of_keys(batches)), num_runs, num_seeds)
-        return with_keys(fetched, jax.eval_shape(lambda: _collect(spread, batches, num_runs, num_seeds)))
+        return _collect(spread, fetch(batches), num_runs, num_seeds)
     on_host = isinstance(jax.tree.leaves(batches)[0], np.ndarray)
     return (_collect if on_host else _compiled_collect)(spread, batches, num_runs, num_seeds)
 

@@ -57,7 +57,8 @@ def _compute(equation: Any, operands: Sequence[Value]) -> list[Value]:
         return [Value.of_known(np.asarray(x)) for x in found]
     with jax.ensure_compile_time_eval():
         arrays = [jnp.asarray(value.known, value.dtype) for value in operands]
-        return [Value.of_known(x) for x in bind(equation, equation.primitive.get_bind_params(equation.params), *arrays)]
+        results = bind(equation, equation.primitive.get_bind_params(equation.params), *arrays)
+        return [Value.of_known(np.asarray(x)) for x in results]  # no array on the devices of several processes
 
 
 def _by_vmap(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import Batching, batch_dynamics
+from rpo_jax.envs.own_devices import on_own_devices
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, described, unknown_name
@@ -95,9 +96,9 @@ def make(
     if batching is None and (backend or _usual_backend(name)) not in FEW_KERNELS:
         batching = "last"
     limit = EPISODE_LENGTH if max_episode_steps is None else max_episode_steps
-    with quiet(), _refusing(name, arguments):
+    with quiet(), on_own_devices(), _refusing(name, arguments):
         env = load(name, backend, **arguments)
-        reset = jit(env.reset)  # traced only once
+        reset, move = jit(on_own_devices()(env.reset)), on_own_devices()(env.step)  # `reset` is traced only once
         template = jax.eval_shape(reset, jax.random.key(0))
         if arguments:  # a step may fail with them, and training would tell it late
             jax.eval_shape(env.step, template, jax.ShapeDtypeStruct((env.action_size,), jnp.float32))
@@ -110,7 +111,7 @@ def make(
         # Only what the next step reads is carried: the physics, `info` and the time.
         pipeline_state, info, time = carried
         blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
-        state = env.step(blank.replace(pipeline_state=pipeline_state, info=info), action)
+        state = move(blank.replace(pipeline_state=pipeline_state, info=info), action)
         time = time + 1
         successor = Successor(state.obs, state.reward, state.done > 0, time >= limit)
         return (state.pipeline_state, state.info, time), successor

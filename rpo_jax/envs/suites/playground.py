@@ -11,6 +11,7 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import Batching, batch_dynamics
+from rpo_jax.envs.own_devices import on_own_devices
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
 from rpo_jax.errors import SettingsError, unknown_name
@@ -57,9 +58,9 @@ def make(name: str, /, *, batching: Batching = BATCHING) -> Environment:
     suite = _import_suite()
     if name not in suite.ALL_ENVS:
         raise unknown_name("environment", f"playground/{name}", [f"playground/{known}" for known in suite.ALL_ENVS])
-    with quiet():
+    with quiet(), on_own_devices():
         env = load(name)
-        reset = jit(env.reset)  # traced only once
+        reset, move = jit(on_own_devices()(env.reset)), on_own_devices()(env.step)  # `reset` is traced only once
         template = jax.eval_shape(reset, jax.random.key(0))
     limit = int(suite.get_default_config(name).episode_length)
 
@@ -68,7 +69,7 @@ def make(name: str, /, *, batching: Batching = BATCHING) -> Environment:
         return (state, jnp.zeros((), jnp.int32)), state.obs
 
     def step(key: jax.Array, carried, action: jax.Array):
-        state, time = env.step(carried[0], action), carried[1] + 1
+        state, time = move(carried[0], action), carried[1] + 1
         return (state, time), Successor(state.obs, state.reward, state.done > 0, time >= limit)
 
     bound = np.ones(env.action_size, np.float32)
