@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import toys
+from test_variants_learn import ENV, SMALL
 
 import rpo_jax
 from rpo_jax.algorithm.sharing import Share
@@ -19,6 +20,7 @@ from rpo_jax.envs.wrappers import suite_state
 from rpo_jax.execution.memory import fit_in_memory
 from rpo_jax.execution.segments import compile_segment
 from rpo_jax.execution.sweep import as_runs
+from rpo_jax.settings.presets import get_preset, override
 
 # By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes, and
 # takes gradients of many chunks.
@@ -76,6 +78,14 @@ def stopped_and_resumed() -> dict[str, np.ndarray]:
     }
 
 
+def returns_on_pendulum() -> np.ndarray:
+    """Returns [U] of one run, whose environments two devices share; as in test_variants_learn.py."""
+    preset = override(get_preset("fast", ENV), SMALL)
+    agent = rpo_jax.make_agent(rpo_jax.make_env(ENV), rpo_jax.RPO, preset.config)
+    _, metrics = rpo_jax.sweep(agent, preset.hyperparams, rpo_jax.seeds(0, 1), devices=jax.devices()[:2])
+    return np.asarray(metrics["episode_return"])[0, 0]
+
+
 def exchanges(runs: int) -> list[str]:
     """The kinds of what the devices exchange, in the program that trains so many runs, one for each place in it."""
     agent, keys = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), num_envs=16), rpo_jax.seeds(0, runs)
@@ -115,6 +125,7 @@ def main(path: str) -> None:
             }
             results |= {f"{case}/{count}/{name}": np.asarray(x) for name, x in leaves.items()}
     results |= stopped_and_resumed()
+    results["returns on Pendulum"] = returns_on_pendulum()
     results |= {f"exchanges of {runs}": np.array(exchanges(runs), "U20") for runs in (1, 8)}
     np.savez(path, **results)
 

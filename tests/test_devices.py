@@ -51,6 +51,12 @@ def test_a_run_with_keys_in_its_state_is_resumed_bit_for_bit(results):
         np.testing.assert_array_equal(results[f"resumed {name}"], results[f"whole {name}"], err_msg=name)
 
 
+def test_a_run_that_devices_share_learns_pendulum(results):
+    ends = results["returns on Pendulum"][~np.isnan(results["returns on Pendulum"])]
+    assert ends[0] < -1000  # as at random
+    assert ends[-1] > -700
+
+
 def test_runs_exchange_nothing_and_shares_of_one_a_single_array_of_gradients(results):
     assert results["exchanges of 8"].tolist() == []
     assert results["exchanges of 1"].tolist().count("all-reduce") == 1  # in the loop over minibatches
