@@ -207,6 +207,12 @@ class Checkpoints:
         Args:
             identity: digests of what is trained.
             size: computes the bytes of the largest snapshot.
+
+        Returns:
+            The checkpoint; None if there are no checkpoints.
+
+        Raises:
+            SettingsError: as of `latest`.
         """
         check_no_link(self._folder)
         if not self._folder.is_dir():
