@@ -126,11 +126,13 @@ def _rows(table: Path, updates: int) -> list[str]:
 
 
 def go_on(path: Path, env: str = disturbed.PENDULUM) -> int:
-    """Resumes a run, or begins it where it had not begun; the update it goes on from."""
+    """Resumes a run, or begins it where it had not begun; the update it goes on from, the last if it is finished."""
     if not (path / SETTINGS).exists():
         launch.run_to_folder(disturbed.spec(env), path, disturbed.SILENT)
         return 0
-    (summary,) = resume.resume(resume.unfinished(path), path, disturbed.SILENT)
+    if not (specs := resume.unfinished(path)):
+        return disturbed.spec(env).config.num_updates
+    (summary,) = resume.resume(specs, path, disturbed.SILENT)
     return summary["resumed_from"]
 
 
@@ -209,7 +211,7 @@ def resumed_beside(scratch: Path) -> Outcomes:
 
         def resume_too(path: Path = path, refusals: list[str] = refusals) -> None:
             try:
-                go_on(path)
+                refusals.append("is finished" if go_on(path) == disturbed.spec().config.num_updates else "")
             except SettingsError as error:
                 refusals.append(str(error))
 
