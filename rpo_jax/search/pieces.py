@@ -116,6 +116,7 @@ def train_all(
         SettingsError: if there is no other job, and another process trains a piece all the same.
     """
     trained: dict[int, JsonObject] = {}
+    waiting = False
     order = [(index + (first or 0)) % len(pieces) for index in range(len(pieces))]
     while left := [index for index in order if index not in trained]:
         for index in left:
@@ -127,8 +128,10 @@ def train_all(
                 if first is None:
                     raise
         if left := len(pieces) - len(trained):
-            with session.console.status(f"waiting for other jobs, which train {left} of {len(pieces)} runs"):
-                time.sleep(SECONDS)
+            if not waiting:
+                session.console.print(f"waiting for other jobs, which train {left} of {len(pieces)} pieces")
+            waiting = True
+            time.sleep(SECONDS)
     return [trained[index] for index in range(len(pieces))]
 
 
