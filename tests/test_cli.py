@@ -160,7 +160,7 @@ def test_the_summary_has_every_key(sweep):
     assert summary["env_steps_per_second"] == pytest.approx(4096 * H * S / summary["train_seconds"], rel=0.05)
     assert len(summary["devices"]) == jax.device_count()
     assert summary["runs_at_once"] == 2  # the most is 3, and four runs in equal calls are twice two
-    assert f"{summary['bytes_per_run'] / 2**20:.1f} MiB of memory per run; 4 runs in 2 calls of 2" in sweep.outcome.out
+    assert f"{summary['bytes_per_run'] / 2**20:.1f} MiB of memory per run; 2 of 4 runs in a call" in sweep.outcome.out
     assert summary["versions"]["jax"] == jax.__version__
 
 

@@ -27,6 +27,7 @@ from rpo_jax.runs import launch
 from rpo_jax.runs import merge as merging
 from rpo_jax.runs.results import write_summary
 from rpo_jax.runs.settings import describe, load_spec, sweep_digest
+from rpo_jax.runs.shards import tell_shard
 from rpo_jax.settings.shards import block, cut
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
@@ -102,7 +103,9 @@ def test_a_shard_is_an_ordinary_run_with_the_streams_of_the_whole(trained: Path)
         pd.testing.assert_frame_equal(rows, rows_of(trained / "whole", setting, part.spec.seeds))
 
 
-def test_what_is_merged_equals_the_whole_file_by_file(sweep: Path, trained: Path) -> None:
+def test_what_is_merged_equals_the_whole_file_by_file(
+    sweep: Path, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(["merge", str(sweep)]) == 0
     whole = trained / "whole"
     files = {path.name for path in whole.iterdir() if path.is_file()}
@@ -117,7 +120,14 @@ def test_what_is_merged_equals_the_whole_file_by_file(sweep: Path, trained: Path
     assert total["train_seconds"] == pytest.approx(sum(part["train_seconds"] for part in parts))
     assert main(["evaluate", str(sweep), "--num-episodes", "2"]) == 0
     assert main(["resume", str(sweep)]) == 0  # it is finished
+    before = {path: path.stat().st_mtime_ns for path in sweep.iterdir()}
+    capfd.readouterr()
+    assert main(["merge", str(sweep)]) == 0  # and merged: a job that is queued again succeeds
+    assert "2 of 8 runs in a call" in capfd.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in sweep.iterdir()} == before
+    (sweep / "metrics.csv").write_text("damaged")
     assert main(["merge", str(sweep)]) == 2
+    assert "already holds a run" in capfd.readouterr().err
 
 
 def test_the_picture_is_that_of_the_whole(sweep: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +167,27 @@ def test_a_shard_that_was_lost_is_trained_again_alone(sweep: Path, trained: Path
     assert (sweep / "policies.npz").read_bytes() == (trained / "whole" / "policies.npz").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("place", "part"),
+    [
+        ((3, 4), "shard 3 of 4: rpo_alpha=0.5, seeds 7 to 8"),
+        ((2, 8), "shard 2 of 8: rpo_alpha=0.1, seed 8"),
+        ((1, 1), "shard 1 of 1: 2 settings, rpo_alpha=0.1 to rpo_alpha=0.5, seeds 7 to 10"),
+    ],
+)
+def test_a_shard_tells_which_part_it_is(place: tuple[int, int], part: str, trained: Path) -> None:
+    whole = load_spec(trained / "whole")
+    assert tell_shard([whole], [rpo_jax.shard_spec(whole, *place)]) == part
+
+
+def test_a_shard_of_a_comparison_tells_what_each_method_trains(trained: Path) -> None:
+    rpo = load_spec(trained / "whole")
+    ppo = dataclasses.replace(rpo, variant="ppo", hyperparams=jax.tree.map(itemgetter(slice(1)), rpo.hyperparams))
+    parts = [rpo_jax.shard_spec(spec, 2, 4) for spec in (rpo, ppo)]
+    assert tell_shard([rpo, ppo], parts) == "shard 2 of 4: rpo with rpo_alpha=0.1, seeds 9 to 10; ppo with seed 8"
+    assert tell_shard([rpo, rpo], parts[:1] * 2) == "shard 2 of 4: rpo_alpha=0.1, seeds 9 to 10"
+
+
 def test_a_shard_that_is_there_is_gone_on_with(sweep: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert train(sweep, "3/4") == 2
     assert "is finished: nothing is left to do" in capfd.readouterr().err
@@ -164,6 +195,7 @@ def test_a_shard_that_is_there_is_gone_on_with(sweep: Path, capfd: pytest.Captur
     assert train(sweep, "3/4") == 2
     assert f"go on with it: rpo-jax resume {shard(sweep, 3)}" in capfd.readouterr().err
     assert main(["resume", str(shard(sweep, 3))]) == 0
+    assert f"once all shards are trained: rpo-jax merge {sweep}" in capfd.readouterr().out
     assert main(["merge", str(sweep)]) == 0
 
 

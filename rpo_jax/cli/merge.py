@@ -20,14 +20,14 @@ def merge(options: Merge) -> int:
     """
     from rpo_jax.runs.folder import shards_in
     from rpo_jax.runs.merge import merge
-    from rpo_jax.settings.spec import setting_labels
 
     out = options.out
     if out is None and len(options.folders) == 1 and shards_in(options.folders[0]):
         out = options.folders[0]
     if out is None or not options.folders:
-        raise SettingsError("give one folder that holds shards, or folders of shards and --out")
+        given = " and ".join(map(str, options.folders))
+        found = f"{given} holds no folders such as shard-1-of-4; " if len(options.folders) == 1 else ""
+        raise SettingsError(f"{found}give one folder that holds shards, or folders of shards and --out")
     set_up_jax(options.imports, 1)
     merged = merge(options.folders, out)
-    labels = [setting_labels(spec) for spec, _ in merged]
-    return report([summary for _, summary in merged], labels, out, options.imports)
+    return report([summary for _, summary in merged], [spec for spec, _ in merged], out, options.imports)

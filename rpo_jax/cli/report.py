@@ -10,13 +10,15 @@ from rpo_jax.errors import one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rpo_jax.settings.spec import RunSpec
 
-def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path, imports: tuple[str, ...] = ()) -> int:
+
+def report(summaries: list[dict[str, Any]], specs: "list[RunSpec]", path: Path, imports: tuple[str, ...] = ()) -> int:
     """Prints the results of runs, and how to go on.
 
     Args:
         summaries: summaries of the runs that have begun.
-        labels: labels of the settings of each run; the last may be of runs that have not begun.
+        specs: specification of each run; the last may be of runs that have not begun.
         path: folder of the run or the comparison.
         imports: modules that the command imported.
 
@@ -28,9 +30,10 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
     from rpo_jax.execution.memory import mebibytes
     from rpo_jax.runs.progress import results_table
     from rpo_jax.runs.verdicts import verdicts
+    from rpo_jax.settings.spec import setting_labels
 
     console = Console()
-    console.print(results_table(summaries, labels[: len(summaries)]))
+    console.print(results_table(summaries, [setting_labels(spec) for spec in specs[: len(summaries)]]))
     total = sum(summary["train_seconds"] + summary["compile_seconds"] for summary in summaries)
     compiling = sum(summary["compile_seconds"] for summary in summaries)
     speed = " and ".join(f"{summary['env_steps_per_second']:,.0f}" for summary in summaries)
@@ -39,8 +42,8 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
     )
     for summary in summaries:
         runs = len(summary["settings"]) * len(summary["seeds"])
-        calls = -(-runs // summary["runs_at_once"])
-        cut = f"; {runs} runs in {calls} calls of {summary['runs_at_once']}" if calls > 1 else ""
+        at_once = summary["runs_at_once"]
+        cut = f"; {at_once} of {runs} runs in a call" if at_once < runs else ""
         console.print(f"{summary['variant']}: {mebibytes(summary['bytes_per_run'])} of memory per run{cut}")
     for summary in summaries:
         if summary["evaluate_seconds"]:
@@ -69,7 +72,7 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
             )
     early = [summary for summary in summaries if summary.get("stopped_early")]
     unfinished = [summary for summary in summaries if summary["interrupted"]]
-    interrupted = len(summaries) < len(labels) or len(unfinished) > len(early)
+    interrupted = len(summaries) < len(specs) or len(unfinished) > len(early)
     for summary in early:
         console.print(
             f"{summary['variant']}: the return to reach was reached after {summary['total_timesteps']:,} steps"
@@ -81,6 +84,8 @@ def report(summaries: list[dict[str, Any]], labels: list[list[str]], path: Path,
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
     for sentence in verdicts(summaries):
         console.print(sentence, highlight=False)
+    if specs[0].shard and not interrupted:
+        print_command(console, "once all shards are trained", ["merge", str(path.parent)], imports)
     if any(summary["failure"] for summary in summaries):
         return 1
     return 130 if interrupted else 0

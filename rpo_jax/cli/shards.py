@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ SLURM, KUBERNETES = "SLURM_ARRAY_TASK_", "JOB_COMPLETION_INDEX"
 
 
 def cut_out(options: Train | Compare, specs: "list[RunSpec]") -> "tuple[list[RunSpec], Path]":
-    """Returns the part of each run that this job trains, and its folder, which is free.
+    """Returns the part of each run that this job trains, and its folder, which is free; tells which part it is.
 
     Args:
         options: options of the command, with --shard.
@@ -25,7 +26,7 @@ def cut_out(options: Train | Compare, specs: "list[RunSpec]") -> "tuple[list[Run
         SettingsError: if --shard is not understood or out of range, the folder is taken, or an option is missing or
             one that a shard cannot take.
     """
-    from rpo_jax.runs.shards import check_shard_free, shard_folder, shard_spec
+    from rpo_jax.runs.shards import check_shard_free, shard_folder, shard_spec, tell_shard
 
     assert options.shard is not None
     index, count = parse_shard(options.shard)
@@ -35,6 +36,7 @@ def cut_out(options: Train | Compare, specs: "list[RunSpec]") -> "tuple[list[Run
         raise SettingsError("--stop-at-return cannot be used with --shard: it asks for the mean over the whole sweep")
     parts = [shard_spec(spec, index, count) for spec in specs]
     check_shard_free(options.out, parts)
+    print(tell_shard(specs, parts), file=sys.stderr)
     return parts, shard_folder(options.out, index, count)
 
 

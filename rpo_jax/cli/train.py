@@ -38,7 +38,6 @@ def train(options: Train) -> int:
     """
     from rpo_jax.runs.folder import check_free
     from rpo_jax.runs.launch import run_to_folder
-    from rpo_jax.settings.spec import setting_labels
 
     set_up_jax(options.imports)
     specs, initial = _load_initial(options, [_spec(options, options.variant)])
@@ -47,7 +46,7 @@ def train(options: Train) -> int:
     if options.dry_run:
         return preview({path: spec}, open_session(options))
     summary, _ = run_to_folder(spec, path, open_session(options), initial)
-    return report([summary], [setting_labels(spec)], path, _modules_of(options))
+    return report([summary], [spec], path, _modules_of(options))
 
 
 def compare(options: Compare) -> int:
@@ -64,7 +63,6 @@ def compare(options: Compare) -> int:
     """
     from rpo_jax.algorithm.variants import foreign_hyperparams, get_variant
     from rpo_jax.runs.compare import check_comparison_free, compare_to_folder
-    from rpo_jax.settings.spec import setting_labels
 
     if len(set(options.variants)) < len(options.variants) or not options.variants:
         raise SettingsError(f"--variants {' '.join(options.variants)}: name each variant once, such as: rpo ppo")
@@ -77,8 +75,7 @@ def compare(options: Compare) -> int:
     if options.dry_run:
         return preview({path / spec.variant: spec for spec in specs}, open_session(options))
     summaries = compare_to_folder(specs, path, open_session(options), initial)
-    labels = [setting_labels(spec) for spec in specs]
-    return report(summaries, labels, path, _modules_of(options))
+    return report(summaries, specs, path, _modules_of(options))
 
 
 def resume(options: Resume) -> int:
@@ -94,7 +91,6 @@ def resume(options: Resume) -> int:
     from rpo_jax.loggers import check_loggers
     from rpo_jax.runs.folder import is_search
     from rpo_jax.runs.resume import resume, unfinished
-    from rpo_jax.settings.spec import setting_labels
 
     check_loggers(options.logger)
     set_up_jax(options.imports)
@@ -104,7 +100,7 @@ def resume(options: Resume) -> int:
         print(f"{options.folder} is finished: nothing is left to do")
         return 0
     summaries = resume(specs, options.folder, open_session(options))
-    return report(summaries, [setting_labels(spec) for spec in specs], options.folder, options.imports)
+    return report(summaries, specs, options.folder, options.imports)
 
 
 def _spec(options: RunOptions, variant: str, ignored: Collection[str] = ()) -> "RunSpec":

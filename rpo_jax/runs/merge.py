@@ -54,6 +54,8 @@ class Found(NamedTuple):
 def merge(folders: Sequence[Path], out: Path) -> list[tuple[RunSpec, JsonObject]]:
     """Joins shards into one folder, as if all had been trained in one call; nothing is written if one is missing.
 
+    Shards that were joined there before are left as they are.
+
     Args:
         folders: folders of shards, or those that hold shards; one or more.
         out: folder of the whole.
@@ -68,12 +70,23 @@ def merge(folders: Sequence[Path], out: Path) -> list[tuple[RunSpec, JsonObject]
         found = _find(folders)
         if (out / COMPLETE).exists():
             _check_left(found, out)
-        else:
+            _move(out)
+        elif not _is_whole(found, out):
             check_free(out)
             _write(found, out)
-        _move(out)
+            _move(out)
         parts = parts_of_comparison(out) or [out]
         return [(load_spec(part), read_summary(part)) for part in parts]
+
+
+def _is_whole(found: list[Found], out: Path) -> bool:
+    """Whether a folder holds the finished sweep of which these are the shards."""
+    return all(
+        (out / name / SETTINGS).exists()
+        and sweep_digest(read_settings(out / name)) == settings["shard"]["sweep"]
+        and is_finished(out / name)
+        for name, settings in found[0].settings.items()
+    )
 
 
 def _check_left(found: list[Found], out: Path) -> None:

@@ -15,7 +15,7 @@ from rpo_jax.runs.settings import describe, read_settings, sweep_digest
 from rpo_jax.runs.summary import is_finished
 from rpo_jax.settings.grid import num_settings
 from rpo_jax.settings.shards import Shard, block, cut
-from rpo_jax.settings.spec import RunSpec
+from rpo_jax.settings.spec import RunSpec, setting_labels
 
 
 def shard_spec(spec: RunSpec, index: int, count: int) -> RunSpec:
@@ -27,7 +27,11 @@ def shard_spec(spec: RunSpec, index: int, count: int) -> RunSpec:
         count: number of parts.
 
     Returns:
-        The specification of the part. `save_run` and then `rpo-jax merge` take what `fit` makes of it.
+        The specification of the part, whose `hyperparams` and `keys()` go to `fit`. What `save_run` keeps of it in
+        folders such as runs/sweep/shard-3-of-8 is joined by `rpo-jax merge runs/sweep`:
+
+            part = shard_spec(spec, 3, 8)
+            save_run("runs/sweep/shard-3-of-8", part, fit(part.agent(), part.hyperparams, part.keys()))
 
     Raises:
         SettingsError: if the sweep cannot be cut into so many parts, or is such a part itself, or the index is out
@@ -46,6 +50,28 @@ def shard_spec(spec: RunSpec, index: int, count: int) -> RunSpec:
         seeds=spec.seeds[seeds],
         shard=Shard(index, count, rows.start, sweep_digest(describe(spec))),
     )
+
+
+def tell_shard(wholes: Sequence[RunSpec], parts: Sequence[RunSpec]) -> str:
+    """Tells which part of a sweep a shard is, such as "shard 2 of 4: learning_rate=0.001, seeds 2 to 3".
+
+    Args:
+        wholes: the sweep, or the sweep of each method that is compared.
+        parts: from `shard_spec`, one for each.
+    """
+    told = {whole.variant: _tell_runs(whole, part) for whole, part in zip(wholes, parts, strict=True)}
+    runs = [text if len(set(told.values())) == 1 else f"{name} with {text}" for name, text in told.items()]
+    first = parts[0].shard
+    return f"shard {first.index} of {first.count}: {'; '.join(dict.fromkeys(runs))}" if first else ""
+
+
+def _tell_runs(whole: RunSpec, part: RunSpec) -> str:
+    first = part.shard.first_setting if part.shard else 0
+    labels = setting_labels(whole)[first : first + num_settings(part.hyperparams)]
+    settings = labels[0] if len(labels) == 1 else f"{len(labels)} settings, {labels[0]} to {labels[-1]}"
+    low, high = part.seeds[0], part.seeds[-1]
+    seeds = f"seed {low}" if low == high else f"seeds {low} to {high}"
+    return f"{settings}, {seeds}" if settings else seeds
 
 
 def shard_folder(out: Path, index: int, count: int) -> Path:

@@ -107,7 +107,7 @@ class Plan(NamedTuple):
         if self.num_settings < self.least_settings:
             raise SettingsError(
                 f"{self.num_settings} settings halved {self.halvings} times leave {self.rungs[-1].num_settings}, fewer "
-                f"than finalists={self.finalists}; ask for num_settings={self.least_settings} or more, or for fewer "
+                f"than {self.finalists} finalists; ask for {self.least_settings} settings or more, or for fewer "
                 "halvings or finalists"
             )
 
@@ -132,10 +132,9 @@ class Plan(NamedTuple):
         if count < self.least_settings:
             least = self._replace(num_settings=self.least_settings).share_of_training * total_timesteps
             raise SettingsError(
-                f"budget={budget:,} is too small: {self.finalists} finalists and the preset's settings with "
+                f"a budget of {budget:,} steps is too small: {self.finalists} finalists and the preset's settings with "
                 f"{self.final_seeds} fresh seeds, after {self.halvings} halvings, need {math.ceil(least):,} steps "
-                "of the environment; ask for more, for a smaller total_timesteps, or for fewer finalists, seeds or "
-                "halvings"
+                "of the environment; ask for more, for shorter training, or for fewer finalists, seeds or halvings"
             )
         return self._replace(num_settings=count)
 
@@ -189,7 +188,7 @@ def draw_specs(
     parts = math.prod(map(len, static.values()))
     if parts > plan.num_settings or (parts < plan.num_settings and not space):
         raise SettingsError(
-            f"num_settings={plan.num_settings} does not fit {parts} combinations of {', '.join(static) or 'nothing'}; "
+            f"{plan.num_settings} settings do not fit {parts} combinations of {', '.join(static) or 'nothing'}; "
             f"ask for {'at least as many' if space else 'as many, or search a hyperparameter too'}"
         )
     counts = split(plan.num_settings, parts)
@@ -226,7 +225,7 @@ def _check_first_stage(plan: Plan, spec: RunSpec) -> None:
         needed = (spec.agent().env.time_limit or 0) * spec.config.num_envs * 2**plan.halvings
         raise SettingsError(
             f"with {plan.halvings} halvings no episode of the full length can end in the first stage, so that settings "
-            f"could not be ranked; ask for halvings={fitting}, or a total_timesteps of {needed:,} or more"
+            f"could not be ranked; ask for {fitting} halvings, or for training of {needed:,} steps or more"
         )
 
 
@@ -270,7 +269,7 @@ def draw_different(
     possible = math.prod(map(len, choices))
     if len(choices) == len(space) and possible < wanted:
         raise SettingsError(
-            f"the choices make {possible} settings, fewer than the {wanted} of num_settings; ask for as many, or "
+            f"the choices make {possible} settings, fewer than the {wanted} asked for; ask for as many, or "
             "search a range too"
         )
     for count in (wanted * 2**power for power in range(MOST_DOUBLINGS)):
