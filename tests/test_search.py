@@ -450,7 +450,7 @@ def test_settings_of_choices_differ() -> None:
     (spec,) = draw_specs(PLAN, preset_spec(PLAN, **OPTIONS), space, {}, **OPTIONS)
     drawn = {(row["gamma"], row["rpo_alpha"]) for row in settings_list(spec.hyperparams)}
     assert len(drawn) == 6
-    with pytest.raises(SettingsError, match="the choices make 2 settings, fewer than the 6 of num_settings"):
+    with pytest.raises(SettingsError, match="the choices make 2 settings, fewer than the 6 asked for"):
         draw_specs(PLAN, preset_spec(PLAN, **OPTIONS), {"rpo_alpha": choice(0.0, 0.5)}, {}, **OPTIONS)
 
 

@@ -53,7 +53,7 @@ def shard_spec(spec: RunSpec, index: int, count: int) -> RunSpec:
 
 
 def tell_shard(wholes: Sequence[RunSpec], parts: Sequence[RunSpec]) -> str:
-    """Tells which part of a sweep a shard is, such as "shard 2 of 4: learning_rate=0.001, seeds 2 to 3".
+    """Returns a line that tells which part of a sweep a shard is, "shard 2 of 4: learning_rate=0.001, seeds 2 to 3".
 
     Args:
         wholes: the sweep, or the sweep of each method that is compared.
