@@ -14,6 +14,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.par
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jaxlib 0.10.1 prints much for each program found there
 
+# Searched less often for garbage, of which imports and tracing make much: it took a twelfth of the time.
+gc.set_threshold(200_000, 20, 100)
+
 # What runs in the background ignores these, and tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -43,8 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # modules stay: tracing makes much garbage, and each search for it would look at them again
-    gc.set_threshold(200_000, 20, 100)  # and needs fewer searches, which took a twelfth of the time
+    gc.freeze()  # modules stay, and each search would look at them again
 
 
 MAPS = Path("/proc/self/maps")  # of memory, where Linux lists them

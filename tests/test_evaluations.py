@@ -27,6 +27,11 @@ def train(updates: int = 9, evaluation: Evaluation | None = THREE, env: Any = No
     return fit(agent, SETTINGS, seeds(0, 2), evaluation=evaluation, **options)
 
 
+def train_until(updates: int, **options: Any) -> Fit:
+    """The same runs, stopped after so many updates."""
+    return train(on_progress=lambda progress: progress.updates < updates, **options)
+
+
 def returns_of(result: Fit, setting: int, seed: int, env: Any = None) -> np.ndarray:
     agent = toys.tiny_agent(rpo_jax.RPO, env=env or toys.reaching_env())
     policy = jax.tree.map(lambda x: x[setting, seed], result.state.policy)
@@ -41,7 +46,7 @@ def test_it_finds_what_the_policies_of_that_update_do(make):
     np.testing.assert_array_equal(result.evaluated.updates, [3, 6, 9])
     assert result.evaluated.returns.shape == (2, 2, 3, 5)
     for index, updates in enumerate((3, 6, 9)):
-        then = train(updates, evaluation=None, env=env, devices=jax.devices()[:1])
+        then = train_until(updates, env=env, devices=jax.devices()[:1])
         for run in np.ndindex(2, 2):
             expected = returns_of(then, *run, env=env)
             np.testing.assert_allclose(result.evaluated.returns[*run, index], expected, rtol=1e-4)
@@ -61,7 +66,7 @@ def test_the_best_policy_of_each_run_is_kept():
     assert result.evaluated is not None
     means = result.evaluated.returns.mean(-1)
     np.testing.assert_allclose(result.evaluated.best_return, means.max(-1), rtol=1e-6)
-    policies = [train(updates, evaluation=None).state.policy for updates in (3, 6, 9)]
+    policies = [train_until(updates).state.policy for updates in (3, 6, 9)]
     assert len(np.unique(means.argmax(-1))) > 1  # not always the last
     for run in np.ndindex(2, 2):
         best = policies[means[run].argmax()]

@@ -6,16 +6,16 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import toys
 from hypothesis import given, settings
 
 import rpo_jax
-from rpo_jax import Dynamics, Environment, Successor, grid, seeds, sweep, vectorize
+from rpo_jax import Dynamics, Environment, Successor, fit, grid, seeds, sweep, vectorize
 from rpo_jax.algorithm.divergence import first_fault
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.types import FAULTS
 from rpo_jax.envs.pool import Outcome, cut_where_broken
+from rpo_jax.envs.wrappers import suite_state
 
 # A diverging run
 
@@ -45,12 +45,14 @@ def test_what_was_learned_before_the_fault_is_kept():
         return state + 1, Successor(jnp.ones(1), reward, jnp.bool_(False), jnp.bool_(False))
 
     env = vectorize(Dynamics(init, step), name="toy/rich", observation_size=1, **toys.bounds(-1.0, 1.0))
-    two, four = (sweep(toys.tiny_agent(env=env, updates=n, learning_rate_schedule="constant"), grid(), seeds(0, 1))
-                 for n in (2, 4))  # fmt: skip
-    assert FAULTS[four[0].fault[0, 0]] == "rewards"
-    assert four[0].update[0, 0] == 2
-    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y), four[0].policy, two[0].policy)
-    np.testing.assert_array_equal(np.isnan(four[1]["policy_loss"][0, 0]), [False, False, True, True])
+    agent = toys.tiny_agent(env=env, updates=4)
+    two, four = (fit(agent, grid(), seeds(0, 1), lambda progress, n=n: progress.updates < n) for n in (2, 4))
+    assert two.interrupted
+    assert two.state.update[0, 0] == 2
+    assert FAULTS[four.state.fault[0, 0]] == "rewards"
+    assert four.state.update[0, 0] == 2
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y), four.state.policy, two.state.policy)
+    np.testing.assert_array_equal(np.isnan(four.metrics["policy_loss"][0, 0]), [False, False, True, True])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=6))
@@ -65,30 +67,32 @@ def test_the_first_fault_is_the_first(rows):
 # A simulator that breaks
 
 
-def breaking_env(bad: float, where: str) -> Environment:
-    """Counts, obs = t, reward = t; the fifth step gives `bad` in the one or the other."""
+BAD = jnp.array([jnp.nan, jnp.inf, -jnp.inf])
+
+
+def breaking_env() -> Environment:
+    """Counts, obs = t, reward = t; the fifth step gives one of `BAD` in the one or the other, as the key tells."""
 
     def init(key: jax.Array):
-        return jnp.zeros(()), jnp.zeros(1)
+        return (jnp.zeros(()), jax.random.randint(key, (), 0, 6)), jnp.zeros(1)
 
     def step(key: jax.Array, state: Any, action: jax.Array):
-        t = state + 1
-        given = {"obs": t, "reward": t}
-        given[where] = jnp.where(t == 5, bad, t)
-        state = jnp.where(t == 5, bad, t)
-        return state, Successor(given["obs"][None], given["reward"], jnp.bool_(False), jnp.bool_(False))
+        t, kind = state[0] + 1, state[1]
+        bad = jnp.where(t == 5, BAD[kind % 3], t)
+        obs, reward = (jnp.where(kind // 3 == where, bad, t) for where in range(2))
+        return (bad, kind), Successor(obs[None], reward, jnp.bool_(False), jnp.bool_(False))
 
     return vectorize(Dynamics(init, step), name="toy/breaking", observation_size=1, **toys.bounds(-1.0, 1.0))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", ["obs", "reward"])
-def test_a_broken_simulator_costs_an_episode_and_is_counted(bad, where):
-    agent = toys.tiny_agent(env=breaking_env(bad, where), num_steps=12, updates=3)
-    state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(0))
+def test_a_broken_simulator_costs_an_episode_and_is_counted():
+    agent = toys.tiny_agent(env=breaking_env(), num_envs=24, num_steps=12, updates=3)
+    env_state, _ = agent.env.reset(jax.random.split(jax.random.key(2), 24))
+    assert len(np.unique(suite_state(env_state)[1])) == 6
+    state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(0)).replace(env_state=env_state)
     _, rollout = jax.jit(lambda state: collect_rollout(agent, state, rpo_jax.Hyperparams(), jax.random.key(1)))(state)
     broken = np.arange(12) % 5 == 4
-    for n in range(4):
+    for n in range(24):
         np.testing.assert_array_equal(rollout.broken[:, n], broken)
         np.testing.assert_array_equal(rollout.truncated[:, n], broken)
         np.testing.assert_array_equal(rollout.obs[:, n, 0], np.arange(12) % 5)
@@ -96,7 +100,7 @@ def test_a_broken_simulator_costs_an_episode_and_is_counted(bad, where):
         np.testing.assert_array_equal(rollout.reward[:, n], np.where(broken, 0, np.arange(12) % 5 + 1))
     assert not np.asarray(rollout.terminated).any()
     states, metrics = sweep(agent, grid(), seeds(0, 1))
-    np.testing.assert_array_equal(metrics["broken_episodes"][0, 0], [4 * 2, 4 * 2, 4 * 3])
+    np.testing.assert_array_equal(metrics["broken_episodes"][0, 0], [24 * 2, 24 * 2, 24 * 3])
     np.testing.assert_array_equal(metrics["episodes"], metrics["broken_episodes"])
     np.testing.assert_allclose(states.obs_moments.mean[0, 0, 0], np.mean(np.arange(36) % 5), rtol=1e-5)
     assert np.isfinite(metrics["policy_loss"]).all()

@@ -220,7 +220,7 @@ TWO_VALUES = {
     "min_log_std": (0.1, 0.5),
 }
 OWNERS = {"drac_coefficient": "drac", "log_std": "ppo-constant-std", "min_log_std": "ppo-min-std"}
-OWNERS |= dict.fromkeys(("augmentation_low", "augmentation_high"), "rad")  # of the others it is RPO
+OWNERS |= dict.fromkeys(("augmentation_low", "augmentation_high"), "drac")  # and RAD; of the others it is RPO
 traces = []
 
 
