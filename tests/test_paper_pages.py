@@ -248,6 +248,10 @@ def test_the_sensitivity_to_alpha_is_told_of_several_tasks() -> None:
     both = " ".join(paper_alpha.render(rows + twice).split())
     assert "sensitivity" not in one
     assert "The difference is the sensitivity" in both
+    few = [recorded(part) for part in parts("alpha", [PENDULUM], 2, 20_480)]
+    for row in few:
+        row["summary"]["env"] = "gymnax/Another-v1"
+    assert "sensitivity" not in paper_alpha.render(rows + few)
 
 
 @pytest.mark.parametrize(("factor", "sentence"), [(1.1, "Most runs are within"), (3.0, "Most runs are not within")])

@@ -9,6 +9,7 @@ from pages.markdown import paragraph
 from pages.paper import Comparison
 from pages.paper_runs import Group, Runs
 from recording import Row
+from rpo_jax.analysis.intervals import FEWEST
 from rpo_jax.analysis.panels import Line, Panel, draw_panels
 from rpo_jax.analysis.sensitivity import effective_dimensionality, normalize_scores, sensitivity
 
@@ -23,13 +24,13 @@ def render(parts: list[Row]) -> str:
 
 
 def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:
-    """What one alpha for all tasks costs, if several tasks have runs of the same ones."""
+    """What one alpha for all tasks costs, if several tasks have enough runs of the same ones that did not diverge."""
     names = list(dict.fromkeys(name for methods in groups.values() for name in methods))
-    complete = [methods for methods in groups.values() if set(methods) == set(names)]
-    scores = np.array([[_mean_return(methods[name]) for name in names] for methods in complete])
-    if len(complete) < 2 or len(names) < 3 or np.isnan(scores).any():
+    of_tasks = [[methods[name].known for name in names] for methods in groups.values() if set(methods) == set(names)]
+    complete = [returns for returns in of_tasks if min(map(len, returns)) >= FEWEST]
+    if len(complete) < 2 or len(names) < 3:
         return ""
-    scores = normalize_scores(scores)
+    scores = normalize_scores(np.array([[x.mean() for x in returns] for returns in complete]))
     best = names[int(scores.mean(0).argmax())]
     return (
         f"Over {len(complete)} tasks, with mean returns scaled so that 0 and 1 are the 5th and 95th percentiles over "
@@ -38,11 +39,6 @@ def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:
         f"{sensitivity(scores):.2f}; the effective dimensionality is {effective_dimensionality(scores)} of 1 (Adkins "
         "et al. 2024)."
     )
-
-
-def _mean_return(runs: Runs) -> float:
-    """Over runs that did not diverge; NaN if all did."""
-    return float(np.mean(runs.known)) if len(runs.known) else np.nan
 
 
 def draw(parts: list[Row]) -> Figure:
