@@ -71,6 +71,5 @@ def keep_programs(options: RunOptions | Resume | Evaluate, console: Any) -> None
 
     if options.compilation_cache and (cache := cache_folder()):
         jax.config.update("jax_compilation_cache_dir", str(cache))
-        console.print(
-            f"compiled programs are stored in {cache} (disable with --no-compilation-cache)", style="dim", markup=False
-        )
+        told = f"compiled programs are stored in {cache} (disable with --no-compilation-cache)"
+        console.print(told, style="dim", markup=False, soft_wrap=True)
