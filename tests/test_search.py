@@ -59,10 +59,10 @@ def found(folder) -> Found:
     return result
 
 
-def assert_same(one: Found | None, other: Found) -> None:
-    """Up to rounding, which training amplifies, where jobs share a search: fewer runs are trained in one call."""
+def assert_same(one: Found | None, other: Found, amplified: float = 1e-5) -> None:
+    """Up to rounding, as training has `amplified` it, where jobs share a search: fewer runs are trained in one call."""
     assert one is not None
-    rtol = 0 if one.plan.shards == 1 else 1e-3  # other random streams differ by a tenth
+    rtol = 0 if one.plan.shards == 1 else amplified
     assert one.plan._replace(shards=1) == other.plan
     assert (one.searched, one.diverged) == (other.searched, other.diverged)
     for returns, others in zip([*one.returns, one.final], [*other.returns, other.final], strict=True):
@@ -242,7 +242,8 @@ def test_combinations_and_batches_are_shared_too(tmp_path: Path) -> None:
     static, plan = {"activation": ["tanh", "relu"]}, BATCHES._replace(num_settings=8, halvings=0, finalists=1)
     alone = search(tmp_path / "alone", plan=plan, static=static)
     assert alone
-    assert_same(search(tmp_path / "run", plan=plan._replace(shards=3), static=static, shard=3), alone)
+    shared = search(tmp_path / "run", plan=plan._replace(shards=3), static=static, shard=3)
+    assert_same(shared, alone, amplified=1e-3)  # proposals of the second batch are rounded, too
     names = [f"part-{part}{batch}-shard-{n}" for part in (1, 2) for batch in ("", "-batch-2") for n in (1, 2)]
     assert {path.name for path in (tmp_path / "run" / "rung-1").iterdir()} == {*names}
 

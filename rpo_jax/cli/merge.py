@@ -25,8 +25,7 @@ def merge(options: Merge) -> int:
     if out is None and len(options.folders) == 1 and shards_in(options.folders[0]):
         out = options.folders[0]
     if out is None or not options.folders:
-        given = " and ".join(map(str, options.folders))
-        found = f"{given} holds no folders such as shard-1-of-4; " if len(options.folders) == 1 else ""
+        found = f"{options.folders[0]} holds no folders such as shard-1-of-4; " if len(options.folders) == 1 else ""
         raise SettingsError(f"{found}give one folder that holds shards, or folders of shards and --out")
     set_up_jax(options.imports, 1)
     merged = merge(options.folders, out)

@@ -82,11 +82,14 @@ def merge(folders: Sequence[Path], out: Path) -> list[tuple[RunSpec, JsonObject]
 def _is_whole(found: list[Found], out: Path) -> bool:
     """Whether a folder holds the finished sweep of which these are the shards."""
     return all(
-        (out / name / SETTINGS).exists()
-        and sweep_digest(read_settings(out / name)) == settings["shard"]["sweep"]
-        and is_finished(out / name)
+        (out / name / SETTINGS).exists() and _is_swept(out / name, settings) and is_finished(out / name)
         for name, settings in found[0].settings.items()
     )
+
+
+def _is_swept(folder: Path, settings: JsonObject) -> bool:
+    """Whether the run in a folder is the sweep of a shard with these settings."""
+    return sweep_digest(read_settings(folder)) == settings["shard"]["sweep"]
 
 
 def _check_left(found: list[Found], out: Path) -> None:
@@ -95,7 +98,7 @@ def _check_left(found: list[Found], out: Path) -> None:
         raise SettingsError(f"{out} holds a run already, and {out / COMPLETE} a merge that was cut; remove one of them")
     for name, settings in found[0].settings.items():
         left = out / COMPLETE / name
-        if (left / SETTINGS).exists() and sweep_digest(read_settings(left)) != settings["shard"]["sweep"]:
+        if (left / SETTINGS).exists() and not _is_swept(left, settings):
             raise SettingsError(f"{out / COMPLETE} is left of a merge of another sweep; remove it, and merge again")
 
 

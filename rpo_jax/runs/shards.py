@@ -61,12 +61,14 @@ def tell_shard(wholes: Sequence[RunSpec], parts: Sequence[RunSpec]) -> str:
     """
     told = {whole.variant: _tell_runs(whole, part) for whole, part in zip(wholes, parts, strict=True)}
     runs = [text if len(set(told.values())) == 1 else f"{name} with {text}" for name, text in told.items()]
-    first = parts[0].shard
-    return f"shard {first.index} of {first.count}: {'; '.join(dict.fromkeys(runs))}" if first else ""
+    shard = parts[0].shard
+    assert shard is not None
+    return f"shard {shard.index} of {shard.count}: {'; '.join(dict.fromkeys(runs))}"
 
 
 def _tell_runs(whole: RunSpec, part: RunSpec) -> str:
-    first = part.shard.first_setting if part.shard else 0
+    assert part.shard is not None
+    first = part.shard.first_setting
     labels = setting_labels(whole)[first : first + num_settings(part.hyperparams)]
     settings = labels[0] if len(labels) == 1 else f"{len(labels)} settings, {labels[0]} to {labels[-1]}"
     low, high = part.seeds[0], part.seeds[-1]
