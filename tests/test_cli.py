@@ -464,6 +464,8 @@ BAD = {
     "train --num-envs inf": ["num_envs='inf'", "whole number"],
     "train --gamma high": ["gamma='high'", "number"],
     "train --value-learning-rate None": ["value_learning_rate='None'", "number"],
+    "train --rpo-alpha 0.1,0.2": ["rpo_alpha=0.1,0.2", "--rpo-alpha 0.1 0.2"],
+    "train --hidden-sizes 64, 32": ["spaces", "--hidden-sizes 64 32"],
     "train --hidden-sizes 32 b": ["hidden_sizes='b'", "whole number"],
     "train --shuffle cards": ["shuffle='cards'", "samples, environments"],
     "train --clip-value-loss maybe": ["clip_value_loss='maybe'", "True or False"],

@@ -138,6 +138,9 @@ def _metavar(kind: Any) -> str | None:
 
 def _parse(name: str, kind: Any, text: Any) -> Any:
     if get_origin(kind) is tuple:
+        if "," in (given := " ".join(text)):
+            example = f"--{name.replace('_', '-')} {' '.join(given.replace(',', ' ').split())}"
+            raise SettingsError(f"{name}={given} has commas; put spaces between values: {example}")
         return tuple(_parse(name, get_args(kind)[0], item) for item in text)
     if kind not in _PARSERS:
         return text
