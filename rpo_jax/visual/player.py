@@ -51,9 +51,9 @@ class Player(NamedTuple):
         """
         parts = self.agent, self.policy, evaluation_key(self.seed), self.max_steps
         play = partial(record, *parts, sample=self.sample, observation_clip=self.clip)
-        played = waiting.call_and_check(self.agent.env, play)
-        ended = np.asarray(played.ended)
-        count = int(np.argmax(ended)) + 1 if ended.any() else self.max_steps
+        # In NumPy: each new slice of an array of JAX is a program, and a page of Brax takes dozens.
+        played = jax.device_get(waiting.call_and_check(self.agent.env, play))
+        count = int(np.argmax(played.ended)) + 1 if played.ended.any() else self.max_steps
         return jax.tree.map(lambda x: x[:count], played)
 
     def scaled(self, env_action: jax.typing.ArrayLike) -> np.ndarray:
