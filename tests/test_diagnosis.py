@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -169,19 +169,26 @@ def test_gradients_by_hand_are_those_of_automatic_differentiation(clip_epsilon: 
     params, batch = toys.random_params(agent), toys.random_batch((64,))
     offsets = np.random.default_rng(2).uniform(-0.5, 0.5, (64, 1)).astype(np.float32)
 
-    def loss(params: Any) -> jax.Array:
+    def loss(params: Any, batch: Any, offsets: Any) -> jax.Array:
         return oracles.loss(params, batch, offsets, hyperparams, agent.config, xp=jnp)[0]
 
     with jax.enable_x64(True):
-        params, batch, offsets = jax.tree.map(
-            lambda x: jnp.asarray(np.asarray(x), jnp.float64), (params, batch, offsets)
-        )
-        expected = jax.grad(loss)(params)["params"]
-    params, batch, offsets = oracles.float64((params, batch, offsets))
+        params, batch, offsets = oracles.float64((params, batch, offsets))
+        expected = jax.jit(jax.grad(loss))(params, batch, offsets)["params"]
     found = numpy_update.gradients(params["params"], batch, offsets, hyperparams)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), found, dict(expected))
 
 
+@pytest.fixture(scope="module")
+def one_agent() -> Iterator[None]:
+    """Checks have the same agent, and the same functions of it, so that each is compiled once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "_small_agent", cache(checks._small_agent))
+        patch.setattr(checks, "partial", cache(partial))
+        yield
+
+
+@pytest.mark.usefixtures("one_agent")
 @pytest.mark.parametrize("name", ["update_policy", "generalized_advantage_estimation"])
 def test_the_check_of_an_update_sees_one_that_is_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     own = getattr(checks, name)
@@ -196,6 +203,7 @@ def test_the_check_of_an_update_sees_one_that_is_off(name: str, monkeypatch: pyt
     assert finding.remedy
 
 
+@pytest.mark.usefixtures("one_agent")
 def test_an_update_that_gives_other_bits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     own, calls = checks._compare_bits, []
 
@@ -332,12 +340,27 @@ def test_a_check_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mon
     assert "no answer" in finding.text
 
 
-def test_an_error_in_a_check_hides_none_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
-    first, second = processes.run_group(["update", "devices"])
+@pytest.fixture(scope="module")
+def with_failures() -> list[Finding]:
+    """Of an error in a check, a check that is right, and one that ends the process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+        return processes.run_group(["training", "devices", "no such check"])
+
+
+def test_an_error_in_a_check_hides_none_after_it(with_failures: list[Finding]) -> None:
+    first, second, _ = with_failures
     assert "TypePromotionError" in first.text
     assert "JAX_NUMPY_DTYPE_PROMOTION" in first.remedy
     assert second.ok
+
+
+def test_a_check_that_fails_is_a_finding_and_those_before_it_are_kept(with_failures: list[Finding]) -> None:
+    _, first, second = with_failures
+    assert first.ok
+    assert not second.ok
+    assert "no such check" in second.text
+    assert "report" in second.remedy
 
 
 def test_what_xla_says_of_a_flag_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,14 +368,6 @@ def test_what_xla_says_of_a_flag_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     (finding,) = processes.run_group(["devices"])
     assert "xla_no_such_flag" in finding.text
     assert "XLA_FLAGS" in finding.remedy
-
-
-def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "gymnax.py").write_text("raise RuntimeError")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    (finding,) = processes.run_group(["gymnax/Pendulum-v1"])
-    assert finding.ok, finding
 
 
 def test_processes_end_where_the_caller_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,21 +391,28 @@ def test_processes_end_with_the_one_that_started_them() -> None:
     assert process.wait(60) == 1
 
 
-def test_a_check_that_fails_is_a_finding_and_those_before_it_are_kept() -> None:
-    first, second = processes.run_group(["devices", "no such check"])
-    assert first.ok
-    assert not second.ok
-    assert "no such check" in second.text
-    assert "report" in second.remedy
-
-
-def test_this_machine_computes_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled as users compile, in a process of their own; environments follow."""
-    for variable in ("XLA_FLAGS", "PJRT_NPROC"):
-        monkeypatch.delenv(variable, raising=False)
+@pytest.fixture(scope="module")
+def found_here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Finding]:
+    """Compiled as users compile, in a process of their own, in a folder with a module that fails."""
+    folder = tmp_path_factory.mktemp("current")
+    (folder / "gymnax.py").write_text("raise RuntimeError")
     general, *_ = checks.checks_of(long=False)
-    for finding in processes.run_group(["training", *general], time_out=250.0):
+    names = ["training", *general]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for variable in ("XLA_FLAGS", "PJRT_NPROC", "PYTHONPATH"):
+            patch.delenv(variable, raising=False)
+        return dict(zip(names, processes.run_group(names, time_out=250.0), strict=True))
+
+
+def test_this_machine_computes_right(found_here: dict[str, Finding]) -> None:
+    """Environments follow."""
+    for finding in found_here.values():
         assert finding.ok, finding
+
+
+def test_modules_in_the_current_folder_are_not_imported(found_here: dict[str, Finding]) -> None:
+    assert found_here["gymnax/Pendulum-v1"].ok, found_here
 
 
 def test_an_environment_compiled_as_users_compile_steps_right_here() -> None:
