@@ -31,9 +31,15 @@ from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import RunSpec, make_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
-SIZES = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "hidden_sizes": (8,)}
-LINE = "--num-envs 4 --num-steps 8 --num-minibatches 2 --hidden-sizes 8 --num-seeds 1 --no-compilation-cache"
-OPTIONS = LINE.split()
+# Short episodes, and the same settings wherever it does not matter, since each of others is compiled anew.
+UPDATES, LIMIT = 8, 6
+SETTINGS: dict[str, Any] = {
+    "env_args": {"max_episode_steps": LIMIT},
+    **{"num_seeds": 2, "num_envs": 4, "num_steps": 8, "num_epochs": 1, "num_minibatches": 1, "hidden_sizes": (8,)},
+    "total_timesteps": UPDATES * 32,
+}
+LINE = "--num-envs 4 --num-steps 8 --num-epochs 1 --num-minibatches 1 --hidden-sizes 8 --no-compilation-cache"
+OPTIONS, ONE_SEED = LINE.split(), ["--num-seeds", "1"]
 QUICKLY = toys.environment_of_programs()
 
 
@@ -45,7 +51,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def command(folder: Path, updates: int) -> str:
-    arguments = ["train", *OPTIONS, "--total-timesteps", str(updates * 32), "--out", str(folder)]
+    arguments = ["train", *OPTIONS, *ONE_SEED, "--total-timesteps", str(updates * 32), "--out", str(folder)]
     return f"exec {sys.executable} -m rpo_jax {' '.join(arguments)}"
 
 
@@ -53,7 +59,7 @@ def command(folder: Path, updates: int) -> str:
 def test_a_run_ends_well_where_nothing_can_be_shown(ending: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{command(folder, 2000)} {ending}"], capture_output=True, env=QUICKLY
+        ["bash", "-o", "pipefail", "-c", f"{command(folder, 400)} {ending}"], capture_output=True, env=QUICKLY
     )
     assert done.returncode == 0, done.stderr
     assert is_finished(folder)
@@ -84,9 +90,8 @@ def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(tmp_path: Path) -> 
 # Loggers and callbacks
 
 
-def train_to(folder: Path, updates: int = 8, **session: Any) -> Any:
-    spec = make_spec("gymnax/Pendulum-v1", num_seeds=2, total_timesteps=updates * 32, **SIZES)
-    return run_to_folder(spec, folder, Session(Console(quiet=True), **session))
+def train_to(folder: Path, **session: Any) -> Any:
+    return run_to_folder(make_spec("gymnax/Pendulum-v1", **SETTINGS), folder, Session(Console(quiet=True), **session))
 
 
 @pytest.mark.parametrize("method", ["write", "close"])
@@ -126,7 +131,7 @@ class ClosesSlowly(toys.CountingPool):
 def test_interrupts_while_environments_close_keep_the_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name: toys.host_env(ClosesSlowly)))
+    monkeypatch.setitem(SUITES, "gymnax", SUITES["gymnax"]._replace(make=lambda name, **_: toys.host_env(ClosesSlowly)))
     with toys.told("stop"):
         train_to(tmp_path / "run")
     assert is_finished(tmp_path / "run")
@@ -141,12 +146,13 @@ def stop_at(updates: int) -> Callable[[Progress], None]:
 
 
 def test_a_callback_that_fails_leaves_a_checkpoint(tmp_path: Path) -> None:
-    agent, one = toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), updates=8), (grid(), seeds(0, 1))
+    agent, runs = make_spec("gymnax/Pendulum-v1", **SETTINGS).agent(), (grid(), seeds(0, 2))
     with pytest.raises(ZeroDivisionError):
-        fit(agent, *one, stop_at(3), checkpoints=Checkpoints(tmp_path, "these", {}))
-    rest = fit(agent, *one, checkpoints=Checkpoints(tmp_path, "these", {}))
+        fit(agent, *runs, stop_at(3), checkpoints=Checkpoints(tmp_path, "these", {}))
+    rest = fit(agent, *runs, checkpoints=Checkpoints(tmp_path, "these", {}))
     assert rest.resumed_from >= 3
-    whole = fit(agent, *one)
+    whole = fit(agent, *runs)
+    assert np.isfinite(whole.metrics["episode_return"]).any()
     for name, values in whole.metrics.items():
         np.testing.assert_array_equal(rest.metrics[name], values, err_msg=name)
 
@@ -158,9 +164,8 @@ def test_a_callback_that_fails_leaves_a_folder_to_go_on_with(tmp_path: Path) -> 
     assert is_finished(tmp_path / "run")
 
 
-def both_methods(updates: int) -> list[RunSpec]:
-    settings: dict[str, Any] = {"num_seeds": 2, "total_timesteps": updates * 32, **SIZES}
-    return [make_spec("gymnax/Pendulum-v1", variant=name, **settings) for name in ("rpo", "ppo")]
+def both_methods() -> list[RunSpec]:
+    return [make_spec("gymnax/Pendulum-v1", variant=name, **SETTINGS) for name in ("rpo", "ppo")]
 
 
 @pytest.mark.parametrize("how", ["callback", "signals"])
@@ -176,7 +181,7 @@ def test_a_comparison_that_ends_in_its_first_part_goes_on(
 
     folder = tmp_path / "both"
     with pytest.raises((ZeroDivisionError, KeyboardInterrupt)):
-        compare_to_folder(both_methods(updates=8), folder, Session(Console(quiet=True), on_progress=end))
+        compare_to_folder(both_methods(), folder, Session(Console(quiet=True), on_progress=end))
     assert caplog.records[-1].message == f"to continue: rpo-jax resume {folder}"
     assert main(["resume", str(folder)]) == 0
     assert is_finished(folder / "rpo")
@@ -191,7 +196,7 @@ def test_a_comparison_whose_folder_is_moved_away_is_trained_whole(tmp_path: Path
             moved.append((tmp_path / "both").rename(tmp_path / "away"))
 
     with toys.told("was moved or removed"):
-        compare_to_folder(both_methods(updates=2), tmp_path / "both", Session(Console(quiet=True), on_progress=move))
+        compare_to_folder(both_methods(), tmp_path / "both", Session(Console(quiet=True), on_progress=move))
     assert is_finished(tmp_path / "both" / "rpo")
     assert is_finished(tmp_path / "both" / "ppo")
 
@@ -211,7 +216,7 @@ def test_a_folder_that_is_moved_while_results_are_written_is_written_anew(
 
     monkeypatch.setattr(f"{module}.{name}", move_first)
     with toys.told("was moved or removed"):
-        train_to(folder, updates=2)
+        train_to(folder)
     assert is_finished(folder)
     assert len(rpo_jax.load_run(folder).policy.params) > 0
     assert (folder / "curves.png").exists()
@@ -231,7 +236,7 @@ def test_an_interrupt_while_results_are_written_leaves_a_checkpoint(
         train_to(tmp_path / "run")
     monkeypatch.undo()
     assert main(["resume", str(tmp_path / "run")]) == 0
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["resumed_from"] == 8
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["resumed_from"] == UPDATES
 
 
 # The disk
@@ -290,8 +295,9 @@ def test_attempts_are_counted_from_the_first_that_failed(tmp_path: Path, monkeyp
 
 def test_a_comparison_with_a_run_that_diverged_goes_on(tmp_path: Path) -> None:
     """Its return is null in the summary."""
-    folder, options = tmp_path / "both", [*OPTIONS, "--total-timesteps", "256"]
-    assert main(["compare", *options, "--learning-rate", "1e30", "--out", str(folder)]) == 0
+    folder, options = tmp_path / "both", ["--num-seeds", "2", "--total-timesteps", str(UPDATES * 32)]
+    options += ["--env-arg", f"max_episode_steps={LIMIT}", "--learning-rate", "1e30"]
+    assert main(["compare", *OPTIONS, *options, "--out", str(folder)]) == 0
     (folder / "ppo" / "summary.json").unlink()
     assert main(["resume", str(folder)]) == 0
 
@@ -307,7 +313,7 @@ def test_a_signal_while_compiling_frees_the_folder(
     module = sys.modules["rpo_jax.execution.fit"]
     monkeypatch.setattr(module, "fit_in_memory", lambda *args: os.kill(os.getpid(), number))
     folder = tmp_path / "run"
-    assert main(["train", *OPTIONS, "--total-timesteps", "32", "--out", str(folder)]) == 130
+    assert main(["train", *OPTIONS, *ONE_SEED, "--total-timesteps", "32", "--out", str(folder)]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "rpo-jax: interrupted"
     assert not folder.exists()
     assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)] == handlers
@@ -353,11 +359,11 @@ rpo_jax.register("environment", "mine/hanging", lambda: rpo_jax.from_gymnasium(H
 """
 
 
-def hanging_command(folder: Path, updates: int) -> Any:
+def hanging_command(folder: Path) -> Any:
     """Trains the simulator until it hangs."""
     (folder / "hanging.py").write_text(HANGING)
-    steps = ["--total-timesteps", str(updates * 32)]
-    arguments = ["mine/hanging", *OPTIONS, *steps, "--import", "hanging", "--out", "run"]
+    steps = ["--total-timesteps", str(60 * 32)]
+    arguments = ["mine/hanging", *OPTIONS, *ONE_SEED, *steps, "--import", "hanging", "--out", "run"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rpo_jax", "train", *arguments],
         cwd=folder,
@@ -380,7 +386,7 @@ def interrupted_twice(process: Any) -> str:
 
 
 def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp_path: Path) -> None:
-    process = hanging_command(tmp_path, updates=60)
+    process = hanging_command(tmp_path)
     err = interrupted_twice(process)
     assert process.returncode == 130
     assert err.splitlines()[-2:] == ["rpo-jax: to continue: rpo-jax resume run", "rpo-jax: interrupted"]
@@ -396,8 +402,9 @@ def test_a_simulator_that_hangs_is_named_and_left_behind_and_the_run_goes_on(tmp
 def test_a_simulator_that_hangs_while_it_closes_is_named_and_left_behind_and_the_run_is_finished(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "stuck").touch()
-    process = hanging_command(tmp_path, updates=2)
+    for name in ("well", "stuck"):
+        (tmp_path / name).touch()
+    process = hanging_command(tmp_path)
     err = interrupted_twice(process)
     assert process.returncode == 0
     assert err.splitlines()[0] == "rpo-jax: environments were not closed: KeyboardInterrupt"
