@@ -119,9 +119,9 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
             return super().step(action)
 
     toys.CountingPool.steps = 0
-    one = jax.devices()[:1]
+    env, one = toys.host_env(Failing), jax.devices()[:1]
     with toys.told("came off"):
-        half = train(tmp_path, env=toys.host_env(Failing), devices=one)
+        half = train(tmp_path, env=env, devices=one)
     assert half.failure is not None
     toys.CountingPool.begun = []
     begun, advance = [], Segments.advance
@@ -131,11 +131,11 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
         return advance(self, count)
 
     monkeypatch.setattr(Segments, "advance", noted)
-    rest = train(tmp_path, env=toys.host_env(Failing), devices=one)
+    rest = train(tmp_path, env=env, devices=one)
     assert (begun[0] == 0).all()  # of new episodes
     assert (begun[1] != 0).any()
     assert rest.failure is None
-    whole = train(env=toys.host_env(), devices=one)
+    whole = train(env=env, devices=one)
     done = half.metrics["entropy"].shape[-1]
     np.testing.assert_array_equal(rest.metrics["entropy"][..., :done], half.metrics["entropy"])
     assert rest.metrics["entropy"].shape == whole.metrics["entropy"].shape
@@ -172,18 +172,18 @@ def test_a_fit_goes_on_from_its_own_checkpoints_only(tmp_path):
 
 def test_where_the_last_is_damaged_the_one_before_says_how_many_runs_at_once(tmp_path):
     with toys.told("stop immediately"):
-        train(tmp_path, stopped_after(5), share=1e9, runs_at_once=2)
+        train(tmp_path, stopped_after(5), share=1e9, runs_at_once=3)
     last = max(path for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())
     words = last / "info" / "metadata"
-    for damaged in (words.read_text()[:20], words.read_text().replace('"runs_at_once": 2', '"runs_at_once": 6')):
+    for damaged in (words.read_text()[:20], words.read_text().replace('"runs_at_once": 3', '"runs_at_once": 6')):
         assert damaged != words.read_text()
         copy = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-{len(damaged)}")
         (copy / FOLDER / last.name / "info" / "metadata").write_text(damaged)
         with toys.told("damaged and ignored"):
             rest = train(copy)
-        assert rest.runs_at_once == 2
-        assert_same(rest, train(runs_at_once=2))
-    with toys.told("6 runs at once, but 2 when the checkpoint was written: results may differ by rounding"):
+        assert rest.runs_at_once == 3
+        assert_same(rest, train(runs_at_once=3))
+    with toys.told("6 runs at once, but 3 when the checkpoint was written: results may differ by rounding"):
         train(tmp_path, runs_at_once=6)
 
 
@@ -228,8 +228,8 @@ def stopped(tmp_path_factory) -> tuple[Path, Fit]:
     """With as many runs at once as it would not have of itself."""
     folder = tmp_path_factory.mktemp("stopped")
     with toys.told("stop immediately"):
-        train(folder, stopped_after(5), runs_at_once=2)
-    return folder, train(runs_at_once=2)
+        train(folder, stopped_after(5), runs_at_once=3)
+    return folder, train(runs_at_once=3)
 
 
 @given(data=st.data())
