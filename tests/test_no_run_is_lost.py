@@ -33,9 +33,10 @@ from rpo_jax.settings.spec import RunSpec, make_spec
 pytestmark = pytest.mark.usefixtures("shared_agents")
 # Short episodes, and the same settings wherever it does not matter, since each of others is compiled anew.
 UPDATES, LIMIT = 8, 6
-SETTINGS: dict[str, Any] = {
+SIZES = {"num_envs": 4, "num_steps": 8, "num_epochs": 1, "num_minibatches": 1, "hidden_sizes": (8,)}
+SETTINGS: dict[str, Any] = SIZES | {
     "env_args": {"max_episode_steps": LIMIT},
-    **{"num_seeds": 2, "num_envs": 4, "num_steps": 8, "num_epochs": 1, "num_minibatches": 1, "hidden_sizes": (8,)},
+    "num_seeds": 2,
     "total_timesteps": UPDATES * 32,
 }
 LINE = "--num-envs 4 --num-steps 8 --num-epochs 1 --num-minibatches 1 --hidden-sizes 8 --no-compilation-cache"
