@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,9 @@ def tiny_spec(num_seeds: int = 2, **settings: Any) -> RunSpec:
     return make_spec("gymnax/Pendulum-v1", "rpo", "paper", num_seeds=num_seeds, first_seed=SEEDS[0], **settings)
 
 
-SPEC = tiny_spec(rpo_alpha=ALPHAS, num_steps=STEPS, total_timesteps=STEPS * UPDATES, num_minibatches=1)
+SIZES: dict[str, Any] = {"num_epochs": 2, "num_minibatches": 4, "hidden_sizes": (8, 8)}  # as `TINY`
+SPEC = tiny_spec(rpo_alpha=ALPHAS, num_steps=STEPS, total_timesteps=STEPS * UPDATES, **SIZES)
+AT_ONCE = ["--runs-at-once", str(len(SEEDS))]  # as many as of a single setting: its program is compiled already
 
 
 def reports(*ends: int, begin: int = 0, seed: int = 0) -> Iterator[Progress]:
@@ -151,7 +154,7 @@ def trained(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rpo_jax.execution.fit.MAX_SEGMENT", 2)
         a_point_every(2, patch)
-        assert main(["train", *TINY, *settings, "--out", str(folder), "--logger", *LOGGERS]) == 0
+        assert main(["train", *TINY, *settings, "--out", str(folder), *AT_ONCE, "--logger", *LOGGERS]) == 0
     return folder
 
 
@@ -253,6 +256,7 @@ def test_a_run_that_is_resumed_goes_on_in_the_same_curves(tmp_path, monkeypatch,
         assert main(["train", *TINY, "--out", str(folder), "--logger", *LOGGERS]) == 130
     done = read_csv(folder / "log.csv")["update"].max()
     assert 4 < done < UPDATES
+    time.sleep(1)  # W&B names a folder by the second
     assert main(["resume", str(folder), "--no-compilation-cache", "--logger", *LOGGERS]) == 0
     table = read_csv(folder / "log.csv")
     updates = sorted(set(table["update"]))
@@ -540,7 +544,7 @@ def test_wandb_that_does_not_start_does_not_cost_a_run_that_is_resumed(tmp_path,
     """As one that was killed before its first checkpoint."""
     refusing_wandb(monkeypatch, after=0)
     write_settings(tmp_path, SPEC)
-    assert main(["resume", str(tmp_path), "--no-compilation-cache", "--logger", "wandb"]) == 0
+    assert main(["resume", str(tmp_path), "--no-compilation-cache", *AT_ONCE, "--logger", "wandb"]) == 0
     assert len(read_csv(tmp_path / "metrics.csv")) == 2 * len(SEEDS) * UPDATES
 
 
