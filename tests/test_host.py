@@ -4,6 +4,7 @@ import functools
 import threading
 import time
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,20 +14,46 @@ from toys import CountingPool, host_env
 
 import rpo_jax
 from rpo_jax import Environment, SimulatorError, evaluate, fit, grid, record, seeds, sweep
+from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.rollout import collect_rollout
+from rpo_jax.algorithm.types import Policy
 from rpo_jax.envs.host import Ticket
 from rpo_jax.envs.pool import Outcome
 from rpo_jax.envs.wrappers import suite_state
 from rpo_jax.execution import contexts, waiting
 from rpo_jax.execution.fit import _run_of
 
+opened: list[type[CountingPool]] = [CountingPool]
+
 
 @pytest.fixture(autouse=True)
 def _no_pool_stays_open():
     CountingPool.open, CountingPool.steps, CountingPool.begun = [], 0, []
+    opened[:] = [CountingPool]
     yield
     jax.effects_barrier()
     assert not CountingPool.open
+
+
+@functools.cache
+def env_of_any_pools() -> Environment:
+    return host_env(lambda seeds: opened[0](seeds))
+
+
+def agent_of(pool: type[CountingPool] = CountingPool, **settings: Any) -> Agent:
+    """One agent whose environment opens such pools from now on: what is compiled for one of them serves the others."""
+    opened[:] = [pool]
+    return toys.tiny_agent(rpo_jax.RPO, env_of_any_pools(), updates=4, **settings)
+
+
+def six_runs(train: Any, agent: Agent) -> Any:
+    """Two settings, three seeds; with one pool, though test_cli may have given this process two devices."""
+    return train(agent, grid(rpo_alpha=[0.1, 0.5]), seeds(0, 3), devices=jax.devices()[:1])
+
+
+@functools.cache
+def policy() -> Policy:
+    return jax.jit(partial(rpo_jax.init, toys.tiny_agent()))(rpo_jax.Hyperparams(), jax.random.key(0)).policy
 
 
 def act(agent, key=0):
@@ -54,10 +81,9 @@ def test_a_rollout_is_what_the_pool_gives_by_itself():
 
 
 def test_all_runs_of_a_sweep_take_one_call_a_step_and_each_is_as_it_is_alone():
-    agent = toys.tiny_agent(rpo_jax.RPO, host_env(), updates=3)
-    settings = grid(rpo_alpha=[0.1, 0.5])
-    states, metrics = sweep(agent, settings, seeds(0, 3), devices=jax.devices()[:1])
-    assert CountingPool.steps == 3 * agent.config.num_steps
+    agent = agent_of()
+    states, metrics = six_runs(sweep, agent)
+    assert CountingPool.steps == 4 * agent.config.num_steps
     _, alone = sweep(agent, grid(rpo_alpha=[0.5]), seeds(2, 1))
     for name, values in metrics.items():
         np.testing.assert_allclose(values[1, 2], alone[name][0, 0], rtol=1e-4, atol=1e-5, err_msg=name)
@@ -65,9 +91,8 @@ def test_all_runs_of_a_sweep_take_one_call_a_step_and_each_is_as_it_is_alone():
 
 
 def test_fit_is_sweep():
-    agent = toys.tiny_agent(rpo_jax.RPO, host_env(), updates=4)
-    _, expected = sweep(agent, grid(), seeds(0, 2))
-    found = fit(agent, grid(), seeds(0, 2))
+    _, expected = six_runs(sweep, agent_of())
+    found = six_runs(fit, agent_of())
     for name, values in expected.items():
         np.testing.assert_allclose(found.metrics[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
 
@@ -106,13 +131,13 @@ def test_rounds_that_begin_anew_open_a_pool_each():
 
 
 def test_policies_are_evaluated_together_and_recorded():
-    agent = toys.tiny_agent(env=host_env())
-    states, _ = sweep(agent, grid(), seeds(0, 3))
+    agent = agent_of()
+    trained = jax.device_get(six_runs(sweep, agent)[0].policy)
     keys = jax.random.split(jax.random.key(5), 3)
     together = jax.vmap(lambda policy, key: evaluate(agent, policy, key, 4))(
-        jax.tree.map(lambda x: x[0], states.policy), keys
+        jax.tree.map(lambda x: x[0], trained), keys
     )
-    policies = [jax.tree.map(lambda x, i=index: x[0, i], states.policy) for index in range(3)]
+    policies = [jax.tree.map(lambda x, i=index: x[0, i], trained) for index in range(3)]
     for policy, key, returns in zip(policies, keys, together, strict=True):
         np.testing.assert_allclose(returns, evaluate(agent, policy, key, 4), rtol=1e-4)
     trajectory = record(agent, policies[0], keys[0], 30)
@@ -120,11 +145,11 @@ def test_policies_are_evaluated_together_and_recorded():
 
 
 def test_one_pool_cannot_be_stepped_by_two_policies():
-    agent = toys.tiny_agent(env=host_env())
-    states, _ = sweep(agent, grid(), seeds(0, 2))
+    agent = agent_of()
+    trained = jax.device_get(six_runs(sweep, agent)[0].policy)
     with toys.told("cannot be copied or rearranged"):
         jax.vmap(lambda policy: evaluate(agent, policy, jax.random.key(0), 4))(
-            jax.tree.map(lambda x: x[0], states.policy)
+            jax.tree.map(lambda x: x[0, :2], trained)
         ).block_until_ready()
     with pytest.raises(SimulatorError, match="cannot be copied or rearranged"):
         agent.env.check()
@@ -142,20 +167,14 @@ class FailingPool(CountingPool):
         return super().step(action)
 
 
-@functools.cache
-def failing_env() -> Environment:
-    return host_env(FailingPool)
-
-
-@pytest.mark.parametrize(("index", "run"), [(1, (0, 0)), (2, (0, 1)), (5, (1, 0)), (7, (1, 1))])
+@pytest.mark.parametrize(("index", "run"), [(1, (0, 0)), (4, (0, 1)), (13, (1, 0)), (23, (1, 2))])
 def test_a_failure_ends_a_fit_with_what_was_done_and_says_whose_it_was(index, run, monkeypatch):
     monkeypatch.setattr(FailingPool, "failing", index)
-    agent = toys.tiny_agent(env=failing_env(), updates=6, num_envs=2)
     with toys.told("the leg came off"):
-        result = fit(agent, grid(rpo_alpha=[0.1, 0.2]), seeds(3, 2), devices=jax.devices()[:1])
+        result = six_runs(fit, agent_of(FailingPool))
     assert result.interrupted
-    assert result.failure == ("the leg came off", run)  # two environments each
-    assert 0 < result.metrics["entropy"].shape[-1] < 6
+    assert result.failure == ("the leg came off", run)  # four environments each
+    assert 0 < result.metrics["entropy"].shape[-1] < 4
     assert np.isfinite(result.metrics["entropy"]).all()
 
 
@@ -172,7 +191,7 @@ class SlowPool(CountingPool):
 
     def step(self, action: np.ndarray) -> Outcome:
         SlowPool.stepping = True
-        time.sleep(0.02)
+        time.sleep(0.1)
         outcome = super().step(action)
         SlowPool.stepping = False
         return outcome
@@ -187,11 +206,11 @@ def test_an_interrupt_closes_no_pool_that_is_stepped(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("rpo_jax.execution.segments._metrics", interrupted)  # the first thing that waits for a segment
-    agent = toys.tiny_agent(env=host_env(SlowPool), num_steps=50)
+    agent = agent_of(SlowPool)
     with pytest.raises(KeyboardInterrupt):
-        fit(agent, grid(), seeds(0, 2))
+        six_runs(fit, agent)
     assert not CountingPool.open
-    assert CountingPool.steps >= 50
+    assert CountingPool.steps >= agent.config.num_steps
 
 
 class InterruptedPool(CountingPool):
@@ -205,9 +224,8 @@ class InterruptedPool(CountingPool):
 
 @pytest.mark.parametrize("train", [fit, sweep])
 def test_an_interrupt_inside_of_a_pool_is_one(train):
-    agent = toys.tiny_agent(env=host_env(InterruptedPool), updates=6)
     with pytest.raises(KeyboardInterrupt):
-        train(agent, grid(), seeds(0, 1))
+        six_runs(train, agent_of(InterruptedPool))
 
 
 def test_the_runs_that_fill_up_devices_are_the_last_one():
@@ -218,44 +236,41 @@ def test_the_runs_that_fill_up_devices_are_the_last_one():
 
 
 def test_a_failure_ends_a_sweep():
-    agent = toys.tiny_agent(env=host_env(FailingPool), updates=6)
     with toys.told("came off"), pytest.raises(SimulatorError, match="came off") as caught:
-        sweep(agent, grid(), seeds(0, 2))
+        six_runs(sweep, agent_of(FailingPool))
     assert caught.value.pool is not None
 
 
 def test_nothing_that_follows_a_failure_passes_for_a_result_and_new_environments_are_not_concerned():
-    agent = toys.tiny_agent(env=host_env(FailingPool))
-    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), jax.random.key(0)).policy
+    agent = agent_of(FailingPool)
     CountingPool.steps = 19
     with toys.told("came off"):
-        assert np.isnan(evaluate(agent, policy, jax.random.key(0), 3)).all()
+        assert np.isnan(evaluate(agent, policy(), jax.random.key(0), 4)).all()
     CountingPool.steps = -1000
-    assert np.isfinite(evaluate(agent, policy, jax.random.key(0), 3)).all()
-    _, metrics = sweep(agent, grid(), seeds(0, 1))  # though nobody has asked for the failure
+    assert np.isfinite(evaluate(agent, policy(), jax.random.key(0), 4)).all()
+    _, metrics = six_runs(sweep, agent)  # though nobody has asked for the failure
     assert np.isfinite(np.asarray(metrics["policy_loss"])).all()
 
 
 @pytest.mark.parametrize("name", ["sweep", "evaluate", "record"])
 def test_an_interrupt_does_not_wait_for_a_simulator_that_hangs(name):
-    agent = toys.tiny_agent(env=host_env(toys.HangingPool))
-    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), jax.random.key(0)).policy
+    agent, trained = agent_of(toys.HangingPool), policy()
     uses = {
-        "sweep": lambda: sweep(agent, grid(), seeds(0, 1)),
-        "evaluate": lambda: evaluate(agent, policy, jax.random.key(0), 3),
-        "record": lambda: record(agent, policy, jax.random.key(0), 3),
+        "sweep": lambda: six_runs(sweep, agent),
+        "evaluate": lambda: evaluate(agent, trained, jax.random.key(0), 4),
+        "record": lambda: record(agent, trained, jax.random.key(0), 30),
     }
     with toys.interrupted_while_it_hangs():
         uses[name]()
 
 
 def test_an_evaluation_can_be_a_part_of_another_program():
-    agent, key = toys.tiny_agent(env=host_env()), jax.random.key(0)
-    policy = rpo_jax.init(toys.tiny_agent(), rpo_jax.Hyperparams(), key).policy
-    alone = evaluate(agent, policy, key, 3)
-    np.testing.assert_allclose(jax.jit(lambda: 2 * evaluate(agent, policy, key, 3))(), 2 * alone, rtol=1e-6)
-    assert jax.eval_shape(lambda: record(agent, policy, key, 3)).reward.shape == (3,)
-    assert "callback" in jax.jit(lambda: evaluate(agent, policy, key, 3)).lower().as_text()
+    agent, key, trained = agent_of(), jax.random.key(0), policy()
+    alone = evaluate(agent, trained, key, 4)
+    twice = jax.jit(lambda: 2 * evaluate(agent, trained, key, 4))
+    np.testing.assert_allclose(twice(), 2 * alone, rtol=1e-6)
+    assert jax.eval_shape(lambda: record(agent, trained, key, 3)).reward.shape == (3,)
+    assert "callback" in jax.jit(lambda: evaluate(agent, trained, key, 4)).lower().as_text()
 
 
 class OddPool(CountingPool):
@@ -269,11 +284,10 @@ class OddPool(CountingPool):
 
 
 def test_a_pool_that_gives_something_else_is_told_what_it_should_give():
-    agent = toys.tiny_agent(env=host_env(OddPool))
-    with toys.told("door is stuck|must return"):  # by one pool; test_cli may have given this process two devices
-        result = fit(agent, grid(), seeds(0, 1), devices=jax.devices()[:1])
+    with toys.told("door is stuck|must return"):
+        result = six_runs(fit, agent_of(OddPool))
     assert result.failure is not None
-    assert result.failure.message == "a pool returned reward of shape (4, 1), and must return (4,)"
+    assert result.failure.message == "a pool returned reward of shape (24, 1), and must return (24,)"
 
 
 class UnableToBegin(CountingPool):
@@ -282,19 +296,19 @@ class UnableToBegin(CountingPool):
 
 
 def test_what_cannot_begin_ends_before_anything_is_done():
-    agent = toys.tiny_agent(env=host_env(UnableToBegin))
+    agent = agent_of(UnableToBegin)
     with toys.told("no license"), pytest.raises(SimulatorError, match="ValueError: no license"):
-        sweep(agent, grid(), seeds(0, 1))
+        six_runs(sweep, agent)
     with toys.told("no license"):
-        result = fit(agent, grid(), seeds(0, 1))
+        result = six_runs(fit, agent)
     assert result.failure == ("ValueError: no license", None)
-    assert result.metrics["entropy"].shape == (1, 1, 0)
+    assert result.metrics["entropy"].shape == (2, 3, 0)
 
 
 def test_a_time_limit_can_end_the_task_there_too():
     env = rpo_jax.terminate_at_time_limit(host_env())
     agent = toys.tiny_agent(env=env, num_steps=16)
-    state, rollout = act(agent)
+    state, rollout = jax.jit(partial(act, agent))()
     assert not np.asarray(rollout.truncated).any()
     assert np.asarray(rollout.terminated).sum() > 4
     agent.env.close(state.env_state)
