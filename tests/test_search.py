@@ -34,6 +34,7 @@ OPTIONS = {
 SPACE = {"rpo_alpha": uniform(0.0, 1.0), "learning_rate": uniform(0.001, 0.1)}
 PLAN = Plan(num_settings=6, num_seeds=2, halvings=1, finalists=2, final_seeds=3)
 BATCHES = PLAN._replace(batches=2)
+COMBINED = Plan(num_seeds=3, halvings=0, finalists=1, final_seeds=6)  # with as many runs in a call as others have
 QUIET = Session(Console(quiet=True))
 
 
@@ -164,7 +165,7 @@ def test_what_was_cut_while_a_stage_was_set_up_is_set_up_again(found: Found, tmp
 
 
 def test_static_settings_are_searched_in_parts_that_compete(tmp_path: Path) -> None:
-    plan = PLAN._replace(num_settings=4, halvings=0, finalists=1)
+    plan = COMBINED._replace(num_settings=4)
     found = search(tmp_path / "run", plan=plan, static={"activation": ["tanh", "relu"]})
     assert found is not None
     assert [len(settings_list(spec.hyperparams)) for spec in found.parts] == [2, 2]
@@ -239,7 +240,7 @@ def test_making_a_stage_exchanges_nothing(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_combinations_and_batches_are_shared_too(tmp_path: Path) -> None:
-    static, plan = {"activation": ["tanh", "relu"]}, BATCHES._replace(num_settings=8, halvings=0, finalists=1)
+    static, plan = {"activation": ["tanh", "relu"]}, COMBINED._replace(num_settings=8, batches=2)
     alone = search(tmp_path / "alone", plan=plan, static=static)
     assert alone
     shared = search(tmp_path / "run", plan=plan._replace(shards=3), static=static, shard=3)
@@ -458,7 +459,7 @@ def test_settings_of_choices_differ() -> None:
 # The command
 
 COMMAND = [
-    *("search", "gymnax/Pendulum-v1", "--num-settings", "4", "--num-seeds", "1", "--halvings", "1", "--finalists", "1"),
+    *("search", "gymnax/Pendulum-v1", "--num-settings", "4", "--num-seeds", "3", "--halvings", "1", "--finalists", "1"),
     *("--final-seeds", "3", "--num-envs", "4", "--num-steps", "50", "--num-minibatches", "2", "--num-epochs", "1"),
     *("--hidden-sizes", "8", "--total-timesteps", "1600", "--no-compilation-cache"),
 ]
@@ -470,7 +471,7 @@ def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys)
     output = capsys.readouterr()
     assert "4 until 0.5, 2 until 1" in " ".join(output.err.split())
     line = next(line for line in output.out.splitlines() if line.startswith("to train it: rpo-jax "))
-    command = [*line.partition("rpo-jax ")[2].split(), "--num-seeds", "1", "--no-compilation-cache"]
+    command = [*line.partition("rpo-jax ")[2].split(), "--num-seeds", "3", "--no-compilation-cache"]
     assert main([*command, "--out", str(tmp_path / "trained")]) == 0
     assert main(["resume", str(folder)]) == 0  # says again what was found
     assert line in capsys.readouterr().out
@@ -547,10 +548,8 @@ def test_settings_without_an_episode_are_not_ranked(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(
         plan_of_search, "_check_first_stage", lambda *arguments: None
     )  # as of a task without a time limit
-    options = OPTIONS | {"total_timesteps": 1000}
-    default = preset_spec(PLAN, **options)
-    with pytest.raises(SettingsError, match=r"in some runs no episode has ended after 0.5 of training"):
-        search_to_folder(PLAN, draw_specs(PLAN, default, SPACE, {}, **options), default, SPACE, tmp_path / "a", QUIET)
+    with pytest.raises(SettingsError, match=r"in some runs no episode has ended after 0.25 of training"):
+        search(tmp_path / "a", plan=PLAN._replace(halvings=2))
 
 
 def test_no_episode_that_ends_is_told_and_a_damaged_plan_refused(tmp_path: Path, capsys) -> None:
