@@ -1,5 +1,6 @@
 """Sweeps larger than memory are cut into equal calls of one program, and give what the uncut ones give."""
 
+import functools
 import signal
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from rpo_jax.execution.batches import join_runs
 from rpo_jax.execution.devices import spread_runs
 from rpo_jax.execution.evaluations import Evaluation
 from rpo_jax.execution.memory import fit_in_memory, needed_bytes, usable_bytes
+from rpo_jax.execution.segments import compile_segment
 from rpo_jax.execution.sweep import as_runs, compile_sweep
 
 SETTINGS = grid(rpo_alpha=[0.0, 0.3])
@@ -28,8 +30,8 @@ def agent(monkeypatch):
     return toys.tiny_agent(updates=4)
 
 
-def bytes_of(agent, num_runs):
-    return needed_bytes(compile_sweep(as_runs(SETTINGS, seeds(0, RUNS // 2)), spread_runs(agent, num_runs)))
+def bytes_of(agent, num_runs, compile_for=compile_sweep):
+    return needed_bytes(compile_for(as_runs(SETTINGS, seeds(0, RUNS // 2)), spread_runs(agent, num_runs)))
 
 
 def assert_same(cut, whole):
@@ -77,7 +79,7 @@ def test_an_interrupt_of_a_cut_fit_leaves_all_runs_at_the_same_update(agent):
 
 def test_what_is_larger_than_memory_is_cut_to_fit(agent, monkeypatch):
     whole = sweep(agent, SETTINGS, seeds(0, RUNS // 2))
-    usable = bytes_of(agent, 4)
+    usable = bytes_of(agent, 5)
     assert bytes_of(agent, RUNS) > usable
     monkeypatch.setattr(memory, "usable_bytes", lambda devices: usable)
     compiled = []
@@ -91,14 +93,15 @@ def test_what_is_larger_than_memory_is_cut_to_fit(agent, monkeypatch):
     assert 1 < spread.num_runs < RUNS
     assert needed_bytes(program) <= usable
     assert_same(sweep(agent, SETTINGS, seeds(0, RUNS // 2)), whole)
-    assert fit(agent, SETTINGS, seeds(0, RUNS // 2)).runs_at_once < RUNS
+    monkeypatch.setattr(memory, "usable_bytes", lambda devices: bytes_of(agent, 5, compile_segment))
+    assert fit(agent, SETTINGS, seeds(0, RUNS // 2)).runs_at_once == 5
 
 
 def test_a_run_larger_than_memory_is_an_error_that_tells_what_would_fit(agent, monkeypatch):
     monkeypatch.setattr(memory, "usable_bytes", lambda devices: 100)
     for train in (sweep, fit):
         with pytest.raises(SettingsError, match=r"a run needs .* MiB .* 0\.0 MiB are usable; half of num_envs"):
-            train(agent, SETTINGS, seeds(0, 1))
+            train(agent, SETTINGS, seeds(0, RUNS // 2))
 
 
 def test_what_needs_as_much_with_fewer_runs_is_cut_until_one_is_left(agent, monkeypatch):
@@ -111,9 +114,28 @@ def test_what_needs_as_much_with_fewer_runs_is_cut_until_one_is_left(agent, monk
         fit_in_memory(agent, 4, None, None, compile_for)
 
 
+@functools.cache
+def two_sweeps(runs_at_once):
+    """The states of a sweep, and what it and another one have compiled, with `ROWS` as users have it."""
+    agent, compiled = toys.new_agent(updates=4), []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    keys = seeds(0, RUNS // 2), seeds(7, RUNS // 2)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        states, _ = sweep(agent, SETTINGS, keys[0], runs_at_once=runs_at_once)
+        first = list(compiled)
+        sweep(agent, grid(rpo_alpha=[0.1, 0.2]), keys[1], runs_at_once=runs_at_once)
+        return states, first, compiled[len(first) :]
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
 def test_a_cut_that_changes_how_many_runs_a_core_takes_changes_results_by_rounding_only():
-    agent = toys.new_agent(updates=4)  # `ROWS` as users have it
-    whole, cut = (sweep(agent, SETTINGS, seeds(0, RUNS // 2), runs_at_once=count)[0] for count in (None, 1))
+    whole, cut = (two_sweeps(count)[0] for count in (None, 1))
     np.testing.assert_array_equal(jax.random.key_data(cut.key), jax.random.key_data(whole.key))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5), cut.policy, whole.policy)
 
@@ -131,24 +153,11 @@ def test_less_than_one_run_at_once_is_an_error(agent, runs_at_once):
             train(agent, SETTINGS, seeds(0, 1), runs_at_once=runs_at_once)
 
 
-@pytest.mark.parametrize("runs_at_once", [None, 3])
+@pytest.mark.parametrize("runs_at_once", [None, 1])
 def test_a_second_sweep_compiles_nothing(runs_at_once):
-    agent, compiled = toys.new_agent(updates=4), []
-
-    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        if "backend_compile" in event:
-            compiled.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        keys = seeds(0, 3), seeds(7, 3)
-        sweep(agent, SETTINGS, keys[0], runs_at_once=runs_at_once)
-        assert compiled
-        compiled.clear()
-        sweep(agent, grid(rpo_alpha=[0.1, 0.2]), keys[1], runs_at_once=runs_at_once)
-        assert compiled == []
-    finally:
-        jax.monitoring.clear_event_listeners()
+    _, first, second = two_sweeps(runs_at_once)
+    assert first
+    assert second == []
 
 
 def test_a_sweep_with_other_settings_of_jax_is_another_program(agent):

@@ -29,7 +29,7 @@ from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.metrics import METRICS, rollout_metrics
 from rpo_jax.algorithm.normalization import Moments
 from rpo_jax.algorithm.rollout import collect_rollout
-from rpo_jax.algorithm.types import Batch, Transition
+from rpo_jax.algorithm.types import Batch, TrainingState, Transition
 
 # --- Acting ---
 
@@ -95,17 +95,7 @@ def test_a_run_begins_with_an_episode_of_its_own_in_every_environment() -> None:
 
 
 def test_an_environment_is_traced_once_however_many_runs_there_are() -> None:
-    traced = {"init": 0, "step": 0}
-    toy = toys.reaching_dynamics()
-
-    def count(name: str, *args: Any) -> Any:
-        traced[name] += 1
-        return getattr(toy, name)(*args)
-
-    dynamics = Dynamics(partial(count, "init"), partial(count, "step"))
-    env = vectorize(dynamics, name="toy/counted", observation_size=2, **toys.bounds(-1.0, 1.0))
-    sweep(toys.tiny_agent(env=env, num_steps=64), grid(rpo_alpha=[0.1, 0.2]), seeds(0, 2))
-    assert traced == {"init": 1, "step": 1}
+    assert swept_agent("rpo")[1] == {"init": 1, "step": 1}
 
 
 def test_an_episode_that_follows_another_starts_from_a_draw_of_its_own() -> None:
@@ -184,10 +174,15 @@ def test_reset_every_round_begins_each_round_with_new_episodes() -> None:
 
 def test_reset_every_round_draws_other_episodes_and_forgets_the_discounted_return() -> None:
     agent = toys.tiny_agent(env=toys.counting_env(), num_steps=2, reset_every_round=True)
-    state = init(agent, Hyperparams(), jax.random.key(0)).replace(discounted_return=jnp.full(4, 7.0))
+
+    @jax.jit
+    def act(index: int) -> tuple[TrainingState, Transition]:
+        state = init(agent, Hyperparams(), jax.random.key(0)).replace(discounted_return=jnp.full(4, 7.0))
+        return collect_rollout(agent, state.replace(update=index), Hyperparams(), jax.random.key(index))
+
     starts = []
     for index in range(2):
-        acted, rollout = collect_rollout(agent, state.replace(update=index), Hyperparams(), jax.random.key(index))
+        acted, rollout = act(index)
         np.testing.assert_array_equal(acted.discounted_return, np.zeros(4))
         starts.append(np.asarray(rollout.obs[0, :, 0]))
     assert len(np.unique(starts)) == 8
@@ -221,23 +216,36 @@ TWO_VALUES = {
 }
 OWNERS = {"drac_coefficient": "drac", "log_std": "ppo-constant-std", "min_log_std": "ppo-min-std"}
 OWNERS |= dict.fromkeys(("augmentation_low", "augmentation_high"), "drac")  # and RAD; of the others it is RPO
-traces = []
+traces = []  # of a reset
 
 
 @cache
-def shared_agent(variant: str = "rpo") -> Agent:
-    """An agent whose environment notes each trace of its reset."""
-    env = toys.reaching_env()
+def swept_agent(variant: str) -> tuple[Agent, dict[str, int]]:
+    """An agent for all of these tests, and how often a sweep of two by two runs has traced its environment."""
+    traced, toy = {"init": 0, "step": 0}, toys.reaching_dynamics()
+
+    def count(name: str, *args: Any) -> Any:
+        traced[name] += 1
+        return getattr(toy, name)(*args)
+
+    dynamics = Dynamics(partial(count, "init"), partial(count, "step"))
+    env = vectorize(dynamics, name="toy/counted", observation_size=2, **toys.bounds(-1.0, 1.0))
 
     def reset(keys: jax.Array) -> Any:
         traces.append(len(keys))
         return env.reset(keys)
 
-    return toys.tiny_agent(get_variant(variant), env._replace(reset=reset), updates=3)
+    agent = toys.tiny_agent(get_variant(variant), env._replace(reset=reset), updates=3, num_steps=64)
+    sweep(agent, grid(BASE, rpo_alpha=[0.1, 0.2]), seeds(0, 2))
+    return agent, dict(traced)
+
+
+def shared_agent(variant: str = "rpo") -> Agent:
+    return swept_agent(variant)[0]
 
 
 @cache
-def train_alone(variant: str = "rpo") -> Callable[[Hyperparams, jax.Array], Any]:
+def train_alone(variant: str) -> Callable[[Hyperparams, jax.Array], Any]:
     """One run by itself, compiled once for all of these tests."""
 
     @chex.assert_max_traces(n=1)
@@ -250,6 +258,11 @@ def train_alone(variant: str = "rpo") -> Callable[[Hyperparams, jax.Array], Any]
 
 def setting(hyperparams: Hyperparams, index: int) -> Hyperparams:
     return jax.tree.map(lambda x: x[index], hyperparams)
+
+
+@jax.jit
+def run_of(results: Any, h: int, s: int) -> Any:
+    return jax.tree.map(lambda x: x[h, s], results)
 
 
 def assert_same_run(result: Any, expected: Any) -> None:
@@ -267,15 +280,15 @@ def test_a_run_of_a_sweep_is_that_run_alone() -> None:
     states, metrics = sweep(shared_agent(), settings, seeds(5, 2))
     for h in range(2):
         for s in range(2):
-            alone = train_alone()(setting(settings, h), jax.random.key(5 + s))
-            assert_same_run(jax.tree.map(lambda x, h=h, s=s: x[h, s], (states, metrics)), alone)
+            alone = train_alone("rpo")(setting(settings, h), jax.random.key(5 + s))
+            assert_same_run(run_of((states, metrics), h, s), alone)
     # And no two runs are the same.
     flat = np.asarray(jax.tree.leaves(states.params)[-1]).reshape(4, -1)
     assert len(np.unique(flat, axis=0)) == 4
 
 
 def test_metrics_have_one_row_per_update() -> None:
-    state, metrics = train_alone()(setting(grid(BASE), 0), jax.random.key(0))
+    state, metrics = train_alone("rpo")(setting(grid(BASE), 0), jax.random.key(0))
     assert metrics.keys() == METRICS.keys()
     assert {x.shape for x in metrics.values()} == {(3,)}
     assert state.update == 3
@@ -287,16 +300,17 @@ def test_every_hyperparameter_can_be_swept(name: str) -> None:
     runs = sweep(shared_agent(variant), settings, seeds(0, 2))
     for h in range(2):
         alone = train_alone(variant)(setting(settings, h), jax.random.key(0))
-        assert_same_run(jax.tree.map(lambda x, h=h: x[h, 0], runs), alone)
+        assert_same_run(run_of(runs, h, 0), alone)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(runs[0].params))
     assert any((leaf[0] != leaf[1]).any() for leaf in jax.tree.leaves(runs[0].params))
 
 
 def test_other_numbers_and_seeds_do_not_retrace() -> None:
     sweep(shared_agent(), grid(BASE, gamma=[0.9, 0.99]), seeds(0, 2))
+    train_alone("rpo")(setting(grid(BASE), 0), jax.random.key(0))
     before = len(traces)
     sweep(shared_agent(), grid(BASE, rpo_alpha=[0.0, 0.3]), seeds(7, 2))
     # `train_alone` allows one trace, whatever it is called with.
     for seed, rate in ((0, 1e-3), (1, 1e-2)):
-        train_alone()(setting(grid(BASE, learning_rate=rate), 0), jax.random.key(seed))
-    assert len(traces) <= before + 1
+        train_alone("rpo")(setting(grid(BASE, learning_rate=rate), 0), jax.random.key(seed))
+    assert len(traces) == before
