@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import json
 import re
 import signal
@@ -21,8 +22,11 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from PIL import Image, ImageSequence
 from rich.console import Console
 
-from rpo_jax import Hyperparams, SettingsError, SimulatorError, init, make_env
+from rpo_jax import SettingsError, SimulatorError
 from rpo_jax.algorithm.acting import make_actor
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.normalization import initial_moments
+from rpo_jax.algorithm.types import Policy
 from rpo_jax.cli.main import main
 from rpo_jax.envs import SUITES
 from rpo_jax.errors import warn_once
@@ -51,9 +55,20 @@ def trained(env: str, folder) -> Player:
     return Player(run.agent, policy_of(run, (0, 0)), clip_of(run, (0, 0)), seed=4, max_steps=300, sample=False)
 
 
+def untrained(env: str, max_steps: int) -> Player:
+    agent = make_spec(env, **TINY).agent()
+    policy = Policy(toys.random_params(agent), initial_moments((agent.env.observation_size,)))
+    return Player(agent, policy, 10.0, seed=4, max_steps=max_steps, sample=False)
+
+
 @pytest.fixture(scope="module")
-def player(tmp_path_factory) -> Player:
-    return trained("gymnax/Pendulum-v1", tmp_path_factory.mktemp("pendulum"))
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("pendulum")
+
+
+@pytest.fixture(scope="module")
+def player(folder) -> Player:
+    return trained("gymnax/Pendulum-v1", folder)
 
 
 def reds(image: Image.Image) -> int:
@@ -102,7 +117,7 @@ def test_a_gif_lasts_as_long_as_the_episode_and_tells_its_return(player, tmp_pat
 
 
 def test_frames_go_from_the_first_state_to_the_last(player):
-    frames, episode = list(RENDERERS["gymnax/Pendulum-v1"](player).frames), player.episode()
+    frames, episode = list(RENDERERS["gymnax/Pendulum-v1"](player).frames), jax.device_get(player.episode())
     seen = [*np.asarray(episode.obs), np.asarray(episode.final_obs)[-1]]
     assert len(frames) == len(seen) == 201
     for index in (0, 100, 199, 200):
@@ -142,8 +157,8 @@ def test_actions_are_bars_upwards_if_positive():
 
 
 def test_its_actions_are_those_of_the_policy_and_its_rewards_those_of_gym(player):
-    episode = player.episode()
-    actor = make_actor(player.agent, player.policy, evaluation_key(4), False, player.clip)
+    episode = jax.device_get(player.episode())
+    actor = jax.jit(make_actor(player.agent, player.policy, evaluation_key(4), False, player.clip))
     np.testing.assert_allclose(episode.env_action, actor(episode.obs, episode.obs[0, 0]), rtol=1e-4, atol=1e-6)
     angle, velocity = np.arctan2(episode.obs[:, 1], episode.obs[:, 0]), episode.obs[:, 2]
     cost = angle**2 + 0.1 * velocity**2 + 0.001 * episode.env_action[:, 0] ** 2
@@ -151,8 +166,8 @@ def test_its_actions_are_those_of_the_policy_and_its_rewards_those_of_gym(player
 
 
 @pytest.mark.parametrize("env", ["gymnasium/Pendulum-v1", "envpool/Pendulum-v1"])
-def test_gymnasiums_own_pictures(tmp_path, env):
-    player = trained(env, tmp_path)
+def test_gymnasiums_own_pictures(player, tmp_path, env):
+    player = player._replace(agent=make_spec(env, **TINY).agent())
     total = play(player, tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as movie:
         assert movie.size == (500, 500 + movies.STRIP)
@@ -239,7 +254,7 @@ class Motor(gymnasium.Env):
 
 def test_what_fails_while_it_is_played_is_called_what_it_is(tmp_path, monkeypatch):
     gymnasium.register("Motor-v0", Motor)  # pyright: ignore[reportArgumentType]
-    player = trained("gymnasium/Motor-v0", tmp_path)
+    player = untrained("gymnasium/Motor-v0", max_steps=300)
     assert play(player, tmp_path / "a.MP4") == 5  # odd pictures, actions without bounds
     for fault, error, words in (
         ("motor", SimulatorError, "gymnasium/Motor-v0: RuntimeError: the motor burnt"),
@@ -289,9 +304,7 @@ def test_what_fails_or_hangs_while_its_observations_are_drawn_is_no_film(tmp_pat
 
 
 def test_braxs_page_is_one(tmp_path):
-    agent = toys.tiny_agent(env=make_env("brax/inverted_pendulum"))
-    state = init(agent, Hyperparams(), jax.random.key(0))
-    player = Player(agent, state.policy, 10.0, seed=4, max_steps=7, sample=False)
+    player = untrained("brax/inverted_pendulum", max_steps=7)
     play(player, tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text()
     assert re.search(r"<body>\s*<p>brax/inverted_pendulum: return -?\d+\.\d</p>", page)
@@ -315,8 +328,12 @@ def test_a_task_without_a_picture_is_drawn_as_bars(player, tmp_path):
 
 def renamed(player: Player, name: str) -> Player:
     """One that plays the same, and is drawn as another environment."""
-    env = player.agent.env._replace(name=name)
-    return player._replace(agent=dataclasses.replace(player.agent, env=env))
+    return player._replace(agent=renamed_agent(player.agent, name))
+
+
+@functools.cache
+def renamed_agent(agent: Agent, name: str) -> Agent:
+    return dataclasses.replace(agent, env=agent.env._replace(name=name))
 
 
 def renderer(monkeypatch, tmp_path, program: str) -> None:
@@ -374,8 +391,7 @@ def test_a_task_of_envpool_is_rendered_by_envpool_which_is_started_once(tmp_path
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    player = trained("envpool/PendulumSwingup-v1", tmp_path)._replace(max_steps=3)
-    started.clear()
+    player = untrained("envpool/PendulumSwingup-v1", max_steps=3)
     warn_once.cache_clear()
     total = play(player, tmp_path / "a.gif")
     assert len(started) == 1
@@ -401,13 +417,13 @@ def test_a_file_that_cannot_be_is_refused_before_anything_is_played(player, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_plays_and_opens_only_where_there_is_a_screen(tmp_path, monkeypatch, capsys):
-    trained("gymnax/MountainCarContinuous-v0", tmp_path)
+@pytest.mark.usefixtures("player")  # which is trained there
+def test_the_command_plays_and_opens_only_where_there_is_a_screen(folder, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr(module.webbrowser, "open", opened.append)
     monkeypatch.setattr(module, "has_screen", lambda: False)
-    path = tmp_path / "run"
-    assert main(["play", str(path), "--max-steps", "30"]) == 0
+    path = folder / "run"
+    assert main(["play", str(path), "--max-steps", "3"]) == 0
     assert re.search(r"seed 0: return -?\d+\.\d; .*play\.gif\n", capsys.readouterr().out)
     monkeypatch.setattr(module, "has_screen", lambda: True)
     assert main(["play", str(path), "--max-steps", "3", "--no-open"]) == 0
