@@ -1,9 +1,11 @@
 """A user's own environments, variants, heads and networks by name, in Python, on the command line and in folders."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +25,15 @@ from rpo_jax.algorithm.variants import VARIANTS
 from rpo_jax.cli.main import main
 from rpo_jax.registry import import_modules
 from rpo_jax.runs.results import load_run
+from rpo_jax.runs.settings import write_settings
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
 DATA = Path(__file__).parent / "data"
 NAMES = ["--variant", "gaussian", "--head", "logistic", "--network", "one-body"]
 SIZES = ["--num-envs", "16", "--num-steps", "10", "--num-seeds", "2"]
+COMMAND = ["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "1600"]
+OWN = ["--import", "own_names"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +44,25 @@ def _own_names(monkeypatch):
     toys.forget_names(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def whole_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("own") / "whole"
+
+
+@functools.cache
+def trained(folder: Path) -> Path:
+    """A run of own names, which is trained once: by the first test that asks for it, so that names are as in a test."""
+    assert main([*COMMAND, "--out", str(folder), *OWN]) == 0
+    return folder
+
+
 def assert_goes_on(command: list[str], folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops a training command midway, resumes it, and compares the results with those of a run that was not stopped.
 
     Args:
         command: of at least 10 updates; it ends with `--import MODULE`.
         folder: folder of the command, which it names.
-        whole: folder for the run that is not stopped.
+        whole: folder of the run that is not stopped.
         monkeypatch: of the test.
     """
 
@@ -58,8 +75,6 @@ def assert_goes_on(command: list[str], folder: Path, whole: Path, monkeypatch: p
     assert main(["resume", str(folder)]) == 2
     assert main(["resume", str(folder), *command[-2:]]) == 0
     assert 3 <= json.loads((folder / "summary.json").read_text())["resumed_from"] < 10
-    toys.forget_names(monkeypatch)
-    assert main([*command, "--out", str(whole)]) == 0
     assert (folder / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     jax.tree.map(np.testing.assert_array_equal, *(load_run(path).policy for path in (folder, whole)))
 
@@ -70,34 +85,34 @@ def in_process(*arguments: str, cwd: Path = DATA) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_a_folder_of_own_names_is_trained_evaluated_played_and_exported(tmp_path, capsys):
-    own = ["--import", "own_names"]
-    folder = str(tmp_path / "run")
-    assert main(["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "8000", "--out", folder, *own]) == 0
-    assert json.loads((tmp_path / "run" / "settings.json").read_text())["imports"] == ["own_names"]
-    assert main(["evaluate", folder, "--num-episodes", "4", *own]) == 0
-    assert main(["play", folder, "--max-steps", "5", "--no-open", *own]) == 0
-    assert main(["export", folder, *own]) == 0
+def test_a_folder_of_own_names_is_trained_evaluated_played_and_exported(whole_folder, capsys):
+    folder = str(trained(whole_folder))
+    assert json.loads((whole_folder / "settings.json").read_text())["imports"] == ["own_names"]
+    assert main(["evaluate", folder, "--num-episodes", "4", *OWN]) == 0
+    assert main(["play", folder, "--max-steps", "5", "--no-open", *OWN]) == 0
+    assert main(["export", folder, *OWN]) == 0
     out = capsys.readouterr().out
-    assert (tmp_path / "run" / "policy.stablehlo").exists()
+    assert (whole_folder / "policy.stablehlo").exists()
     assert "no ONNX: " in out
     assert "Shared" in out
 
 
-def test_a_stopped_run_of_own_names_goes_on(tmp_path, capsys, monkeypatch):
+def test_a_stopped_run_of_own_names_goes_on(whole_folder, tmp_path, capsys, monkeypatch):
+    trained(whole_folder)
+    toys.forget_names(monkeypatch)
     folder = tmp_path / "run"
-    command = ["train", "mine/slide", *NAMES, *SIZES, "--total-timesteps", "1600", "--out", str(folder)]
-    assert_goes_on([*command, "--import", "own_names"], folder, tmp_path / "whole", monkeypatch)
+    assert_goes_on([*COMMAND, "--out", str(folder), *OWN], folder, whole_folder, monkeypatch)
     unknown = capsys.readouterr().err
     expected = "variant 'gaussian' and head 'logistic' and network 'one-body' and environment 'mine/slide'"
     assert f"{expected} of {folder} is not registered; give --import own_names" in unknown
     assert "Traceback" not in unknown
 
 
-def test_opening_a_folder_imports_nothing(tmp_path):
+def test_opening_a_folder_imports_nothing(whole_folder, tmp_path):
     """Even where the module is in the current folder."""
-    spec = ["train", *SIZES, "--total-timesteps", "160", "--head", "logistic", "--import", "own_names"]
-    assert main([*spec, "--out", str(tmp_path / "run")]) == 0
+    shutil.copytree(trained(whole_folder), tmp_path / "run")
+    import_modules(("own_names",))
+    write_settings(tmp_path / "run", make_spec("gymnax/Pendulum-v1", head="logistic"))  # all else is of the library
     done = in_process("evaluate", str(tmp_path / "run"))
     assert done.returncode == 2
     assert "--import own_names" in done.stderr
@@ -236,5 +251,6 @@ def test_the_method_of_the_page_is_registered_trained_and_resumed(tmp_path, monk
         r"^rpo-jax (train --variant gaussian-rpo .*) --import mine --out runs/mine$", readme, re.MULTILINE
     )[0]
     command = [*line.split(), *SIZES, "--total-timesteps", "1600", "--out", "runs/mine", "--import", "mine"]
-    assert_goes_on(command, Path("runs/mine"), tmp_path / "whole", monkeypatch)
+    assert main([*command, "--out", "runs/whole"]) == 0
+    assert_goes_on(command, Path("runs/mine"), Path("runs/whole"), monkeypatch)
     assert main(["evaluate", "runs/mine", "--import", "mine", "--num-episodes", "2"]) == 0
