@@ -18,6 +18,8 @@ from experiments import EXPERIMENTS, PENDULUM, Part, call_of, hours, hours_of, n
 from pages.published import PUBLISHED
 from rpo_jax.settings.spec import make_spec
 
+pytestmark = pytest.mark.usefixtures("shared_agents")
+
 TINY = {
     "preset": "paper",
     "num_steps": 64,
@@ -139,7 +141,7 @@ def test_what_two_experiments_share_counts_once() -> None:
 def test_a_part_is_recorded_and_neither_trained_again_nor_for_another_experiment(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    todo = [tiny(), tiny("bonus", "entropy"), tiny("longer", total_timesteps=256)]
+    todo = [tiny(), tiny("bonus", "entropy"), tiny("faster", learning_rate=0.01)]
     monkeypatch.setattr(paper, "standing", lambda: iter(todo))
     trained = []
     monkeypatch.setattr(
@@ -149,7 +151,8 @@ def test_a_part_is_recorded_and_neither_trained_again_nor_for_another_experiment
     assert [row["label"] for row in recording.records("paper-entropy")] == ["bonus"]  # of the same call
     paper.main(only_next=True)
     paper.main()
-    assert [spec.config.total_timesteps for spec in trained] == [192, 256]
+    usual = make_spec(**tiny().settings).hyperparams.learning_rate
+    assert [spec.hyperparams.learning_rate.tolist() for spec in trained] == [usual.tolist(), pytest.approx([0.01] * 2)]
     (alone,) = recording.records("paper-entropy")
     assert alone["label"] == "bonus"
     first, _ = recording.records("paper-alpha")

@@ -73,9 +73,9 @@ def test_a_result_of_something_else_is_refused(other: dict[str, Any], words: str
 def test_evaluations_are_saved_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr("rpo_jax.runs.launch.draw", lambda curves, title, path: drawn.append(curves["rpo"]))
-    spec = rpo_jax.make_spec("gymnax/Pendulum-v1", num_seeds=2, num_evaluations=2, evaluation_episodes=3, **SIZES)
+    spec = rpo_jax.make_spec("gymnax/Pendulum-v1", num_seeds=8, num_evaluations=2, evaluation_episodes=3, **SIZES)
     evaluation = rpo_jax.Evaluation(2, 3, jax.random.key(5))
-    result = rpo_jax.fit(spec.agent(), spec.hyperparams, rpo_jax.seeds(0, 2), evaluation=evaluation)
+    result = rpo_jax.fit(spec.agent(), spec.hyperparams, rpo_jax.seeds(0, 8), evaluation=evaluation)
     rpo_jax.save_run(tmp_path / "run", spec, result)
     assert result.evaluated is not None
     np.testing.assert_array_equal(drawn[0].evaluation_return, result.evaluated.returns[0].mean(-1))

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from functools import partial
 
 import jax
 import pytest
@@ -10,6 +11,8 @@ import toys
 from PIL import Image
 
 import rpo_jax
+from rpo_jax.algorithm.normalization import initial_moments
+from rpo_jax.algorithm.types import Policy
 from rpo_jax.visual.drawings import SIZE
 from rpo_jax.visual.notebook import STILL_WIDTH, STILLS
 
@@ -23,6 +26,10 @@ def trained(env: str):
     spec = rpo_jax.make_spec(env, num_seeds=2, **TINY)
     agent = spec.agent()
     return agent, rpo_jax.sweep(agent, spec.hyperparams, rpo_jax.seeds(0, 2))[0]
+
+
+def untrained(agent) -> Policy:
+    return Policy(toys.random_params(agent), initial_moments((agent.env.observation_size,)))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +67,7 @@ def test_states_and_policies_of_one_run_are_the_same(pendulum):
 
 def test_the_seed_is_that_of_the_episode(pendulum):
     agent, states = pendulum
-    returns = {rpo_jax.show(agent, states, run=(0, 0), seed=seed, max_steps=2).episode_return for seed in (0, 0, 1)}
+    returns = {rpo_jax.show(agent, states, run=(0, 0), seed=seed, max_steps=3).episode_return for seed in (0, 0, 1)}
     assert len(returns) == 2
 
 
@@ -87,7 +94,7 @@ def test_a_run_that_the_state_does_not_have_is_an_error_and_not_another_run(pend
 def test_a_task_of_ones_own_is_drawn_by_its_own_function():
     env = toys.counting_env()
     agent = rpo_jax.make_agent(env, rpo_jax.RPO, rpo_jax.TrainConfig(**TINY))
-    state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(0))
+    state = jax.jit(partial(rpo_jax.init, agent))(rpo_jax.Hyperparams(), jax.random.key(0))
     bars = rpo_jax.show(agent, state, max_steps=2)
     assert Image.open(io.BytesIO(bars.content)).width == SIZE
     seen = []
@@ -105,16 +112,14 @@ def test_gymnasium_is_rendered_as_it_was_made():
     spec = rpo_jax.make_spec("gymnasium/Pendulum-v1", num_seeds=1, env_args={"g": 5.0}, **TINY)
     agent = spec.agent()
     assert agent.env.options == {"g": 5.0}
-    state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(0))
-    assert Image.open(io.BytesIO(rpo_jax.show(agent, state, max_steps=2).content)).width == 500
+    assert Image.open(io.BytesIO(rpo_jax.show(agent, untrained(agent), max_steps=2).content)).width == 500
 
 
 def test_brax_is_a_page():
     env = rpo_jax.make_env("brax/inverted_pendulum", backend="positional", batching="last")
     assert env.options == {"backend": "positional"}
     agent = rpo_jax.make_agent(env, rpo_jax.RPO, rpo_jax.TrainConfig(**TINY))
-    state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(0))
-    types = shown(rpo_jax.show(agent, state, max_steps=3))
+    types = shown(rpo_jax.show(agent, untrained(agent), max_steps=3))
     assert types["text/html"].startswith("<iframe srcdoc=")
     assert "brax/inverted_pendulum: return" in types["text/html"]
     assert "image/png" not in types

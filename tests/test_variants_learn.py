@@ -33,7 +33,7 @@ def train(variant: Variant) -> tuple[Metrics, list[Metrics]]:
     agent = make_agent(make_env(ENV), variant, preset.config)
     with toys.compiled_with(toys.QUICK):
         whole = fit(agent, base, seeds(0, 2))
-        first = fit(agent, settings, seeds(0, 2), lambda progress: progress.updates < FIRST, runs_at_once=2)
+        first = fit(agent, settings, seeds(0, 2), runs_at_once=2, until=FIRST)
     return whole.metrics, [
         {name: x[setting, :, :FIRST] for name, x in first.metrics.items()} for setting in range(1 + len(own))
     ]
