@@ -5,12 +5,13 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 import toys
 from on_eight_devices import keeping_its_key
 
@@ -22,38 +23,55 @@ from rpo_jax.execution.fit import Progress
 
 UPDATES = 6
 OnProgress = Callable[[Progress], object]
-SIZES = "--num-envs 4 --num-steps 8 --num-minibatches 2 --hidden-sizes 8 --num-seeds 3 --total-timesteps 64"
-COMMAND = f"train {SIZES} --num-evaluations 1 --evaluation-episodes 2 --no-compilation-cache".split()
+NAME = "mine/reaching"  # of an environment
+SIZES: dict[str, Any] = toys.TINY | {"num_envs": 16, "total_timesteps": UPDATES * 16 * 8}
+# As many runs and episodes as of `many_runs`, so that its programs serve both.
+RUNS = ["--num-seeds=3", "--num-evaluations=1", "--evaluation-episodes=3", "--no-compilation-cache"]
+COMMAND = ["train", NAME, *(f"--{name}={value}" for name, value in (SIZES | {"hidden_sizes": 8}).items()), *RUNS]
 Found = dict[str, Any]
 
 
-def settings() -> rpo_jax.Hyperparams:
-    return grid(rpo_alpha=[0.3, 0.1], learning_rate=[3e-3])
+def settings(count: int = 2) -> rpo_jax.Hyperparams:
+    return grid(rpo_alpha=[0.3, 0.1, 0.2][:count], learning_rate=[3e-3])
 
 
 ENVIRONMENTS = {
-    "reaching": toys.reaching_env,
     "host": toys.host_env,
     "with a key": functools.partial(keeping_its_key, own=False),
 }
 
 
+@contextlib.contextmanager
+def known_by_name() -> Iterator[None]:
+    """The command and `agent` have the same agent of the environment `NAME`."""
+    with pytest.MonkeyPatch.context() as patch, toys.agents_of_specs_shared():
+        toys.forget_names(patch)
+        rpo_jax.register("environment", NAME, toys.reaching_env)
+        yield
+
+
+def agent() -> rpo_jax.Agent:
+    return rpo_jax.make_spec(NAME, **SIZES).agent()
+
+
 @functools.cache
-def agent(env: str = "reaching", num_envs: int = 16) -> rpo_jax.Agent:
+def other_agent(env: str, num_envs: int = 12) -> rpo_jax.Agent:
     return toys.tiny_agent(rpo_jax.RPO, ENVIRONMENTS[env](), updates=UPDATES, num_envs=num_envs)
 
 
 def shared_run(folder: Path, on_progress: OnProgress = lambda progress: None) -> rpo_jax.Fit:
     """One run, whose environments are shared by the processes."""
-    return fit(agent("with a key"), grid(), seeds(0, 1), on_progress, checkpoints=Checkpoints(folder / "shared"))
+    return fit(other_agent("with a key"), grid(), seeds(0, 1), on_progress, checkpoints=Checkpoints(folder / "shared"))
 
 
-def many_runs(on_progress: OnProgress = lambda progress: None) -> rpo_jax.Fit:
-    return fit(agent(), settings(), seeds(0, 2), on_progress, evaluation=Evaluation(2, 3, jax.random.key(5)))
+def many_runs(on_progress: OnProgress = lambda progress: None, num_seeds: int = 1) -> rpo_jax.Fit:
+    """Three settings, and three runs in a call."""
+    evaluation = Evaluation(2, 3, jax.random.key(5))
+    return fit(agent(), settings(3), seeds(0, num_seeds), on_progress, runs_at_once=3, evaluation=evaluation)
 
 
 def runs_on_the_host() -> rpo_jax.Fit:
-    return fit(agent("host"), settings(), seeds(0, 2))
+    return fit(other_agent("host"), settings(), seeds(0, 2))
 
 
 def everything(result: rpo_jax.Fit) -> Found:
@@ -75,14 +93,14 @@ def message_of(function: Callable[..., object], *args: object) -> np.ndarray:
     return np.array("")
 
 
-def in_four(number: int, folder: Path) -> Found:
+def in_three(number: int, folder: Path) -> Found:
     def stop(_: Progress) -> None:
         if number == 2:
             signal.raise_signal(signal.SIGTERM)
 
     stopped = shared_run(folder, stop)
     assert stopped.interrupted
-    idle = message_of(fit, agent(num_envs=2), grid(), seeds(0, 1))
+    idle = message_of(fit, other_agent("with a key", num_envs=2), grid(), seeds(0, 1))
     return {"idle": idle, **named("stopped", everything(stopped))}
 
 
@@ -109,10 +127,10 @@ def in_two(number: int, folder: Path) -> Found:
 if __name__ == "__main__":
     number, count, port, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
     jax.config.update("jax_num_cpu_devices", 1)
-    with toys.compiled_with(toys.QUICK):
-        if count == 4:
+    with toys.compiled_with(toys.QUICK), known_by_name():
+        if count == 3:
             jax.distributed.initialize(f"localhost:{port}", count, number)
-            found = in_four(number, folder)
+            found = in_three(number, folder)
         else:
             command = [*COMMAND, "--out", str(folder / "run"), "--distributed", f"localhost:{port},{count},{number}"]
             assert main(command) == 0

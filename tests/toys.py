@@ -211,11 +211,13 @@ def agents_of_specs_shared() -> Iterator[None]:
     agents, make = _agents_of_specs, RunSpec.agent
 
     def agent(self: RunSpec) -> Agent:
-        suite = SUITES.get(self.env.partition("/")[0]) if isinstance(self.env, str) else None
-        if suite is None or self.network != "mlp":
+        env = self.env if isinstance(self.env, str) else ""
+        suite = SUITES.get(env.partition("/")[0])
+        make_env = suite.make if suite else ENVIRONMENTS.get(env)
+        if make_env is None or self.network != "mlp":
             return make(self)
         names = self.env, self.time_limit, self.backend, self.num_threads, self.env_args, self.config
-        key = suite.make, get_variant(self.variant), get_head(self.head), repr(names)
+        key = make_env, get_variant(self.variant), get_head(self.head), repr(names)
         if key not in agents or agents[key].env.on_host:
             agents[key] = make(self)
         return agents[key]
