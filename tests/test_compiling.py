@@ -72,12 +72,12 @@ def test_a_deterministic_agent_is_trained_and_evaluated_with_the_options_for_it(
     monkeypatch.setitem(compiling.DETERMINISTIC, BACKEND, {"xla_no_such_option": True})
     run, key = (rpo_jax.grid(), rpo_jax.seeds(0, 1)), jax.random.key(0)
     usual, deterministic = (toys.tiny_agent(deterministic=asked) for asked in (False, True))
-    policy = rpo_jax.init(usual, rpo_jax.Hyperparams(), key).policy
-    ways = {
-        "sweep": lambda agent: rpo_jax.sweep(agent, *run),
-        "evaluate": lambda agent: rpo_jax.evaluate(agent=agent, state=policy, key=key, num_episodes=2),
-    }
     with toys.compiled_with(toys.QUICK):
+        policy = jax.tree.map(lambda x: x[0, 0], rpo_jax.sweep(usual, *run)[0].policy)
+        ways = {
+            "sweep": lambda agent: rpo_jax.sweep(agent, *run),
+            "evaluate": lambda agent: rpo_jax.evaluate(agent=agent, state=policy, key=key, num_episodes=2),
+        }
         for way in ways.values():
             way(usual)
             with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
