@@ -20,15 +20,16 @@ COMMAND_LINES = [line for page in PAGES.values() for line in page.splitlines() i
 LINKED = [*PAGES, "benchmarks/README.md", "benchmarks/peers/README.md"]
 
 
-# One process imports once; what must come before JAX starts is run first.
+# One process imports once; what must come before JAX starts is run first, and trains for longer than it compiles.
 RUN_ALL = """
-import json, os, sys, traceback
+import json, os, sys, toys, traceback
 programs, errors = json.load(sys.stdin), {}
 for number in sorted(range(len(programs)), key=lambda number: "use_cpu_cores" not in programs[number]):
     os.mkdir(str(number))
     os.chdir(str(number))
     try:
-        exec(programs[number], {"__name__": "__main__"})
+        with toys.compiled_with(toys.LEARNING if "use_cpu_cores" in programs[number] else toys.QUICK):
+            exec(programs[number], {"__name__": "__main__"})
     except BaseException:
         errors[number] = traceback.format_exc()
     os.chdir("..")
@@ -39,7 +40,8 @@ json.dump(errors, open("errors.json", "w"))
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Of the programs that failed, by number."""
-    folder, environment = tmp_path_factory.mktemp("programs"), os.environ | {"XLA_FLAGS": toys.flags(toys.LEARNING)}
+    folder, search = tmp_path_factory.mktemp("programs"), [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(search)}
     command = [sys.executable, "-c", RUN_ALL]
     subprocess.run(command, env=environment, input=json.dumps(PROGRAMS), text=True, cwd=folder, check=True)
     return json.loads((folder / "errors.json").read_text())
