@@ -19,7 +19,7 @@ from rpo_jax.algorithm.sharing import Share
 from rpo_jax.envs.wrappers import suite_state
 from rpo_jax.execution.memory import fit_in_memory
 from rpo_jax.execution.segments import compile_segment
-from rpo_jax.execution.sweep import as_runs, compile_sweep
+from rpo_jax.execution.sweep import as_runs
 from rpo_jax.settings.presets import get_preset, override
 
 # By name: runs, and settings. The last steps environments in many blocks, through two windows of new episodes, and
@@ -80,7 +80,7 @@ def stopped_and_resumed() -> dict[str, np.ndarray]:
         for name, result in (("resumed", resumed), ("whole", whole))
         for metric, values in result.metrics.items()
     }
-    return metrics | {"exchanges of 1": exchanges(agent, 1, jax.devices(), compile_segment)}
+    return metrics | {"exchanges of 1": exchanges(agent, 1)}
 
 
 def returns_on_pendulum() -> np.ndarray:
@@ -91,10 +91,10 @@ def returns_on_pendulum() -> np.ndarray:
     return np.asarray(metrics["episode_return"])[0, 0]
 
 
-def exchanges(agent, runs: int, devices, compile_program) -> np.ndarray:
-    """The kinds of what devices exchange, in the program that trains so many runs on them, one for each place in it."""
-    compile_for = partial(compile_program, as_runs(SETTINGS, rpo_jax.seeds(0, runs)))
-    _, program = fit_in_memory(agent, runs, devices, None, compile_for)
+def exchanges(agent, runs: int) -> np.ndarray:
+    """The kinds of what devices exchange, in the program that trains so many runs, one for each place in it."""
+    compile_for = partial(compile_segment, as_runs(SETTINGS, rpo_jax.seeds(0, runs)))
+    _, program = fit_in_memory(agent, runs, None, None, compile_for)
     kinds = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
     found = re.findall(rf"\] ?(?:\{{[\d,]*\}} )?({kinds})(?:-start)?\(", program.as_text() or "")
     return np.array(found, "U20")
@@ -129,10 +129,9 @@ def main(path: str) -> None:
                 **more,
             }
             results |= {f"{case}/{count}/{name}": np.asarray(x) for name, x in leaves.items()}
-            if count == 2:
-                results[f"exchanges of {runs}"] = exchanges(agent, runs, chosen, compile_sweep)
     results |= stopped_and_resumed()
     results["returns on Pendulum"] = returns_on_pendulum()
+    results["exchanges of 8"] = exchanges(toys.tiny_agent(rpo_jax.RPO, toys.reaching_env(), num_envs=16), runs=8)
     np.savez(path, **results)
 
 

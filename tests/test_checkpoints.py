@@ -131,7 +131,7 @@ def test_a_failed_environment_leaves_a_checkpoint_and_the_rest_begins_new_episod
         return advance(self, count)
 
     monkeypatch.setattr(Segments, "advance", noted)
-    rest = train(tmp_path, env=env, devices=one)
+    rest = train(tmp_path, env=toys.host_env(Failing), devices=one)
     assert (begun[0] == 0).all()  # of new episodes
     assert (begun[1] != 0).any()
     assert rest.failure is None

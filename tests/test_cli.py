@@ -703,8 +703,9 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(sweep, t
     path = tmp_path / "killed"
     path.mkdir()
     shutil.copy(sweep.path / "settings.json", path)
-    assert call("resume", str(path), "--runs-at-once", "3").code == 0  # as many as before
-    assert (path / "metrics.csv").read_text() == (sweep.path / "metrics.csv").read_text()
+    assert call("resume", str(path)).code == 0
+    found, expected = (pd.read_csv(folder / "metrics.csv") for folder in (path, sweep.path))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)  # not as many runs at once as before
 
 
 def test_a_full_disk_is_told_and_what_was_done_is_gone_on_with(tmp_path, monkeypatch):

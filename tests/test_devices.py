@@ -58,7 +58,7 @@ def test_a_run_that_devices_share_learns_pendulum(results):
 
 
 def test_runs_exchange_nothing_and_shares_of_one_a_single_array_of_gradients(results):
-    assert results["exchanges of 3"].tolist() == []
+    assert results["exchanges of 8"].tolist() == []
     assert results["exchanges of 1"].tolist().count("all-reduce") == 1  # in the loop over minibatches
     assert {*results["exchanges of 1"].tolist()} == {"all-reduce", "all-gather"}  # the samples of a round
 
