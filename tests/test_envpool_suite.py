@@ -31,7 +31,7 @@ IDS = (
 
 def act(env, num_steps, num_envs=3, key=0):
     """Final state and transitions of a random policy."""
-    agent = toys.tiny_agent(env=env, num_envs=num_envs, num_steps=num_steps, num_minibatches=1)
+    agent = toys.tiny_agent(env=env, num_envs=num_envs, num_steps=num_steps, num_minibatches=1, hidden_sizes=())
 
     def rollout():
         state = rpo_jax.init(agent, rpo_jax.Hyperparams(), jax.random.key(key))
@@ -107,7 +107,7 @@ def test_a_seed_has_its_own_stream_wherever_it_lies_in_a_pool():
 
 
 def test_a_seed_of_a_sweep_is_that_seed_alone():
-    agent = toys.tiny_agent(rpo_jax.RPO, make_env("envpool/HopperHop-v1"), updates=2, num_steps=32)
+    agent = toys.tiny_agent(rpo_jax.RPO, make_env("envpool/HopperHop-v1"), updates=2, num_steps=32, hidden_sizes=())
     _, together = sweep(agent, rpo_jax.grid(), rpo_jax.seeds(0, 3))
     _, alone = sweep(agent, rpo_jax.grid(), rpo_jax.seeds(1, 1))
     np.testing.assert_allclose(together["round_reward"][0, 1], alone["round_reward"][0, 0], rtol=1e-3)

@@ -12,7 +12,7 @@ import toys
 
 from rpo_jax import Hyperparams, TrainConfig, make_agent, make_env
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.networks import ActorCritic
+from rpo_jax.algorithm.networks import ActorCritic, init_params
 from rpo_jax.algorithm.packing import packed
 from rpo_jax.algorithm.rpo import train
 from rpo_jax.algorithm.sharing import Share
@@ -36,10 +36,10 @@ NETWORKS = {
 )
 def test_both_networks_at_once_are_the_two(options: dict[str, Any], action_size: int) -> None:
     network = ActorCritic(action_size, **{"hidden_sizes": (8, 6), **options})
-    obs = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
-    params = network.init(jax.random.key(0), obs, method=lambda module, obs: (module.act(obs), module.evaluate(obs)))
-    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape), params)
-
+    random = np.random.default_rng(0)
+    obs = jnp.asarray(random.normal(size=(7, 3)), jnp.float32)
+    shapes = jax.eval_shape(partial(init_params, network), jax.random.key(0), obs)
+    params = jax.tree.map(lambda x: 0.5 * random.normal(size=x.shape).astype(np.float32), shapes)
     def apart(params: PyTree) -> tuple[jax.Array, ...]:
         return *network.apply(params, obs, method="act"), network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
 
@@ -116,7 +116,7 @@ def test_training_is_the_same(variant: str) -> None:
 
 def test_an_environment_is_stepped_in_few_kernels_where_they_count() -> None:
     env = make_env("gymnax/Pendulum-v1", time_limit="terminate")
-    agent = make_agent(env, "rpo", TrainConfig(num_envs=4, num_steps=8, num_minibatches=2, total_timesteps=3 * 32))
+    agent = make_agent(env, "rpo", toys.tiny_config(updates=3))
     assert agent.env.for_accelerator
     few = dataclasses.replace(agent, env=agent.env.for_accelerator, share=Share(few_kernels=True))
     found, expected = (jax.jit(partial(train, of))(Hyperparams(), jax.random.key(0))[0].params for of in (few, agent))
@@ -137,7 +137,7 @@ def with_products(**options: Any) -> Environment:
 
 def program_of(env: Environment, num_envs: int = 3) -> str:
     keys, actions = jax.random.split(jax.random.key(0), num_envs), jnp.zeros((num_envs, 1))
-    initial = env.reset(keys)
+    initial = jax.eval_shape(env.reset, keys)
     return str(jax.make_jaxpr(env.step)(keys, initial[0], actions, initial))
 
 

@@ -123,7 +123,7 @@ class Misshapen(Corridor):
 
 
 def test_observations_that_are_not_those_of_the_space_are_told():
-    config = rpo_jax.TrainConfig(num_envs=2, num_steps=8, total_timesteps=16, num_minibatches=2, hidden_sizes=(8,))
+    config = rpo_jax.TrainConfig(num_envs=2, num_steps=8, total_timesteps=16, num_minibatches=2, hidden_sizes=())
     agent = rpo_jax.make_agent(from_gymnasium(Misshapen, name="corridor"), rpo_jax.RPO, config)
     with pytest.raises(rpo_jax.SimulatorError, match=r"observations of shape \(4,\), and its space says \(2,\)"):
         rpo_jax.sweep(agent, rpo_jax.grid(), rpo_jax.seeds(0, 1))
@@ -136,14 +136,17 @@ def test_an_environment_in_place_of_a_function_is_refused():
         from_gymnasium(lambda: 7, name="corridor")  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
-def step(env: rpo_jax.Environment, actions: Any) -> None:
-    """Does these actions [T, N, A], outside of a program."""
+def step(env: rpo_jax.Environment, actions: Any) -> list[Any]:
+    """Does these actions [T, N, A], in one program each; all observations."""
     keys = rpo_jax.seeds(0, len(actions[0]))
-    state, _ = env.reset(keys)
-    for action in actions:
-        env.step(keys, state, action.astype(np.float32), None)
+    state, first = env.reset(keys)
+    do, found = jax.jit(lambda state, action: env.step(keys, state, action, None)[1]), [first]
+    for action in np.asarray(actions, np.float32):
+        step = jax.block_until_ready(do(state, action))
+        found += [step.final_obs, step.obs]
     env.close(state)
     env.check()
+    return found
 
 
 def test_one_environment_for_all_is_refused():
@@ -196,8 +199,7 @@ def test_observations_of_every_plain_space_are_vectors_of_float32(name):
     space, value, expected = OBSERVATIONS[name]
     env = from_gymnasium(returning(space, value), name=name)
     assert env.observation_size == len(expected)
-    _, found = act(env, num_steps=2, num_envs=2)
-    for obs in (found.obs, found.final_obs):
+    for obs in step(env, np.zeros((2, 2, 2))):
         assert obs.dtype == np.float32
         np.testing.assert_array_equal(obs, np.broadcast_to(np.float32(expected), obs.shape))
 
@@ -278,7 +280,7 @@ def test_an_environment_of_ones_own_trains_and_is_flattened():
 
 
 def test_an_exception_ends_the_run_with_its_message_and_its_seed():
-    config = rpo_jax.TrainConfig(num_envs=2, num_steps=8, total_timesteps=800, num_minibatches=2, hidden_sizes=(8,))
+    config = rpo_jax.TrainConfig(num_envs=2, num_steps=8, total_timesteps=800, num_minibatches=2, hidden_sizes=())
     agent = rpo_jax.make_agent(from_gymnasium(Breaking, name="corridor"), rpo_jax.RPO, config)
     with toys.told("fell into a hole"):
         result = rpo_jax.fit(agent, rpo_jax.grid(), rpo_jax.seeds(0, 3))

@@ -1,6 +1,8 @@
 """Training that begins with a trained policy."""
 
 import json
+import shlex
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -13,12 +15,15 @@ from rpo_jax.runs.results import load_run
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
 
-SIZES = ["--num-envs", "16", "--num-steps", "8", "--num-minibatches", "4", "--hidden-sizes", "8", "--num-seeds", "2"]
+SIZES = shlex.split(
+    "--num-envs 16 --num-steps 8 --num-minibatches 4 --hidden-sizes 8 --num-seeds 2 --total-timesteps 2560"
+)
 
 
+@cache
 def trained() -> Policy:
-    state, _ = sweep(toys.tiny_agent(), grid(), seeds(7, 1))
-    return jax.tree.map(lambda x: x[0, 0], state.policy)
+    result = fit(toys.tiny_agent(), grid(), seeds(7, 4))  # as many runs as others here: one program
+    return jax.tree.map(lambda x: np.asarray(x[0, 0]), result.state.policy)
 
 
 def assert_equal(found, expected):
@@ -27,7 +32,8 @@ def assert_equal(found, expected):
 
 def test_a_run_begins_with_the_policy_and_its_normalisation():
     policy = trained()
-    states = [init(toys.tiny_agent(), Hyperparams(), jax.random.key(seed), policy) for seed in (0, 1)]
+    begin = jax.jit(partial(init, toys.tiny_agent(), Hyperparams()))
+    states = [begin(jax.random.key(seed), policy) for seed in (0, 1)]
     for state in states:
         assert_equal(state.policy, policy)
         assert state.update == 0
@@ -46,7 +52,7 @@ def test_fit_and_sweep_begin_every_run_with_it():
     assert (np.asarray(state.obs_moments.num_samples) > policy.obs_moments.num_samples).all()
     for name, values in result.metrics.items():
         np.testing.assert_allclose(values, metrics[name], rtol=1e-5, atol=1e-6, err_msg=name)
-    fresh, _ = sweep(agent, settings, seeds(0, 2))
+    fresh = fit(agent, settings, seeds(0, 2)).state
     assert (np.asarray(jax.tree.leaves(fresh.params)[-1]) != leaf).any()
 
 
@@ -61,13 +67,13 @@ def test_a_policy_of_other_sizes_is_refused():
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("first") / "run"
-    assert main(["train", *SIZES, "--total-timesteps", "2560", "--out", str(folder)]) == 0
+    assert main(["train", *SIZES, "--out", str(folder)]) == 0
     return folder
 
 
 def test_a_folder_keeps_what_its_runs_began_with(first, tmp_path):
     folder = tmp_path / "second"
-    changes = ["--total-timesteps", "256", "--learning-rate", "0", "--variant", "ppo", "--first-seed", "5"]
+    changes = ["--learning-rate", "0", "--variant", "ppo", "--first-seed", "5"]
     assert main(["train", *SIZES, *changes, "--init-from", str(first), "--out", str(folder)]) == 0
     run, source = load_run(folder), load_run(first)
     returns = json.loads((first / "summary.json").read_text())["final_return"][0]
@@ -80,7 +86,7 @@ def test_a_folder_keeps_what_its_runs_began_with(first, tmp_path):
 
 
 def test_a_comparison_begins_with_it_too(first, tmp_path):
-    arguments = ["compare", *SIZES, "--total-timesteps", "128", "--init-from", str(first), "--out", str(tmp_path / "c")]
+    arguments = ["compare", *SIZES, "--init-from", str(first), "--out", str(tmp_path / "c")]
     assert main(arguments) == 0
     specs = [load_run(tmp_path / "c" / name).spec for name in ("rpo", "ppo")]
     assert len({spec.init_from for spec in specs}) == 1
@@ -106,7 +112,7 @@ def test_what_does_not_fit_is_told_before_a_folder_is_made(first, tmp_path, caps
 
 def test_a_damaged_initial_policy_is_told(first, tmp_path, capsys):
     folder = tmp_path / "run"
-    assert main(["train", *SIZES, "--total-timesteps", "128", "--init-from", str(first), "--out", str(folder)]) == 0
+    assert main(["train", *SIZES, "--init-from", str(first), "--out", str(folder)]) == 0
     (folder / "summary.json").unlink()
     (folder / "initial.npz").write_bytes(b"nothing")
     assert main(["resume", str(folder)]) == 2

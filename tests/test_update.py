@@ -1,7 +1,7 @@
 """The learning half of a round: shuffles, epochs, rates and the optimiser."""
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import chex
@@ -13,7 +13,7 @@ import pytest
 import toys
 from scipy import stats
 
-from rpo_jax import PPO, RPO, Hyperparams, TrainingState, get_variant
+from rpo_jax import PPO, RPO, Hyperparams, TrainConfig, TrainingState, get_variant
 from rpo_jax.algorithm import update
 from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
 from rpo_jax.algorithm.losses import LossNoise
@@ -24,12 +24,14 @@ from rpo_jax.algorithm.update import permutation, shuffle, update_policy
 from rpo_jax.algorithm.weights import join_small
 
 SHUFFLES = ["samples", "environments"]
+shuffled = jax.jit(shuffle, static_argnums=2)
 
 
 def numbered_batch(steps: int, envs: int) -> Batch:
     """Each sample's leaves carry its number, t * N + n."""
-    number = jnp.arange(steps * envs, dtype=jnp.float32).reshape(steps, envs)
-    return Batch(jnp.stack([number, -number], -1), number[..., None], 2 * number, 3 * number, 4 * number, 5 * number)
+    number = np.arange(steps * envs, dtype=np.float32).reshape(steps, envs)
+    obs = np.stack([number, -number], -1)
+    return jax.tree.map(jnp.asarray, Batch(obs, number[..., None], 2 * number, 3 * number, 4 * number, 5 * number))
 
 
 def start(agent: Agent, hyperparams: Hyperparams, done: int = 0) -> TrainingState:
@@ -50,18 +52,24 @@ def start(agent: Agent, hyperparams: Hyperparams, done: int = 0) -> TrainingStat
     return state.replace(update=jnp.asarray(done))
 
 
+@cache
+def updater(agent: Agent) -> Any:
+    """`update_policy` of this agent, compiled once."""
+    return jax.jit(partial(update_policy, agent))
+
+
 def improve(agent: Agent, hyperparams: Hyperparams, done: int = 0, seed: int = 0) -> Any:
     """Parameters before and after one update on a random round, and the metrics."""
     state = start(agent, hyperparams, done)
     batch = toys.random_batch((agent.config.num_steps, agent.config.num_envs))
-    after, metrics = jax.jit(partial(update_policy, agent))(state, batch, jax.random.key(seed), hyperparams)
-    return state.params["params"], after.params["params"], metrics
+    after, metrics = updater(agent)(state, batch, jax.random.key(seed), hyperparams)
+    return jax.device_get((state.params["params"], after.params["params"], metrics))
 
 
 @pytest.mark.parametrize("how", SHUFFLES)
 def test_an_epoch_visits_each_sample_once(how: str) -> None:
     config = toys.tiny_config(num_envs=6, num_steps=5, num_minibatches=3, shuffle=how)
-    minibatches = shuffle(jax.random.key(0), numbered_batch(5, 6), config)
+    minibatches = shuffled(jax.random.key(0), numbered_batch(5, 6), config)
     assert minibatches.obs.shape == (3, 10, 2)
     number = np.asarray(minibatches.action[..., 0])
     np.testing.assert_array_equal(np.sort(number.ravel()), np.arange(30))
@@ -74,7 +82,7 @@ def test_an_epoch_visits_each_sample_once(how: str) -> None:
 
 def test_a_minibatch_of_environments_holds_all_their_steps() -> None:
     config = toys.tiny_config(num_envs=6, num_steps=5, num_minibatches=3, shuffle="environments")
-    number = np.asarray(shuffle(jax.random.key(0), numbered_batch(5, 6), config).action[..., 0])
+    number = np.asarray(shuffled(jax.random.key(0), numbered_batch(5, 6), config).action[..., 0])
     for minibatch in number:
         envs, times = minibatch % 6, minibatch // 6
         assert len(np.unique(envs)) == 2
@@ -85,11 +93,9 @@ def test_a_minibatch_of_environments_holds_all_their_steps() -> None:
 def test_normalised_minibatches_do_not_see_the_scale_of_advantages(how: str, same: bool) -> None:
     agent = toys.tiny_agent(num_minibatches=4, normalize_advantages=how)
     batch = toys.random_batch((8, 4))
-    step = jax.jit(partial(update_policy, agent))
+    state = start(agent, Hyperparams())
     params = [
-        step(start(agent, Hyperparams()), batch._replace(advantage=advantage), jax.random.key(0), Hyperparams())[
-            0
-        ].params
+        updater(agent)(state, batch._replace(advantage=advantage), jax.random.key(0), Hyperparams())[0].params
         for advantage in (batch.advantage, 3 * batch.advantage + 7)
     ]
     close = jax.tree.map(lambda x, y: np.allclose(x, y, atol=1e-5), *params)
@@ -112,13 +118,17 @@ def test_every_epoch_learns_from_all_samples_in_an_order_and_with_noise_of_its_o
     agent = toys.tiny_agent(RPO, num_epochs=3, num_steps=4, num_minibatches=2, shuffle=how)
     seen: list[tuple[np.ndarray, np.ndarray]] = []
 
+    def see(number: jax.Array, location: jax.Array) -> None:
+        seen.append((np.asarray(number), np.asarray(location)))
+
     def loss(params: Any, agent: Agent, batch: Batch, noise: LossNoise, hyperparams: Hyperparams) -> Any:
-        seen.append((np.asarray(batch.action[:, 0]), np.asarray(noise.location)))
+        jax.debug.callback(see, batch.action[:, 0], noise.location, ordered=True)
         return oracles.loss(params, batch, noise.location, hyperparams, agent.config, xp=jnp)
 
     monkeypatch.setattr(update, "minibatch_loss", loss)
-    with jax.disable_jit():
-        update_policy(agent, start(agent, Hyperparams()), numbered_batch(4, 4), jax.random.key(0), Hyperparams())
+    learn = jax.jit(partial(update_policy, agent))
+    learn(start(agent, Hyperparams()), numbered_batch(4, 4), jax.random.key(0), Hyperparams())
+    jax.effects_barrier()
     numbers, offsets = (np.stack(x) for x in zip(*seen, strict=True))
     assert numbers.shape == (6, 8)
     epochs = numbers.reshape(3, 16)
@@ -146,7 +156,7 @@ def test_target_kl_ends_the_epochs_without_a_retrace() -> None:
     chex.clear_trace_counter()
     done, params = epochs(jnp.asarray([1e-9, np.inf]))
     np.testing.assert_array_equal(done, [1, 5])
-    assert all((leaf[0] != leaf[1]).any() for leaf in jax.tree.leaves(params))
+    assert all((leaf[0] != leaf[1]).any() for leaf in map(np.asarray, jax.tree.leaves(params)))
     np.testing.assert_array_equal(epochs(jnp.asarray([1e9, 1e-8]))[0], [5, 1])
 
 
@@ -181,6 +191,11 @@ def test_the_value_learns_at_the_policy_s_rate_unless_it_has_its_own() -> None:
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), shared, same)
 
 
+@partial(jax.jit, static_argnums=3)
+def gradient(params: Any, batch: Batch, hyperparams: Hyperparams, config: TrainConfig) -> Any:
+    return jax.grad(oracles.loss, has_aux=True)(params, batch, 0.0, hyperparams, config, xp=jnp)[0]
+
+
 @pytest.mark.parametrize(
     ("schedule", "own_rate", "max_norm", "epsilon"),
     [("linear", None, np.inf, 1e-8), ("linear", 3e-3, np.inf, 1e-2), ("constant", None, 0.01, 1e-2)],
@@ -196,16 +211,15 @@ def test_two_updates_are_adam_at_the_annealed_rates(
     )
     state = start(agent, hyperparams, done=2)
     adam = oracles.Adam(state.params, epsilon, max_norm)
-    step = jax.jit(partial(update_policy, agent))
     for done in (2, 3):
         batch = toys.random_batch((8, 4), seed=done)
         flat = jax.tree.map(lambda x: x.reshape(32, *x.shape[2:]), batch)
         left = 1 - done / 5 if schedule == "linear" else 1.0
         params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), adam.params)
-        grads = jax.grad(oracles.loss, has_aux=True)(params, flat, 0.0, hyperparams, agent.config, xp=jnp)[0]
+        grads = gradient(params, flat, hyperparams, agent.config)
         value_rate = rate if own_rate is None else own_rate
         adam.step(grads, {"policy": rate * left, "log_scale": rate * left, "value": value_rate * left})
-        state, metrics = step(state, batch, jax.random.key(0), hyperparams)
+        state, metrics = updater(agent)(state, batch, jax.random.key(0), hyperparams)
         norm = np.sqrt(sum((np.asarray(g, np.float64) ** 2).sum() for g in jax.tree.leaves(grads)))
         np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-4)
     assert state.update == 4
@@ -217,9 +231,8 @@ def test_the_last_round_of_a_linear_schedule_still_learns_and_one_after_it_would
     moved = []
     for done in (4, 5):
         before, after, _ = improve(agent, Hyperparams(), done)
-        moved.append(
-            max(float(np.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, (before, after)), strict=True))
-        )
+        changes = jax.tree.map(lambda x, y: np.abs(x - y).max(), before, after)
+        moved.append(max(jax.tree.leaves(changes)))
     assert moved[0] > 0
     assert moved[1] == 0
 
@@ -254,22 +267,29 @@ def test_chunks_are_large_or_there_are_none(samples: int, at_once: int) -> None:
     assert mean == np.arange(samples).mean()
 
 
+def learn_from_two_states(agent: Agent) -> TrainingState:
+    """States after an update of each [2]."""
+    batch = toys.random_batch((agent.config.num_steps, agent.config.num_envs))
+
+    def improve(*states: TrainingState) -> TrainingState:
+        both = jax.tree.map(lambda *x: jnp.stack(x), *states)
+        return jax.vmap(lambda state: update_policy(agent, state, batch, jax.random.key(0), Hyperparams())[0])(both)
+
+    return jax.jit(improve)(*(start(agent, Hyperparams(), done) for done in (0, 1)))
+
+
+joined_states = cache(learn_from_two_states)
+
+
 @pytest.mark.parametrize("variant", ["rpo", "ppo-min-std"])
 @pytest.mark.parametrize("large", [1, 16])
 def test_arrays_that_stay_by_themselves_learn_as_one_vector_does(
     variant: str, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = toys.tiny_agent(get_variant(variant))
-    states = jax.tree.map(lambda *x: jnp.stack(x), *(start(agent, Hyperparams(), done) for done in (0, 1)))
-    batch = toys.random_batch((agent.config.num_steps, agent.config.num_envs))
-
-    def learn() -> TrainingState:
-        improve = jax.vmap(lambda state: update_policy(agent, state, batch, jax.random.key(0), Hyperparams())[0])
-        return jax.jit(improve)(states)
-
-    joined = learn()
+    joined = joined_states(agent)
     monkeypatch.setattr(update, "LARGE", large)
-    apart = learn()
+    apart = learn_from_two_states(agent)
     chex.assert_trees_all_equal_shapes_and_dtypes(apart.opt_state, joined.opt_state)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), apart.opt_state, joined.opt_state)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), apart.params, joined.params)
