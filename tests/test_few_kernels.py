@@ -40,6 +40,7 @@ def test_both_networks_at_once_are_the_two(options: dict[str, Any], action_size:
     obs = jnp.asarray(random.normal(size=(7, 3)), jnp.float32)
     shapes = jax.eval_shape(partial(init_params, network), jax.random.key(0), obs)
     params = jax.tree.map(lambda x: 0.5 * random.normal(size=x.shape).astype(np.float32), shapes)
+
     def apart(params: PyTree) -> tuple[jax.Array, ...]:
         return *network.apply(params, obs, method="act"), network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
 
