@@ -117,9 +117,9 @@ def test_an_evaluation_that_fails_is_made_when_the_fit_goes_on(tmp_path, monkeyp
 
 
 def test_more_evaluations_than_updates_are_one_after_each():
-    result = train(updates=2)
+    result = train(evaluation=Evaluation(12, THREE.num_episodes, THREE.key))
     assert result.evaluated is not None
-    np.testing.assert_array_equal(result.evaluated.updates, [1, 2])
+    np.testing.assert_array_equal(result.evaluated.updates, np.arange(1, 10))
 
 
 @pytest.mark.parametrize(("name", "value"), [("num_evaluations", -1), ("evaluation_episodes", 0)])

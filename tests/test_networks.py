@@ -1,5 +1,6 @@
 """The actor-critic and its initialisation."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -40,11 +41,10 @@ def test_vmapped_initialisation_never_deadlocks() -> None:
 def test_a_member_of_a_batch_is_initialised_as_it_is_alone() -> None:
     keys = jax.random.split(jax.random.key(3), 4)
     network = ActorCritic(2, (8, 8))
-    together = jax.vmap(lambda key: init_params(network, key, OBS))(keys)
+    alone = partial(init_params, network, obs=OBS)
+    together = jax.jit(jax.vmap(alone))(keys)
     for index, key in enumerate(keys):
-        jax.tree.map(
-            lambda x, y, i=index: np.testing.assert_array_equal(x[i], y), together, init_params(network, key, OBS)
-        )
+        jax.tree.map(lambda x, y, i=index: np.testing.assert_array_equal(x[i], y), together, jax.jit(alone)(key))
 
 
 def test_outputs_are_those_of_the_layers_written_out() -> None:
@@ -78,7 +78,7 @@ def test_a_deviation_that_depends_on_the_state_is_right_at_every_step_of_a_rollo
     agent = toys.tiny_agent(std="state", normalize_observations=False)
     state = init(agent, Hyperparams(), jax.random.key(0))
     state = state.replace(params=toys.random_params(agent))
-    _, rollout = collect_rollout(agent, state, Hyperparams(), jax.random.key(1))
+    _, rollout = jax.jit(partial(collect_rollout, agent))(state, Hyperparams(), jax.random.key(1))
     parts = oracles.float64(state.params)["params"]
     loc, log_scale = oracles.act(parts, np.asarray(rollout.obs, np.float64))
     assert np.ptp(log_scale) > 0.1

@@ -52,7 +52,7 @@ def test_moments_of_scalars_have_no_axes() -> None:
 
 
 def test_the_environments_of_a_run_share_their_moments() -> None:
-    agent = toys.tiny_agent(env=toys.counting_env(), num_envs=4)
+    agent = toys.tiny_agent(env=toys.counting_env())
     start = init(agent, Hyperparams(), jax.random.key(0))
     _, rollout = collect_rollout(agent, start, Hyperparams(), jax.random.key(1))
     state, batch = estimate_advantages(agent, start, rollout, Hyperparams())
@@ -64,7 +64,7 @@ def test_the_environments_of_a_run_share_their_moments() -> None:
 
 
 def test_the_next_round_acts_and_learns_with_the_moments_of_the_rounds_before() -> None:
-    agent = toys.tiny_agent(env=toys.counting_env(), num_envs=4)
+    agent = toys.tiny_agent(env=toys.counting_env())
     state = init(agent, Hyperparams(), jax.random.key(0))
     state = state.replace(obs_moments=Moments(jnp.asarray([0.5, 2.0]), jnp.asarray([0.1, 4.0]), jnp.asarray(100.0)))
     _, rollout = collect_rollout(agent, state, Hyperparams(), jax.random.key(1))

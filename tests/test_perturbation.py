@@ -21,7 +21,9 @@ from rpo_jax.algorithm.types import Transition
 
 @functools.cache
 def trainer(variant: Variant, perturb_rollout: bool) -> Callable[..., Any]:
-    return jax.jit(partial(train, toys.tiny_agent(variant, perturb_rollout=perturb_rollout)))
+    return jax.jit(
+        partial(train, toys.tiny_agent(variant, num_envs=256, num_steps=16, perturb_rollout=perturb_rollout))
+    )
 
 
 def run(variant: Variant, alpha: float, perturb_rollout: bool = False) -> Any:
@@ -32,7 +34,7 @@ def run(variant: Variant, alpha: float, perturb_rollout: bool = False) -> Any:
 
 
 def first_rollout(variant: Variant, **settings: Any) -> Transition:
-    agent = toys.tiny_agent(variant, **settings)
+    agent = toys.tiny_agent(variant, hidden_sizes=(), **settings)
     hyperparams = Hyperparams(rpo_alpha=0.7)
 
     @jax.jit
@@ -107,9 +109,7 @@ def test_rpo_with_alpha_above_0_is_not_ppo() -> None:
 
 def test_the_first_kl_is_that_of_the_perturbation() -> None:
     """With a rate of 0 the policy stays, and r = p(a; mu + z) / p(a; mu): at sigma 1 the KL is E[z^2] / 2."""
-    agent = toys.tiny_agent(RPO, num_envs=256, num_steps=16, updates=1)
-    hyperparams = Hyperparams(rpo_alpha=0.5, learning_rate=0.0)
-    _, metrics = jax.jit(lambda k: train(agent, hyperparams, k))(jax.random.key(0))
+    _, metrics = trainer(RPO, False)(Hyperparams(rpo_alpha=0.5, learning_rate=0.0), jax.random.key(0))
     np.testing.assert_allclose(metrics["approx_kl"][0], 0.5**2 / 6, rtol=0.1)
 
 

@@ -86,10 +86,18 @@ def test_their_page_names_them_all() -> None:
         assert all(f"`{name}`" in known for name in variant.hyperparams)
 
 
+@functools.cache
+def loss_and_gradient(name: str) -> Any:
+    agent, params, batch, noise = case(name)
+    both = jax.value_and_grad(minibatch_loss, has_aux=True)
+    (loss, _), grads = jax.jit(both, static_argnums=1)(params, agent, batch, noise, HYPERPARAMS)
+    return loss, grads
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_losses_equal_the_transcription(name: str) -> None:
     agent, params, batch, noise = case(name)
-    loss, _ = minibatch_loss(params, agent, batch, noise, HYPERPARAMS)
+    loss, _ = loss_and_gradient(name)
     params, batch, noise = oracles.float64((params, batch, noise))
     np.testing.assert_allclose(loss, expected_loss(name, params, params, batch, noise, agent.config, np), rtol=2e-5)
 
@@ -97,8 +105,8 @@ def test_losses_equal_the_transcription(name: str) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradients_equal_those_of_the_transcription(name: str) -> None:
     agent, params, batch, noise = case(name)
-    grads = jax.grad(minibatch_loss, has_aux=True)(params, agent, batch, noise, HYPERPARAMS)[0]
-    expected = jax.grad(lambda p: expected_loss(name, params, p, batch, noise, agent.config, jnp))(params)
+    _, grads = loss_and_gradient(name)
+    expected = jax.jit(jax.grad(lambda p: expected_loss(name, params, p, batch, noise, agent.config, jnp)))(params)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=3e-6), grads, expected)
 
 
@@ -153,9 +161,10 @@ def test_a_method_may_schedule_any_hyperparameter() -> None:
         return dataclasses.replace(hyperparams, value_learning_rate=jnp.where(progress > 0, 0.0, 1e-2))
 
     agent = toys.new_agent(Variant("mine", schedule=schedule))
-    states = [init(agent, HYPERPARAMS, jax.random.key(0))]
+    begin, train = (jax.jit(functools.partial(do, agent, HYPERPARAMS)) for do in (init, train_iteration))
+    states = [begin(jax.random.key(0))]
     for _ in range(2):
-        states.append(train_iteration(agent, HYPERPARAMS, states[-1])[0])
+        states.append(train(states[-1])[0])
     before, first, second = ([*jax.tree.leaves(state.params["params"]["value"])] for state in states)
     assert any((x != y).any() for x, y in zip(before, first, strict=True))
     for x, y in zip(first, second, strict=True):
