@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -117,11 +118,11 @@ def made_up(
     agent = make_agent(env, config=TrainConfig(hidden_sizes=sizes, **settings), head=HEADS[head], network=network)
     random = np.random.default_rng(3)
 
-    def numbers(*shape: int) -> jax.Array:
-        return jnp.asarray(random.normal(size=(2, 3, *shape)), jnp.float32)
+    def numbers(*shape: int) -> Any:
+        return random.normal(size=(2, 3, *shape)).astype(np.float32)
 
-    params = jax.tree.map(lambda x: size * numbers(*x.shape), toys.random_params(agent))
-    return LoadedRun(spec, agent, Policy(params, Moments(numbers(2), numbers(2) ** 2 + 0.1, numbers())))
+    params = jax.tree.map(lambda x: np.float32(size) * numbers(*x.shape), toys.random_params(agent))
+    return LoadedRun(spec, agent, Policy(params, Moments(numbers(2), numbers(2) ** 2 + np.float32(0.1), numbers())))
 
 
 CASES = [
@@ -204,7 +205,9 @@ def test_a_policy_that_diverged_and_a_folder_that_is_a_file_are_refused(tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="file is a file, and a folder is needed"):
         export.export(run, PLACE, tmp_path / "file")
-    broken = jax.tree.map(lambda x: x.at[PLACE].set(jnp.nan), run.policy)
+    places = np.zeros((2, 3), bool)
+    places[PLACE] = True
+    broken = jax.tree.map(lambda x: np.where(places.reshape(2, 3, *[1] * (x.ndim - 2)), np.nan, x), run.policy)
     with pytest.raises(SettingsError, match=r"seed 2 of observation_clip=4 has diverged; choose another"):
         export.export(run._replace(policy=broken), PLACE, tmp_path / "out")
     assert not (tmp_path / "out").exists()
