@@ -46,7 +46,7 @@ def test_what_was_learned_before_the_fault_is_kept():
         return state + 1, Successor(jnp.ones(1), reward, jnp.bool_(False), jnp.bool_(False))
 
     env = vectorize(Dynamics(init, step), name="toy/rich", observation_size=1, **toys.bounds(-1.0, 1.0))
-    agent = toys.tiny_agent(env=env, updates=4)
+    agent = toys.tiny_agent(env=env, updates=4, hidden_sizes=())
     two, four = (fit(agent, grid(), seeds(0, 1), lambda progress, n=n: progress.updates < n) for n in (2, 4))
     assert two.interrupted
     assert two.state.update[0, 0] == 2
@@ -176,7 +176,7 @@ def test_a_policy_that_breaks_the_simulator_is_not_the_best():
     env = vectorize(
         Dynamics(init, step), name="toy/fragile", observation_size=1, time_limit=10, **toys.bounds(-1.0, 1.0)
     )
-    agent = toys.tiny_agent(env=env, updates=6, normalize_observations=False)
+    agent = toys.tiny_agent(env=env, updates=6, normalize_observations=False, hidden_sizes=())
     evaluation = rpo_jax.Evaluation(2, 2, jax.random.key(0))
     result = rpo_jax.fit(agent, grid(learning_rate=[1e-9]), seeds(0, 6), evaluation=evaluation)
     assert result.evaluated is not None

@@ -117,7 +117,7 @@ def test_training_is_the_same(variant: str) -> None:
 
 def test_an_environment_is_stepped_in_few_kernels_where_they_count() -> None:
     env = make_env("gymnax/Pendulum-v1", time_limit="terminate")
-    agent = make_agent(env, "rpo", toys.tiny_config(updates=3))
+    agent = make_agent(env, "rpo", toys.tiny_config(updates=3, hidden_sizes=()))
     assert agent.env.for_accelerator
     few = dataclasses.replace(agent, env=agent.env.for_accelerator, share=Share(few_kernels=True))
     found, expected = (jax.jit(partial(train, of))(Hyperparams(), jax.random.key(0))[0].params for of in (few, agent))

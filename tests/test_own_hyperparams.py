@@ -78,11 +78,11 @@ def trained(agent: Any, hyperparams: Hyperparams, num_seeds: int = 2) -> Any:
 
 @cache
 def trained_ppo() -> Any:
-    return trained(toys.new_agent(PPO), grid())
+    return trained(toys.new_agent(PPO, hidden_sizes=()), grid())
 
 
 def test_the_loss_uses_it_and_a_sweep_trains_each_value_as_alone() -> None:
-    agent = toys.new_agent(MINE)
+    agent = toys.new_agent(MINE, hidden_sizes=())
     both = trained(agent, grid(Own(), noise_std=[0.0, 0.5]))
     ppo = trained_ppo()
     alone = trained(agent, grid(Own(), noise_std=0.5), num_seeds=4)  # as many runs: it is the same program
@@ -96,7 +96,7 @@ def test_a_schedule_may_change_it() -> None:
     def off(hyperparams: Any, progress: Any) -> Any:
         return dataclasses.replace(hyperparams, noise_std=0.0 * progress)
 
-    agent = toys.new_agent(dataclasses.replace(MINE, schedule=off))
+    agent = toys.new_agent(dataclasses.replace(MINE, schedule=off), hidden_sizes=())
     for x, y in zip(trained(agent, grid(Own())), trained_ppo(), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 

@@ -192,7 +192,7 @@ def test_hyperparameters_of_another_variant_are_refused(name: str) -> None:
 
 def test_alpha_goes_on_a_line_to_its_end() -> None:
     """With a rate of 0 the policy stays at scale 1, where the KL of a perturbation is alpha^2 / 6."""
-    agent = toys.tiny_agent(RPO, num_envs=256, num_steps=16, updates=5, num_epochs=1)
+    agent = toys.tiny_agent(RPO, num_envs=256, num_steps=16, updates=5, num_epochs=1, hidden_sizes=())
     hyperparams = Hyperparams(rpo_alpha=0.5, rpo_alpha_end=0.1, learning_rate=0.0)
     _, metrics = jax.jit(lambda key: rpo_jax.train(agent, hyperparams, key))(jax.random.key(0))
     alphas = 0.5 + np.arange(5) / 5 * (0.1 - 0.5)
@@ -214,7 +214,7 @@ def test_the_deviation_is_kept_above_its_least_and_free_there(bonus: float, move
 
 @functools.cache
 def trainer(name: str) -> Any:
-    return jax.jit(functools.partial(rpo_jax.train, toys.tiny_agent(get_variant(name), updates=20)))
+    return jax.jit(functools.partial(rpo_jax.train, toys.tiny_agent(get_variant(name), updates=20, hidden_sizes=())))
 
 
 def deviations(name: str, **numbers: float) -> tuple[float, np.ndarray]:
