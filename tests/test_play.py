@@ -117,7 +117,7 @@ def test_a_gif_lasts_as_long_as_the_episode_and_tells_its_return(player, tmp_pat
 
 
 def test_frames_go_from_the_first_state_to_the_last(player):
-    frames, episode = list(RENDERERS["gymnax/Pendulum-v1"](player).frames), jax.device_get(player.episode())
+    frames, episode = list(RENDERERS["gymnax/Pendulum-v1"](player).frames), player.episode()
     seen = [*np.asarray(episode.obs), np.asarray(episode.final_obs)[-1]]
     assert len(frames) == len(seen) == 201
     for index in (0, 100, 199, 200):
@@ -157,7 +157,7 @@ def test_actions_are_bars_upwards_if_positive():
 
 
 def test_its_actions_are_those_of_the_policy_and_its_rewards_those_of_gym(player):
-    episode = jax.device_get(player.episode())
+    episode = player.episode()
     actor = jax.jit(make_actor(player.agent, player.policy, evaluation_key(4), False, player.clip))
     np.testing.assert_allclose(episode.env_action, actor(episode.obs, episode.obs[0, 0]), rtol=1e-4, atol=1e-6)
     angle, velocity = np.arctan2(episode.obs[:, 1], episode.obs[:, 0]), episode.obs[:, 2]

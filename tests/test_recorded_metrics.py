@@ -21,8 +21,8 @@ from rpo_jax.settings.spec import make_spec
 
 RECORD = Path(__file__).parent / "data" / "metrics.json"
 ROUNDS = 3
-# Compiled quickly a KL near 0 differs by a hundredth, and with jaxlib 0.11.2 a gradient by a thousandth: these need some
-# optimisation, and the usual emitters.
+# Compiled quickly a KL near 0 differs by a hundredth, and with jaxlib 0.11.2 a gradient by a thousandth: these need
+# some optimisation, and the usual emitters.
 SENSITIVE = ("seed-notes", "paper")
 OPTIONS = {name: value for name, value in toys.LEARNING.items() if name != "xla_cpu_use_fusion_emitters"}
 PRESETS = {"paper": 2048, "seed-notes": 2048, "fast": 1024 * 8}  # and samples of a round

@@ -30,8 +30,8 @@ shuffled = jax.jit(shuffle, static_argnums=2)
 def numbered_batch(steps: int, envs: int) -> Batch:
     """Each sample's leaves carry its number, t * N + n."""
     number = np.arange(steps * envs, dtype=np.float32).reshape(steps, envs)
-    obs = np.stack([number, -number], -1)
-    return jax.tree.map(jnp.asarray, Batch(obs, number[..., None], 2 * number, 3 * number, 4 * number, 5 * number))
+    leaves = np.stack([number, -number], -1), number[..., None], 2 * number, 3 * number, 4 * number, 5 * number
+    return Batch(*map(jnp.asarray, leaves))
 
 
 def start(agent: Agent, hyperparams: Hyperparams, done: int = 0) -> TrainingState:
