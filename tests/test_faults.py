@@ -1,6 +1,7 @@
 """What is not finite: a run that diverges is held where it was, a simulator that breaks loses an episode."""
 
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import hypothesis.strategies as st
@@ -29,8 +30,8 @@ def test_a_diverging_run_stays_as_it_was_and_the_others_never_know():
         np.testing.assert_array_equal(metrics[name][0], values[0], err_msg=name)
         assert np.isnan(metrics[name][1]).all()
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[0], y[0]), states.policy, others.policy)
-    assert (states.fault[0] == FAULTS.index("none")).all()
-    assert {FAULTS[index] for index in np.asarray(states.fault[1])} <= {"loss", "gradient"}  # as it is rounded
+    first = "gradient" if version("jaxlib").startswith("0.10.") else "loss"  # which of them overflows, as it is rounded
+    np.testing.assert_array_equal(states.fault, [[0, 0], [FAULTS.index(first)] * 2])
     np.testing.assert_array_equal(states.update, [[6, 6], [0, 0]])
     start = jax.jit(jax.vmap(partial(rpo_jax.init, agent, rpo_jax.Hyperparams())))(seeds(0, 2))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x[1], y, rtol=1e-6), states.policy, start.policy)

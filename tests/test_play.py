@@ -25,8 +25,6 @@ from rich.console import Console
 from rpo_jax import SettingsError, SimulatorError
 from rpo_jax.algorithm.acting import make_actor
 from rpo_jax.algorithm.agent import Agent
-from rpo_jax.algorithm.normalization import initial_moments
-from rpo_jax.algorithm.types import Policy
 from rpo_jax.cli.main import main
 from rpo_jax.envs import SUITES
 from rpo_jax.errors import warn_once
@@ -57,8 +55,7 @@ def trained(env: str, folder) -> Player:
 
 def untrained(env: str, max_steps: int) -> Player:
     agent = make_spec(env, **TINY).agent()
-    policy = Policy(toys.random_params(agent), initial_moments((agent.env.observation_size,)))
-    return Player(agent, policy, 10.0, seed=4, max_steps=max_steps, sample=False)
+    return Player(agent, toys.random_policy(agent), 10.0, seed=4, max_steps=max_steps, sample=False)
 
 
 @pytest.fixture(scope="module")

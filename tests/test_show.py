@@ -11,8 +11,6 @@ import toys
 from PIL import Image
 
 import rpo_jax
-from rpo_jax.algorithm.normalization import initial_moments
-from rpo_jax.algorithm.types import Policy
 from rpo_jax.visual.drawings import SIZE
 from rpo_jax.visual.notebook import STILL_WIDTH, STILLS
 
@@ -26,10 +24,6 @@ def trained(env: str):
     spec = rpo_jax.make_spec(env, num_seeds=2, **TINY)
     agent = spec.agent()
     return agent, rpo_jax.sweep(agent, spec.hyperparams, rpo_jax.seeds(0, 2))[0]
-
-
-def untrained(agent) -> Policy:
-    return Policy(toys.random_params(agent), initial_moments((agent.env.observation_size,)))
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +106,14 @@ def test_gymnasium_is_rendered_as_it_was_made():
     spec = rpo_jax.make_spec("gymnasium/Pendulum-v1", num_seeds=1, env_args={"g": 5.0}, **TINY)
     agent = spec.agent()
     assert agent.env.options == {"g": 5.0}
-    assert Image.open(io.BytesIO(rpo_jax.show(agent, untrained(agent), max_steps=2).content)).width == 500
+    assert Image.open(io.BytesIO(rpo_jax.show(agent, toys.random_policy(agent), max_steps=2).content)).width == 500
 
 
 def test_brax_is_a_page():
     env = rpo_jax.make_env("brax/inverted_pendulum", backend="positional", batching="last")
     assert env.options == {"backend": "positional"}
     agent = rpo_jax.make_agent(env, rpo_jax.RPO, rpo_jax.TrainConfig(**TINY))
-    types = shown(rpo_jax.show(agent, untrained(agent), max_steps=3))
+    types = shown(rpo_jax.show(agent, toys.random_policy(agent), max_steps=3))
     assert types["text/html"].startswith("<iframe srcdoc=")
     assert "brax/inverted_pendulum: return" in types["text/html"]
     assert "image/png" not in types

@@ -25,7 +25,8 @@ from rpo_jax import PPO, Dynamics, Environment, Hyperparams, Successor, TrainCon
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.heads import HEADS, get_head
 from rpo_jax.algorithm.networks import NETWORKS, init_params
-from rpo_jax.algorithm.types import Batch
+from rpo_jax.algorithm.normalization import initial_moments
+from rpo_jax.algorithm.types import Batch, Policy
 from rpo_jax.algorithm.variants import VARIANTS, get_variant
 from rpo_jax.cli import options
 from rpo_jax.envs import ENVIRONMENTS, SUITES
@@ -234,6 +235,11 @@ def random_params(agent: Agent, seed: int = 0, scale: float = 0.5) -> Any:
     )
     random = np.random.default_rng(seed)
     return jax.tree.map(lambda x: jnp.asarray(scale * random.normal(size=x.shape), jnp.float32), shapes)
+
+
+def random_policy(agent: Agent) -> Policy:
+    """Such parameters, and observations that are not normalised yet."""
+    return Policy(random_params(agent), initial_moments((agent.env.observation_size,)))
 
 
 def random_batch(shape: tuple[int, ...], observation_size: int = 2, action_size: int = 1, seed: int = 1) -> Batch:
