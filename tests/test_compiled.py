@@ -114,5 +114,5 @@ def test_a_small_work_launches_few_kernels() -> None:
     step = next(loop for loop in found["loops"]["loops"] if loop["trips"] == 16)
     minibatch = next(inner for loop in found["loops"]["loops"] for inner in loop.get("loops", []))
     assert step["operations"] <= 10
-    assert minibatch["operations"] <= 27
-    assert found["update"] <= 770
+    assert minibatch["operations"] <= 24
+    assert found["update"] <= 704

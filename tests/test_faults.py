@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 import rpo_jax
 from rpo_jax import Dynamics, Environment, Successor, fit, grid, seeds, sweep, vectorize
-from rpo_jax.algorithm.divergence import first_fault
+from rpo_jax.algorithm.divergence import fault_of, first_fault
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.types import FAULTS
 from rpo_jax.envs.pool import Outcome, cut_where_broken
@@ -62,9 +62,9 @@ def test_what_was_learned_before_the_fault_is_kept():
 @settings(deadline=None, max_examples=40)
 def test_the_first_fault_is_the_first(rows):
     names = ("loss", "gradient", "parameters")
-    columns = dict(zip(names, np.asarray(rows).T, strict=True))
+    faults = fault_of(**dict(zip(names, np.asarray(rows).T, strict=True)))
     expected = next((name for row in rows for name, finite in zip(names, row, strict=True) if not finite), "none")
-    assert FAULTS[first_fault(**columns)] == expected
+    assert FAULTS[first_fault(faults)] == expected
 
 
 # A simulator that breaks

@@ -37,22 +37,25 @@ NETWORKS = {
 def test_both_networks_at_once_are_the_two(options: dict[str, Any], action_size: int) -> None:
     network = ActorCritic(action_size, **{"hidden_sizes": (8, 6), **options})
     random = np.random.default_rng(0)
-    obs = jnp.asarray(random.normal(size=(7, 3)), jnp.float32)
+    obs = jnp.asarray(random.normal(size=(3 * 128, 3)), jnp.float32)  # gradients are summed in three parts
     shapes = jax.eval_shape(partial(init_params, network), jax.random.key(0), obs)
     params = jax.tree.map(lambda x: 0.5 * random.normal(size=x.shape).astype(np.float32), shapes)
 
-    def apart(params: PyTree) -> tuple[jax.Array, ...]:
-        return *network.apply(params, obs, method="act"), network.apply(params, obs, method="evaluate")  # pyright: ignore[reportReturnType]
+    def apart(params: PyTree, obs: jax.Array) -> tuple[jax.Array, ...]:
+        apply: Any = partial(network.apply, params, obs)
+        loc, log_scale = apply(method="act")
+        return loc, jnp.broadcast_to(log_scale, loc.shape), apply(method="evaluate")
 
-    def results(of: Any, params: PyTree) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        return sum(jnp.sin(x).sum() for x in of(params)), of(params)  # pyright: ignore[reportReturnType]
+    def results(of: Any, params: PyTree, obs: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        found = of(params, obs)
+        return sum(jnp.sin(x).mean() for x in found), found  # pyright: ignore[reportReturnType]
 
     @jax.jit
-    def both(params: PyTree) -> list[Any]:
-        together = partial(act_and_evaluate, network, obs=obs)
-        return [jax.grad(partial(results, of), has_aux=True)(params) for of in (together, apart)]
+    def both(params: PyTree, obs: jax.Array) -> list[Any]:
+        together = partial(act_and_evaluate, network, parts=3)
+        return [jax.grad(partial(results, of), (0, 1), has_aux=True)(params, obs) for of in (together, apart)]
 
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *both(params))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), *both(params, obs))
 
 
 class Doubled(ActorCritic):

@@ -99,7 +99,7 @@ class Agent:
     def act_and_value(self, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns what `act` and `value` do, by `params` for normalised observations `obs` [N, O]."""
         if self.share.few_kernels and type(self.network) is ActorCritic:  # a subclass may compute something else
-            return act_and_evaluate(self.network, params, obs)
+            return act_and_evaluate(self.network, params, obs, self.share.gradient_parts)
         return *self.act(params, obs), self.value(params, obs)
 
     def to_env(self, action: jax.Array) -> jax.Array:

@@ -31,17 +31,21 @@ def quarantine(before: TrainingState, after: TrainingState, metrics: Metrics) ->
     return after.replace(**kept, fault=fault), as_metrics(jnp.where(lost, jnp.nan, as_rows(metrics)))
 
 
-def first_fault(**finite: jax.Array) -> jax.Array:
-    """Returns the index into `FAULTS` [] int32 of the first quantity that is not finite; 0 if there is none.
-
-    Earlier steps come first; within a step, the order of the arguments decides.
+def fault_of(**finite: jax.Array) -> jax.Array:
+    """Returns the index into `FAULTS` [...] int32 of the first quantity that is not finite; 0 if there is none.
 
     Args:
-        **finite: by name in `FAULTS`, whether the quantity was finite at each step [M] bool.
+        **finite: whether each quantity was finite [...] bool, by name in `FAULTS`, the first one first.
     """
-    faults = ~jnp.stack(list(finite.values()), axis=-1).ravel()
-    index = jnp.asarray([FAULTS.index(name) for name in finite])[jnp.argmax(faults) % len(finite)]
-    return jnp.where(faults.any(), index, 0).astype(jnp.int32)
+    fault = jnp.int32(0)
+    for name in reversed(finite):
+        fault = jnp.where(finite[name], fault, FAULTS.index(name))
+    return fault
+
+
+def first_fault(faults: jax.Array) -> jax.Array:
+    """Returns the first of `faults` [M], indices into `FAULTS`, that is not 0; 0 if there is none."""
+    return faults[jnp.argmax(faults > 0)].astype(jnp.int32)
 
 
 def _finite(tree: object) -> jax.Array:

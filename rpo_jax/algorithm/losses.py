@@ -123,14 +123,18 @@ def minibatch_loss(
     else:
         error = squared_error(value, batch.target)
 
-    entropy = agent.head.entropy(loc, log_scale, half_range).mean()
-    loss = surrogate.mean() + hyperparams.value_coefficient * error.mean() - hyperparams.entropy_coefficient * entropy
+    entropy = agent.head.entropy(loc, log_scale, half_range)
+    bonus = hyperparams.entropy_coefficient * entropy.mean()
+    loss = surrogate.mean() + hyperparams.value_coefficient * error.mean() - bonus
     if variant.term:
         loss += variant.term(params, agent, batch, augmented, hyperparams)
     clipped = jnp.abs(ratio - 1.0) > hyperparams.clip_epsilon
-    of_samples = (surrogate, error, ratio - 1.0 - log_ratio, clipped)
-    means = jnp.stack(of_samples).mean(-1) if agent.share.few_kernels else [x.mean() for x in of_samples]
-    policy_loss, value_loss, kl, clip_fraction = means
+    of_samples = (surrogate, error, entropy, ratio - 1.0 - log_ratio, clipped)
+    if agent.share.few_kernels:
+        means = jnp.stack([jnp.broadcast_to(x, value.shape) for x in of_samples]).mean(-1)
+    else:
+        means = [x.mean() for x in of_samples]
+    policy_loss, value_loss, entropy, kl, clip_fraction = means
     metrics = {
         "policy_loss": policy_loss,
         "value_loss": value_loss,

@@ -5,7 +5,7 @@ complete shuffle. The number of devices therefore changes nothing but the order 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ class Share:
         values_at_once: largest number of samples whose values are computed at a time; equal parts of them. All if None.
         few_kernels: whether to keep arrays together and to join products, as for a device that launches a kernel for
             each operation.
+        gradient_parts: largest number of parts of a minibatch over which gradients are summed apart, and then together,
+            with `few_kernels`.
     """
 
     count: int = 1
@@ -37,6 +39,7 @@ class Share:
     chunk_size: int | None = None
     values_at_once: int | None = None
     few_kernels: bool = False
+    gradient_parts: int = 1
 
     def num_blocks(self, env_state: PyTree) -> int:
         """Returns the number of blocks in which to step environments whose state is `env_state`, leaves [..., N]."""
@@ -44,7 +47,7 @@ class Share:
         if self.cache_bytes is None:
             return 1
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state)) // num_envs
-        return _fewest_large_parts(num_envs, most=max(1, self.cache_bytes // size))
+        return fewest_large_parts(num_envs, most=max(1, self.cache_bytes // size))
 
     def part(self, x: PyTree, axis: int = 0, overlap: int = 0) -> PyTree:
         """Returns this device's part of arrays `x` along the `axis` of environments, and `overlap` entries after it."""
@@ -80,13 +83,13 @@ class Share:
         flat, as_tree = ravel_pytree(x)
         return as_tree(jax.lax.pmean(flat, AXIS))
 
-    def mean_of(self, function: Callable[..., PyTree], samples: tuple[PyTree, ...]) -> PyTree:
+    def mean_of(self, function: Callable[..., PyTree], samples: Sequence[PyTree]) -> PyTree:
         """Averages over devices the results of a `function` that is a mean over `samples` [B, ...].
 
         Each device computes one chunk of its samples at a time.
         """
         size = len(jax.tree.leaves(samples)[0])
-        count = 1 if self.chunk_size is None else _fewest_large_parts(size, most=self.chunk_size)
+        count = 1 if self.chunk_size is None else fewest_large_parts(size, most=self.chunk_size)
         if count == 1:
             return self.mean(function(*samples))
         chunks = jax.tree.map(lambda x: split_axis(x, 0, count), samples)
@@ -120,7 +123,7 @@ class Share:
 WHOLE = Share()
 
 
-def _fewest_large_parts(total: int, most: int) -> int:
+def fewest_large_parts(total: int, most: int) -> int:
     """Returns `fewest_equal_parts`, or 1 if parts would be smaller than a quarter of `most`, as for a prime total."""
     parts = fewest_equal_parts(total, most)
     return parts if 4 * (total // parts) >= most else 1

@@ -1,37 +1,128 @@
-"""Both MLPs of an `ActorCritic` at once, with one product for their layers of the same shape."""
+"""Both MLPs of an `ActorCritic` at once, forward and backward, for devices that launch a kernel for each operation."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from rpo_jax.algorithm.networks import ACTIVATIONS, ActorCritic, divide, split_outputs
+from rpo_jax.algorithm.sharing import fewest_large_parts
 from rpo_jax.algorithm.types import Params
+from rpo_jax.typing import PyTree
+
+ROWS = 128  # fewest samples of a part
+Activation: TypeAlias = Callable[[jax.Array], jax.Array]
 
 
-def act_and_evaluate(network: ActorCritic, params: Params, obs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Computes what `act` and `evaluate` do, with half as many operations.
+class Layer(NamedTuple):
+    """A layer of both MLPs: kernels [2, I, K] and biases [2, K]."""
+
+    kernel: jax.Array
+    bias: jax.Array
+
+
+def act_and_evaluate(
+    network: ActorCritic, params: Params, obs: jax.Array, parts: int = 1
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Computes what `act` and `evaluate` do, with fewer operations.
 
     Args:
         network: the network.
         params: its parameters.
         obs: normalised observations [N, O].
+        parts: largest number of parts of the samples; gradients are summed over each, and then over all.
 
     Returns:
-        The location [N, A], the log-scale, [A] or [N, A], and the values [N].
+        The location and the log-scale [N, A], and the values [N].
     """
     own = params["params"]
-    precision = None if network.precision == "default" else network.precision
+    layers = [
+        Layer(*(_stack(own["policy"][name][part], own["value"][name][part]) for part in Layer._fields))
+        for name in (f"Dense_{index}" for index in range(len(network.hidden_sizes) + 1))
+    ]
     # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
     x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
-    for index in range(len(network.hidden_sizes) + 1):
-        if index:
-            x = ACTIVATIONS[network.activation](x)
-        policy, value = (own[name][f"Dense_{index}"] for name in ("policy", "value"))
-        kernel, bias = (_stack(policy[part], value[part]) for part in ("kernel", "bias"))
-        x = jnp.matmul(x, kernel, precision=precision) + bias[:, None]
-    return *split_outputs(x[0], own.get("log_scale")), x[1, :, 0]
+    precision = None if network.precision == "default" else network.precision
+    outputs, log_scale = _apply(ACTIVATIONS[network.activation], precision, parts, layers, own.get("log_scale"), x)
+    return *split_outputs(outputs[0], log_scale), outputs[1, :, 0]
 
 
 def _stack(policy: jax.Array, value: jax.Array) -> jax.Array:
     """Stacks [..., K] and [..., L] to [2, ..., K]: the value has one output, and zeros for the policy's others."""
     missing = policy.shape[-1] - value.shape[-1]
     return jnp.stack([policy, jnp.pad(value, [(0, 0)] * (value.ndim - 1) + [(0, missing)])])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _apply(
+    activation: Activation,
+    precision: str | None,
+    parts: int,
+    layers: list[Layer],
+    log_scale: jax.Array | None,
+    x: jax.Array,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Computes the outputs [2, N, K] for inputs `x` [2, N, O], and the log-scale of each sample [N, K].
+
+    Gradients are sums over samples. Each is computed as partial sums, and all of those are added up in one operation.
+    """
+    return _forward(activation, precision, parts, layers, log_scale, x)[0]
+
+
+def _forward(
+    activation: Activation,
+    precision: str | None,
+    parts: int,
+    layers: list[Layer],
+    log_scale: jax.Array | None,
+    x: jax.Array,
+) -> tuple[tuple[jax.Array, jax.Array | None], PyTree]:
+    inputs, derivatives = [], []
+    for index, layer in enumerate(layers):
+        if index:
+            x, derivative = jax.vjp(activation, x)
+            derivatives.append(derivative)
+        inputs.append(x)
+        x = jnp.matmul(x, layer.kernel, precision=precision) + layer.bias[:, None]
+    # Added to each sample's outputs, or XLA would launch a kernel for the entropy, which is that of all samples.
+    of_samples = None if log_scale is None else log_scale + 0 * x[0]
+    return (x, of_samples), (layers, inputs, derivatives)
+
+
+def _backward(activation: Activation, precision: str | None, parts: int, kept: PyTree, gradients: PyTree) -> PyTree:
+    layers, inputs, derivatives = kept
+    gradient, of_log_scale = gradients
+    num_samples = gradient.shape[1]
+    widest = max(max(layer.kernel.shape[1:]) for layer in layers)  # partial sums are no larger than a layer's outputs
+    parts = fewest_large_parts(num_samples, most=max(ROWS, widest, -(-num_samples // parts)))
+
+    def in_parts(x: jax.Array) -> jax.Array:
+        return x.reshape((len(x), parts, -1, x.shape[-1]))
+
+    sums: list[jax.Array] = []  # [2, parts, ...] of kernel and bias of each layer, and of the log-scale
+    rows = gradient if of_log_scale is None else jnp.concatenate([gradient, of_log_scale[None]])
+    for index in reversed(range(len(layers))):
+        of_kernel = jnp.einsum("npbi,npbk->npik", in_parts(inputs[index]), in_parts(gradient), precision=precision)
+        sums = [of_kernel, in_parts(rows).sum(2), *sums]
+        gradient = jnp.matmul(gradient, layers[index].kernel.mT, precision=precision)
+        if index:
+            [gradient] = [rows] = derivatives[index - 1](gradient)
+    if of_log_scale is not None:  # it was summed along with the biases of the outputs
+        sums[-1:] = sums[-1][:2], jnp.pad(sums[-1][2:], ((0, 1), (0, 0), (0, 0)))
+    totals = _total(sums)
+    of_layers = [Layer(*pair) for pair in zip(totals[0::2], totals[1::2], strict=False)]
+    return of_layers, None if of_log_scale is None else totals[-1][0], gradient
+
+
+def _total(sums: list[jax.Array]) -> list[jax.Array]:
+    """Adds up partial sums [2, parts, ...] to [2, ...], all in one operation."""
+    flat = [x.reshape((*x.shape[:2], -1)) for x in sums]
+    total = jnp.concatenate(flat, axis=-1).sum(1)
+    ends = [sum(x.shape[-1] for x in flat[:count]) for count in range(1, len(flat))]
+    pieces = jnp.split(total, ends, axis=-1)
+    return [piece.reshape((2, *x.shape[2:])) for piece, x in zip(pieces, sums, strict=True)]
+
+
+_apply.defvjp(_forward, _backward)

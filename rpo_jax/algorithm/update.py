@@ -10,7 +10,7 @@ import optax
 
 from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
-from rpo_jax.algorithm.divergence import first_fault
+from rpo_jax.algorithm.divergence import fault_of, first_fault
 from rpo_jax.algorithm.losses import LossNoise, minibatch_loss, standardize
 from rpo_jax.algorithm.metrics import LOSS_METRICS, Metrics
 from rpo_jax.algorithm.perturbation import Noise
@@ -18,7 +18,7 @@ from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Batch, Params, TrainingState
 from rpo_jax.algorithm.weights import LARGE, join_small
 
-ROWS = (*LOSS_METRICS, "sound")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
+ROWS = (*LOSS_METRICS, "fault")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
 
 
 def update_policy(
@@ -41,7 +41,8 @@ def update_policy(
     join = partial(join_small, large=math.inf if share.few_kernels else LARGE)
     weights, as_params = join(state.params)
     _, of_vector = flatten(state.params)  # the state keeps what the optimiser knows as vectors of all parameters
-    rates, _ = join(_learning_rates(config, state, hyperparams))
+    rates = _learning_rates(config, state, hyperparams)
+    rates = join(rates)[0] if isinstance(rates, dict) else [rates] * len(weights)
     optimizer = make_optimizer(hyperparams)
 
     def as_weights(vector):
@@ -50,7 +51,8 @@ def update_policy(
     def as_vector(weights):
         return flatten(as_params(weights))[0] if len(weights) > 1 else weights[0]
 
-    opt_state = jax.tree.map(lambda x: as_weights(x) if x.ndim else x, state.opt_state)
+    # The optimiser's count of minibatches is told to each, and not carried: on a GPU, adding 1 would launch a kernel.
+    count, moments = optax.tree.get(state.opt_state, "count"), optax.tree.set(state.opt_state, count=None)
 
     def loss(weights, batch, noise):
         return minibatch_loss(as_params(weights), agent, batch, noise, hyperparams)
@@ -61,46 +63,49 @@ def update_policy(
         return join(agent.constrain(as_params(weights), hyperparams))[0]
 
     def minibatch(carry, inputs):
-        weights, opt_state = carry
-        grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), inputs)
+        weights, moments = carry
+        count, *samples = inputs
+        grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), samples)
         metrics["grad_norm"] = optax.tree.norm(grads)
         direction: Any
-        direction, opt_state = optimizer.update(grads, opt_state)
+        direction, opt_state = optimizer.update(grads, optax.tree.set(moments, count=count))
         weights = constrain(jax.tree.map(lambda w, rate, d: w - rate * d, weights, rates, direction))
-        metrics["sound"] = jnp.array([jnp.isfinite(x).all() for x in weights]).all()
-        return (weights, opt_state), jnp.stack([metrics[name] for name in ROWS])
+        metrics["fault"] = fault_of(
+            loss=jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
+            gradient=jnp.isfinite(metrics["grad_norm"]),
+            parameters=jnp.array([jnp.isfinite(x).all() for x in weights]).all(),
+        )
+        return (weights, optax.tree.set(opt_state, count=None)), jnp.stack([metrics[name] for name in ROWS])
 
     def epoch(carry):
         index, learner, sums, _, fault = carry
-        key_shuffle, key_noise = jax.random.split(jax.random.fold_in(key, index))
+        key_shuffle, key_noise = keys[index]
         minibatches = shuffle(key_shuffle, batch, config, share)
         if config.normalize_advantages == "minibatch":
             advantage = standardize(minibatches.advantage, share, -1, config.bessel_correction)
             minibatches = minibatches._replace(advantage=advantage)
         noise = draw_noise(agent, key_noise)
-        learner, rows = jax.lax.scan(minibatch, learner, (minibatches, noise))
-        metrics = dict(zip(ROWS, rows.T, strict=True))  # [M]
-        finite = {
-            "loss": jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
-            "gradient": jnp.isfinite(metrics["grad_norm"]),
-            "parameters": metrics["sound"] > 0,
-        }
+        counts = count + index * config.num_minibatches + jnp.arange(config.num_minibatches)
+        learner, rows = jax.lax.scan(minibatch, learner, (counts, minibatches, noise))
         means = rows[:, : len(LOSS_METRICS)].mean(0)
-        fault = jnp.where(fault > 0, fault, first_fault(**finite))
-        return index + 1, learner, sums + means, means[ROWS.index("approx_kl")], fault
+        fault = jnp.where(fault > 0, fault, first_fault(rows[:, -1]))
+        return index + 1, learner, sums + means, means, fault
 
     def goes_on(carry):
-        index, _, _, kl, _ = carry
-        return (index < config.num_epochs) & (kl <= hyperparams.target_kl)
+        index, _, _, means, _ = carry
+        return (index < config.num_epochs) & (means[ROWS.index("approx_kl")] <= hyperparams.target_kl)
 
     zero = 0 * state.update  # of each run: what becomes so in a loop makes JAX trace the loop again under vmap
-    start = (zero, (weights, opt_state), jnp.zeros(len(LOSS_METRICS)) + zero, -jnp.inf + zero, zero)
-    epochs, (weights, opt_state), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
+    nothing = jnp.zeros(len(LOSS_METRICS)) + zero
+    keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(jnp.arange(config.num_epochs))
+    start = (zero, (weights, jax.tree.map(as_weights, moments)), nothing, nothing - jnp.inf, zero)
+    epochs, (weights, learned), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
     metrics = dict(zip(LOSS_METRICS, sums / epochs, strict=True))
     metrics["epochs"] = epochs.astype(jnp.float32)
-    opt_state = jax.tree.map(lambda x, now: as_vector(now) if x.ndim else now, state.opt_state, opt_state)
-    learned = {"params": as_params(weights), "opt_state": opt_state, "update": state.update + 1, "fault": fault}
-    return state.replace(**learned), metrics
+    moments = jax.tree.map(lambda _, now: as_vector(now), moments, learned)
+    opt_state = optax.tree.set(moments, count=count + epochs * config.num_minibatches)
+    params, update = as_params(weights), state.update + 1
+    return state.replace(params=params, opt_state=opt_state, update=update, fault=fault), metrics
 
 
 def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WHOLE) -> Batch:
@@ -171,8 +176,9 @@ def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hype
     left = (
         jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
     )
-    own = hyperparams.value_learning_rate
-    rates = {"value": hyperparams.learning_rate if own is None else own}
+    if hyperparams.value_learning_rate is None:
+        return left * hyperparams.learning_rate
+    rates = {"value": hyperparams.value_learning_rate}
 
     def rate(path: Any, leaf: jax.Array) -> jax.Array:
         return jnp.full(leaf.shape, left * rates.get(path[1].key, hyperparams.learning_rate))

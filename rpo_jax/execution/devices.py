@@ -76,9 +76,10 @@ def _share_of_cpu(count: int, config: TrainConfig) -> Share:
     return Share(count, CACHE_BYTES, cores * rows)
 
 
-def _share_of_accelerator(count: int, batch_size: int, config: TrainConfig) -> Share:
+def _share_of_accelerator(count: int, batch_size: int, config: TrainConfig, platform: str) -> Share:
     of_sample = 4 * batch_size * max(config.hidden_sizes, default=1)  # bytes of a layer, of all runs
-    return Share(count, values_at_once=max(1, LAYER_BYTES // of_sample), few_kernels=True)
+    parts = 1 if platform == "tpu" else max(8, 64 // batch_size)  # counted: fewest kernels, and little memory
+    return Share(count, values_at_once=max(1, LAYER_BYTES // of_sample), few_kernels=True, gradient_parts=parts)
 
 
 def _with_sizes_of(usual: Share, own: Share) -> Share:
@@ -120,7 +121,7 @@ class Spread:
         usual = (
             _share_of_cpu(shares, agent.config)
             if on_cpu
-            else _share_of_accelerator(shares, self.batch_size, agent.config)
+            else _share_of_accelerator(shares, self.batch_size, agent.config, devices[0].platform)
         )
         env = agent.env.on(devices[0].platform)
         self.agent = dataclasses.replace(agent, env=env, share=_with_sizes_of(usual, agent.share))
