@@ -38,10 +38,12 @@ def act_and_evaluate(
         The location and the log-scale [N, A], and the values [N].
     """
     own = params["params"]
-    layers = [
-        Layer(*(_stack(own["policy"][name][part], own["value"][name][part]) for part in Layer._fields))
-        for name in (f"Dense_{index}" for index in range(len(network.hidden_sizes) + 1))
-    ]
+
+    def layer(name: str) -> Layer:
+        policy, value = own["policy"][name], own["value"][name]
+        return Layer(_stack(policy["kernel"], value["kernel"]), _stack(policy["bias"], value["bias"]))
+
+    layers = [layer(f"Dense_{index}") for index in range(len(network.hidden_sizes) + 1)]
     # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
     x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
     precision = None if network.precision == "default" else network.precision
