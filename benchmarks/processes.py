@@ -11,7 +11,8 @@ WAIT = 5.0  # seconds
 
 def users_environment() -> dict[str, str]:
     """The environment of a process in which nothing has been set for JAX, as users have it."""
-    return {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PJRT_NPROC")}
+    ours = ("XLA_FLAGS", "PJRT_NPROC", "OPENBLAS_NUM_THREADS")
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 class Broken(Exception):

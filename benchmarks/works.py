@@ -35,7 +35,8 @@ WORKS = {
     "pendulum-128": Work(PENDULUM, 1, 1024, 32, 4, 8, 30, width=128),
     "hopper-256": Work("brax/hopper", 1, 1024, 16, 4, 8, 10, width=256),
 }
-# Seeds, environments, steps of a round, and rounds by networks of 64 units; wider ones have fewer.
+# Seeds, environments, steps of a round, and rounds by networks of 64 units; wider ones have fewer, but enough that the
+# initialisation of the networks is little beside them.
 SHAPES = {
     "16-envs": (1, 16, 128, 160),
     "1024-envs": (1, 1024, 32, 16),
@@ -45,7 +46,7 @@ SHAPES = {
 WIDTHS = (32, 64, 128, 256, 512)
 WIDTH_WORKS = {
     f"pendulum-{shape}-width-{width}": Work(
-        PENDULUM, seeds, num_envs, num_steps, 4, 8, max(1, round(updates * (64 / width) ** 2)), width=width
+        PENDULUM, seeds, num_envs, num_steps, 4, 8, max(4, round(updates * (64 / width) ** 2)), width=width
     )
     for shape, (seeds, num_envs, num_steps, updates) in SHAPES.items()
     for width in WIDTHS

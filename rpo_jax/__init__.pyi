@@ -16,6 +16,7 @@ from .algorithm.variants import PPO as PPO
 from .algorithm.variants import RPO as RPO
 from .algorithm.variants import Variant as Variant
 from .algorithm.variants import get_variant as get_variant
+from .compiling.cores import use_cpu_cores as use_cpu_cores
 from .envs import Dynamics as Dynamics
 from .envs import Environment as Environment
 from .envs import Successor as Successor
@@ -28,7 +29,6 @@ from .envs import vectorize as vectorize
 from .errors import SettingsError as SettingsError
 from .errors import SimulatorError as SimulatorError
 from .execution.checkpoints import Checkpoints as Checkpoints
-from .execution.devices import use_cpu_cores as use_cpu_cores
 from .execution.episodes import evaluate as evaluate
 from .execution.episodes import record as record
 from .execution.evaluations import Evaluation as Evaluation

@@ -157,14 +157,23 @@ FUSED = (
 )
 
 
+SET = """
+import os, sys, rpo_jax
+rpo_jax.use_cpu_cores()
+print(os.environ["OPENBLAS_NUM_THREADS"], "scipy.linalg" in sys.modules)  # which reads it
+"""
+
+
 def test_after_use_cpu_cores_programs_of_ones_own_sum_without_library_fusions() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    ours = ("XLA_FLAGS", "OPENBLAS_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     texts = [
         subprocess.run(
             [sys.executable, "-c", f"{begin}{FUSED}"], env=environment, capture_output=True, text=True, check=True
         ).stdout
-        for begin in ("", "import rpo_jax; rpo_jax.use_cpu_cores(); ")
+        for begin in ("", SET)
     ]
+    assert texts[1].startswith("1 False\n")
     assert "__ynn_fusion" in texts[0]  # or nothing shows that it is gone
     assert "__ynn_fusion" not in texts[1]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,8 @@ def act_and_evaluate(
     # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
     x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
     precision = None if network.precision == "default" else network.precision
-    outputs, log_scale = _apply(ACTIVATIONS[network.activation], precision, parts, layers, own.get("log_scale"), x)
+    found: Any = _apply(ACTIVATIONS[network.activation], precision, parts, layers, own.get("log_scale"), x)
+    outputs, log_scale = found
     return *split_outputs(outputs[0], log_scale), outputs[1, :, 0]
 
 

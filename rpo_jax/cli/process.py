@@ -18,7 +18,7 @@ def set_up_jax(imports: tuple[str, ...], cpu_devices: int | None = None) -> None
     Raises:
         SettingsError: if a module cannot be imported, or JAX does not start or has settings with which nothing works.
     """
-    from rpo_jax.execution.devices import use_cpu_cores
+    from rpo_jax.compiling.cores import use_cpu_cores
     from rpo_jax.registry import import_modules
 
     with contextlib.suppress(SettingsError):

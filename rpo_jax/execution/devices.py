@@ -1,7 +1,6 @@
 """Sharding over devices: shard independent runs over devices first, then the environments of each run."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -15,8 +14,7 @@ from rpo_jax.algorithm.config import TrainConfig
 from rpo_jax.algorithm.sharing import AXIS, Share
 from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.compiling.cores import num_cores
-from rpo_jax.compiling.jit import compile_traced, set_process_options
-from rpo_jax.errors import SettingsError
+from rpo_jax.compiling.jit import compile_traced
 from rpo_jax.execution.batches import map_in_batches
 from rpo_jax.execution.env_axis import join_environments, lay_out, split_environments
 from rpo_jax.execution.processes import put
@@ -31,37 +29,6 @@ ROWS = 512  # rows of a matrix product from which on a core gains nothing by bat
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
 
 Tree = TypeVar("Tree")
-
-
-def use_cpu_cores(count: int | None = None) -> None:
-    """Makes JAX use one CPU device per core, over which runs are sharded; call it before JAX starts.
-
-    Another call with the same count changes nothing, so that a cell of a notebook may run again.
-
-    It sets two environment variables, unless they are set already; child processes inherit them. `XLA_FLAGS`: your own
-    programs are compiled with the same options as those of rpo_jax. `PJRT_NPROC`: the devices have no more threads in
-    total than there are cores.
-
-    Args:
-        count: number of devices; the number of cores that this process may use if None.
-
-    Raises:
-        SettingsError: if JAX has started already, or the count is not a whole number of 1 or more.
-    """
-    cores = num_cores()
-    count = cores if count is None else count
-    if type(count) is not int or count < 1:
-        raise SettingsError(f"count={count!r} is out of range: it must be a whole number, 1 or more")
-    if jax.config.jax_num_cpu_devices != count:  # pyright: ignore[reportAttributeAccessIssue]
-        try:
-            jax.config.update("jax_num_cpu_devices", count)
-        except RuntimeError:
-            raise SettingsError(
-                "use_cpu_cores comes too late: JAX has started; call it before anything is computed"
-            ) from None
-    # Otherwise every device would use a thread pool as large as the number of cores, and they would slow each other.
-    os.environ.setdefault("PJRT_NPROC", str(max(1, cores // count)))
-    set_process_options()
 
 
 def _runs_per_batch(config: TrainConfig) -> int:
