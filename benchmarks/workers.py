@@ -93,7 +93,7 @@ def environment(gpu: bool, flags: str = "") -> dict[str, str]:
     """Of a worker. A GPU is shared by the libraries; one whose JAX cannot use it fails, and is not timed on the CPU."""
     more = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()} if flags else {}
     if gpu:
-        own = {name: value for name, value in os.environ.items() if name not in ("PJRT_NPROC", "OPENBLAS_NUM_THREADS")}
+        own = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
         return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **own, **more, "JAX_PLATFORMS": "cuda"}
     return {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin", **more}
 

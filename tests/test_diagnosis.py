@@ -400,7 +400,7 @@ def found_here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Finding]:
     names = ["training", *general]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for variable in ("XLA_FLAGS", "PJRT_NPROC", "OPENBLAS_NUM_THREADS", "PYTHONPATH"):
+        for variable in ("XLA_FLAGS", "PJRT_NPROC", "PYTHONPATH"):
             patch.delenv(variable, raising=False)
         return dict(zip(names, processes.run_group(names, time_out=250.0), strict=True))
 

@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in `use_cpu_cores`; read as soon as a command imports SciPy
     if not job.join(arguments):
         return _run_command(arguments, _alone)
     code = 1  # of a traceback

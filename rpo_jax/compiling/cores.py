@@ -1,5 +1,7 @@
-"""The number of CPU cores, and their use as devices. Imports little: OpenBLAS reads its variable when it is loaded."""
+"""The number of CPU cores, and their use as devices."""
 
+import contextlib
+import ctypes
 import os
 
 import jax
@@ -18,9 +20,10 @@ def use_cpu_cores(count: int | None = None) -> None:
 
     Another call with the same count changes nothing, so that a cell of a notebook may run again.
 
-    It sets environment variables, unless they are set already; child processes inherit them. `XLA_FLAGS`: your own
-    programs are compiled with the same options as those of rpo_jax. `PJRT_NPROC` and `OPENBLAS_NUM_THREADS`: the
-    devices have no more threads in total than there are cores.
+    It sets two environment variables, unless they are set already; child processes inherit them. `XLA_FLAGS`: your own
+    programs are compiled with the same options as those of rpo_jax. `PJRT_NPROC`: the devices have no more threads in
+    total than there are cores. For the same reason it sets the threads of SciPy's OpenBLAS, by which JAX factorises
+    matrices, unless the variable `OPENBLAS_NUM_THREADS` says how many.
 
     Args:
         count: number of devices; the number of cores that this process may use if None.
@@ -39,8 +42,17 @@ def use_cpu_cores(count: int | None = None) -> None:
             raise SettingsError(
                 "use_cpu_cores comes too late: JAX has started; call it before anything is computed"
             ) from None
-    # Otherwise every device would use a thread pool as large as the number of cores, and they would slow each other; so
-    # would those of OpenBLAS, which factorises matrices for new networks: its threads then wait in a busy loop.
-    for variable in ("PJRT_NPROC", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, str(max(1, cores // count)))
+    # Otherwise every device would use a thread pool as large as the number of cores, and they would slow each other.
+    threads = max(1, cores // count)
+    os.environ.setdefault("PJRT_NPROC", str(threads))
+    if "OPENBLAS_NUM_THREADS" not in os.environ:
+        _set_openblas_threads(threads)
     set_process_options()
+
+
+def _set_openblas_threads(count: int) -> None:
+    """Does nothing if SciPy has another library. After a matrix is factorised, threads wait for more in a busy loop."""
+    from scipy.linalg import cython_lapack
+
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(cython_lapack.__file__).scipy_openblas_set_num_threads(count)
