@@ -52,7 +52,7 @@ def use_cpu_cores(count: int | None = None) -> None:
 
 def _set_openblas_threads(count: int) -> None:
     """Does nothing if SciPy has another library. After a matrix is factorised, threads wait for more in a busy loop."""
-    from scipy.linalg import cython_lapack
+    from scipy.linalg import cython_lapack  # pyright: ignore[reportAttributeAccessIssue]
 
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(cython_lapack.__file__).scipy_openblas_set_num_threads(count)
