@@ -17,7 +17,12 @@ Activation: TypeAlias = Callable[[jax.Array], jax.Array]
 
 
 class Layer(NamedTuple):
-    """A layer of both MLPs: kernels [2, I, K] and biases [2, K]."""
+    """A layer of both MLPs.
+
+    Attributes:
+        kernel: weight matrices [2, I, K].
+        bias: biases [2, K].
+    """
 
     kernel: jax.Array
     bias: jax.Array

@@ -172,7 +172,7 @@ def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
 
 
 def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> Params:
-    """Returns the learning rate of each parameter in this update."""
+    """Returns the learning rate of each parameter in this update; one number [] if it is that of all."""
     left = (
         jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
     )
