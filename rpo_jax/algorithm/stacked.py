@@ -13,7 +13,7 @@ from rpo_jax.algorithm.types import Params
 from rpo_jax.typing import PyTree
 
 ROWS = 128  # fewest samples of a part
-Activation: TypeAlias = Callable[[jax.Array], jax.Array]
+_Outputs: TypeAlias = tuple[jax.Array, jax.Array | None]
 
 
 class Layer(NamedTuple):
@@ -26,6 +26,14 @@ class Layer(NamedTuple):
 
     kernel: jax.Array
     bias: jax.Array
+
+
+class _How(NamedTuple):
+    """What does not change: the activation, the precision of products, and the largest number of partial sums."""
+
+    activation: Callable[[jax.Array], jax.Array]
+    precision: str | None
+    parts: int
 
 
 def act_and_evaluate(
@@ -52,7 +60,8 @@ def act_and_evaluate(
     # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
     x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
     precision = None if network.precision == "default" else network.precision
-    found: Any = _apply(ACTIVATIONS[network.activation], precision, parts, layers, own.get("log_scale"), x)
+    how = _How(ACTIVATIONS[network.activation], precision, parts)
+    found: Any = _apply(how, layers, own.get("log_scale"), x)
     outputs, log_scale = found
     return *split_outputs(outputs[0], log_scale), outputs[1, :, 0]
 
@@ -63,48 +72,34 @@ def _stack(policy: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.stack([policy, jnp.pad(value, [(0, 0)] * (value.ndim - 1) + [(0, missing)])])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _apply(
-    activation: Activation,
-    precision: str | None,
-    parts: int,
-    layers: list[Layer],
-    log_scale: jax.Array | None,
-    x: jax.Array,
-) -> tuple[jax.Array, jax.Array | None]:
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _apply(how: _How, layers: list[Layer], log_scale: jax.Array | None, x: jax.Array) -> _Outputs:
     """Computes the outputs [2, N, K] for inputs `x` [2, N, O], and the log-scale of each sample [N, K].
 
     Gradients are sums over samples. Each is computed as partial sums, and all of those are added up in one operation.
     """
-    return _forward(activation, precision, parts, layers, log_scale, x)[0]
+    return _forward(how, layers, log_scale, x)[0]
 
 
-def _forward(
-    activation: Activation,
-    precision: str | None,
-    parts: int,
-    layers: list[Layer],
-    log_scale: jax.Array | None,
-    x: jax.Array,
-) -> tuple[tuple[jax.Array, jax.Array | None], PyTree]:
+def _forward(how: _How, layers: list[Layer], log_scale: jax.Array | None, x: jax.Array) -> tuple[_Outputs, PyTree]:
     inputs, derivatives = [], []
     for index, layer in enumerate(layers):
         if index:
-            x, derivative = jax.vjp(activation, x)
+            x, derivative = jax.vjp(how.activation, x)
             derivatives.append(derivative)
         inputs.append(x)
-        x = jnp.matmul(x, layer.kernel, precision=precision) + layer.bias[:, None]
+        x = jnp.matmul(x, layer.kernel, precision=how.precision) + layer.bias[:, None]
     # Added to each sample's outputs, or XLA would launch a kernel for the entropy, which is that of all samples.
     of_samples = None if log_scale is None else log_scale + 0 * x[0]
     return (x, of_samples), (layers, inputs, derivatives)
 
 
-def _backward(activation: Activation, precision: str | None, parts: int, kept: PyTree, gradients: PyTree) -> PyTree:
+def _backward(how: _How, kept: PyTree, gradients: PyTree) -> PyTree:
     layers, inputs, derivatives = kept
     gradient, of_log_scale = gradients
     num_samples = gradient.shape[1]
     widest = max(max(layer.kernel.shape[1:]) for layer in layers)  # partial sums are no larger than a layer's outputs
-    parts = fewest_large_parts(num_samples, most=max(ROWS, widest, -(-num_samples // parts)))
+    parts = fewest_large_parts(num_samples, most=max(ROWS, widest, -(-num_samples // how.parts)))
 
     def in_parts(x: jax.Array) -> jax.Array:
         return x.reshape((len(x), parts, -1, x.shape[-1]))
@@ -112,9 +107,9 @@ def _backward(activation: Activation, precision: str | None, parts: int, kept: P
     sums: list[jax.Array] = []  # [2, parts, ...] of kernel and bias of each layer, and of the log-scale
     rows = gradient if of_log_scale is None else jnp.concatenate([gradient, of_log_scale[None]])
     for index in reversed(range(len(layers))):
-        of_kernel = jnp.einsum("npbi,npbk->npik", in_parts(inputs[index]), in_parts(gradient), precision=precision)
+        of_kernel = jnp.einsum("npbi,npbk->npik", in_parts(inputs[index]), in_parts(gradient), precision=how.precision)
         sums = [of_kernel, in_parts(rows).sum(2), *sums]
-        gradient = jnp.matmul(gradient, layers[index].kernel.mT, precision=precision)
+        gradient = jnp.matmul(gradient, layers[index].kernel.mT, precision=how.precision)
         if index:
             [gradient] = [rows] = derivatives[index - 1](gradient)
     if of_log_scale is not None:  # it was summed along with the biases of the outputs

@@ -42,7 +42,7 @@ def update_policy(
     weights, as_params = join(state.params)
     _, of_vector = flatten(state.params)  # the state keeps what the optimiser knows as vectors of all parameters
     rates = _learning_rates(config, state, hyperparams)
-    rates = join(rates)[0] if isinstance(rates, dict) else [rates] * len(weights)
+    rates = [rates] * len(weights) if hyperparams.value_learning_rate is None else join(rates)[0]
     optimizer = make_optimizer(hyperparams)
 
     def as_weights(vector):
