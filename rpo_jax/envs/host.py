@@ -103,9 +103,7 @@ class Host:
             outcome = self._pool(number).step(action)
             return self._check_arrays(Outcome._fields, outcome, len(number))
 
-        obs, none = np.full((len(number), self._observation_size), np.nan, np.float32), np.zeros(len(number), bool)
-        failed = (obs, np.full(len(number), np.nan, np.float32), none, none, obs)
-        return number, *(self._call_unless_failed(int(number[0]), step) or failed)
+        return number, *(self._call_unless_failed(int(number[0]), step) or self._failed_outcome(len(number)))
 
     def close(self, number: np.ndarray) -> tuple[np.ndarray]:
         """Closes pools; those that are closed already are ignored.
@@ -145,6 +143,10 @@ class Host:
                 "that began them ends, and cannot be copied or rearranged"
             )
         return self._pools[first]
+
+    def _failed_outcome(self, n: int) -> Outcome:
+        obs, none = np.full((n, self._observation_size), np.nan, np.float32), np.zeros(n, bool)
+        return Outcome(obs, np.full(n, np.nan, np.float32), none, none, obs)
 
     def _check_arrays(self, names: Sequence[str], arrays: Sequence[np.ndarray], n: int) -> tuple[np.ndarray, ...]:
         """Checks the shapes of what a pool returned, and converts it to the types that XLA expects."""

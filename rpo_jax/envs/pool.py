@@ -1,5 +1,6 @@
 """What a suite that runs on the host provides: a pool, which steps many environments at once with NumPy arrays."""
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -65,6 +66,8 @@ def cut_where_broken(
     """
     with np.errstate(over="ignore"):
         obs, reward = np.asarray(obs, np.float32), np.asarray(reward, np.float32)
+    if math.isfinite(np.vdot(obs, obs) + np.vdot(reward, reward)):  # in a fraction of the time of what follows
+        return obs, reward, terminated, truncated
     broken = ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
     if not broken.any():
         return obs, reward, terminated, truncated

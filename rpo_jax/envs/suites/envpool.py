@@ -86,6 +86,8 @@ class EnvPool:
             env_id, num_envs=len(seeds), seed=list(seeds), num_threads=min(threads, len(seeds))
         )
         self._sizes = sizes
+        self._env_ids = np.arange(len(seeds), dtype=np.int32)
+        self._action_type = self._pool.action_space.dtype
 
     def reset(self) -> np.ndarray:
         """Begins an episode in every environment and returns the first observations [n, O]."""
@@ -100,15 +102,26 @@ class EnvPool:
         Returns:
             The result of the step.
         """
-        obs, *results, _ = self._pool.step(action)
+        obs, *results = self._step(action)
         final_obs, reward, terminated, truncated = cut_where_broken(flatten(obs, self._sizes), *results)
-        obs = final_obs
-        ended = np.flatnonzero(terminated | truncated).astype(np.int32)
-        if len(ended):
+        obs, has_ended = final_obs, terminated | truncated
+        if has_ended.any():
+            ended = np.flatnonzero(has_ended).astype(np.int32)
             obs = final_obs.copy()
             first, info = self._pool.reset(ended)
             obs[info["env_id"]] = flatten(first, self._sizes)
         return Outcome(obs, reward, terminated, truncated, final_obs)
+
+    def _step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+        """Does what EnvPool's own `step` does, without its Python: 25 microseconds, where 4 simple simulators take 60.
+
+        Returns:
+            Observations, rewards, and whether the task or the time limit ended an episode.
+        """
+        self._pool._send([self._env_ids, self._env_ids, action.astype(self._action_type)])
+        state = dict(zip(self._pool._state_keys, self._pool._recv(), strict=True))
+        obs = state["obs"] if "obs" in state else {name: state[f"obs:{name}"] for name in self._sizes}
+        return obs, state["reward"], state["done"] & ~state["trunc"], state["trunc"]
 
     def close(self) -> None:
         """Stops the threads of the pool."""
