@@ -76,6 +76,24 @@ def test_a_log_file_has_lines_with_them(monkeypatch: pytest.MonkeyPatch) -> None
     assert lines == ["rpo: compiling", "going on from update 2,499 of 10,000", expected]
 
 
+def test_time_left_is_that_at_the_speed_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 steps an update of both runs: an update took 1 s before, takes 0.1 s at first, 0.2 s in the last minute."""
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
+    times = [1000.0, 1010.0, 1020.0, 1080.0, 1100.0]
+    reports = [
+        progress_of(updates, [-1, -1], at) for updates, at in zip([1000, 1100, 1200, 1500, 1600], times, strict=True)
+    ]
+    lines = shown(200, False, *reports).splitlines()[2:]
+    found = [re.search(r"(\S+) steps/s  (\S+) left", line).groups() for line in lines]  # pyright: ignore[reportOptionalMemberAccess]
+    assert found == [
+        ("256", "2:30:00"),  # 9,000 updates left
+        ("2.56k", "0:14:50"),
+        ("2.56k", "0:14:40"),
+        ("1.28k", "0:28:20"),
+        ("1.28k", "0:28:00"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0"), (999, "999"), (1020, "1.02k"), (999_900, "1000k"), (24.3e6, "24.3M"), (2e9, "2G")],

@@ -19,6 +19,7 @@ from rpo_jax.settings.spec import RunSpec
 from rpo_jax.typing import JsonObject
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_OF_SPEED = 60.0  # over which it is measured: an earlier session may have had another machine
 # Columns of a bar that are not its name and numbers: "100%", the time left, the least bar, and a space after each.
 AROUND = len("100% ") + len("00:00:00 ") + len("---- ") + len(" ")
 EXPENDABLE = ("speed", "steps", "entropy", "eval")  # numbers that are left out where there is no room, first to last
@@ -55,6 +56,7 @@ class ProgressBar:
         )
         self._total = spec.config.num_updates * spec.config.round_timesteps
         self._began: int | None = None
+        self._seen: list[tuple[int, float]] = []  # steps and training time of the last minute
         self._task = self._bar.add_task(f"{spec.variant}: compiling", total=self._total, numbers="")
 
     @contextmanager
@@ -79,7 +81,7 @@ class ProgressBar:
             if self._began:
                 self._console.print(f"going on from update {self._began:,} of {self._spec.config.num_updates:,}")
         steps = progress.updates * self._spec.config.round_timesteps
-        speed = steps * self._runs / progress.seconds
+        speed = self._speed(steps, progress.seconds)
         entropies = progress.metrics["entropy"][..., -1]
         known = entropies[~np.isnan(entropies)]  # without runs that diverged
         entropy = known.mean() if known.size else np.nan
@@ -89,20 +91,28 @@ class ProgressBar:
         numbers = {"return": f"return {seen}"}
         if not np.isnan(self._evaluated):
             numbers["eval"] = f"eval {self._evaluated:,.1f}"
-        numbers |= {"entropy": f"entropy {entropy:.2f}", "speed": f"{_short(speed)} steps/s"}
+        numbers |= {"entropy": f"entropy {entropy:.2f}", "speed": f"{_short(speed * self._runs)} steps/s"}
         name = one_line(self._spec.variant, self._console.width // 4)
         shown = {"steps": f"{_short(steps)}/{_short(self._total)}", **numbers}
         text = _fitting(shown, self._console.width - AROUND - len(name))
         self._bar.update(self._task, completed=steps, description=name, numbers=text)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            left = timedelta(seconds=round(progress.seconds * (self._total / steps - 1)))
+            left = timedelta(seconds=round((self._total - steps) / speed))
             share = f"{steps:,} of {self._total:,} steps ({steps / self._total:.0%})"
             self._console.print(
                 "  ".join((f"{self._spec.variant}: {share}", *numbers.values(), f"{left} left")),
                 highlight=False,
                 soft_wrap=True,
             )
+
+    def _speed(self, steps: int, seconds: float) -> float:
+        """Steps of each run per second in the last minute; since training began, at the first report of a session."""
+        self._seen.append((steps, seconds))
+        while len(self._seen) > 2 and seconds - self._seen[1][1] >= SECONDS_OF_SPEED:
+            self._seen.pop(0)
+        before, then = self._seen[0]
+        return (steps - before) / (seconds - then) if then < seconds else steps / seconds
 
 
 def _fitting(numbers: dict[str, str], room: int) -> str:
