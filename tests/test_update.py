@@ -18,9 +18,10 @@ from rpo_jax.algorithm import update
 from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
 from rpo_jax.algorithm.losses import LossNoise
 from rpo_jax.algorithm.normalization import initial_moments
+from rpo_jax.algorithm.permutation import _order, _order_by_digits, permutation
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.algorithm.types import Batch
-from rpo_jax.algorithm.update import permutation, shuffle, update_policy
+from rpo_jax.algorithm.update import shuffle, update_policy
 from rpo_jax.algorithm.weights import join_small
 
 SHUFFLES = ["samples", "environments"]
@@ -109,6 +110,15 @@ def test_a_permutation_is_one_and_each_order_is_as_likely() -> None:
     _, counts = np.unique(orders @ [64, 16, 4, 1], return_counts=True)
     assert len(counts) == 24
     assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 1000, 2**16 + 1])
+def test_a_permutation_is_the_same_whatever_sorts_it(size: int) -> None:
+    rng = np.random.default_rng(size)
+    for numbers in (rng.integers(0, 2**32, (2, size), np.uint32), rng.integers(0, 3, (2, size), np.uint32) << 30):
+        expected = np.argsort(numbers, axis=-1, kind="stable")
+        for order in (_order, _order_by_digits):
+            np.testing.assert_array_equal(jax.jit(jax.vmap(order))(numbers), expected)
 
 
 @pytest.mark.parametrize("how", SHUFFLES)

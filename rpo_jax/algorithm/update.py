@@ -13,6 +13,7 @@ from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.divergence import fault_of, first_fault
 from rpo_jax.algorithm.losses import LossNoise, minibatch_loss, standardize
 from rpo_jax.algorithm.metrics import LOSS_METRICS, Metrics
+from rpo_jax.algorithm.permutation import permutation
 from rpo_jax.algorithm.perturbation import Noise
 from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Batch, Params, TrainingState
@@ -135,14 +136,6 @@ def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WH
     size = config.num_envs if config.shuffle == "environments" else config.round_timesteps
     order = share.part(permutation(key, size).reshape((config.num_minibatches, -1)), axis=1)
     return jax.tree.map(by, batch)
-
-
-def permutation(key: jax.Array, size: int) -> jax.Array:
-    """Returns a random permutation [size] of `0 ... size - 1` by `key`, with one sort by 32-bit keys.
-
-    (`jax.random.permutation` sorts twice.)
-    """
-    return jax.lax.sort_key_val(jax.random.bits(key, (size,)), jnp.arange(size))[1]
 
 
 def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
