@@ -57,6 +57,15 @@ def _broadcast(params: dict[str, Any], rank: int, size: int) -> dict[str, Any]:
     }
 
 
+def _concatenate(equation: Any, size: int, *operands: Value) -> list[Value]:
+    """Joins arrays; on a CPU, XLA may not compute them anew wherever the result is read.
+
+    Measured where it may: a step of Brax's reacher takes 3 times as long, one of ant 1.1 times.
+    """
+    array = lax.concatenate([value.spread(size) for value in operands], equation.params["dimension"])
+    return batched([lax.platform_dependent(array, cpu=lax.optimization_barrier, default=lambda x: x)])
+
+
 def _pad(equation: Any, size: int, x: Value, padding: Value) -> Any:
     if padding.batched:
         return NotImplemented
@@ -112,13 +121,14 @@ ELEMENTWISE = (
 )
 ALONG_OTHER_AXES = (
     "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "reduce_and", "reduce_max", "reduce_min",
-    "reduce_or", "reduce_prod", "reduce_sum", "rev", "squeeze", "concatenate", "split", "stack", "unstack",
+    "reduce_or", "reduce_prod", "reduce_sum", "rev", "squeeze", "split", "stack", "unstack",
 )
 # fmt: on
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(ALONG_OTHER_AXES, _with_params(lambda params, rank, size: {})),
     "bitcast_convert_type": _bitcast,
+    "concatenate": _concatenate,
     "broadcast_in_dim": _with_params(_broadcast),
     "reshape": _with_params(_reshape),
     "slice": _with_params(_slice),
