@@ -31,7 +31,7 @@ SECONDS = 0.5  # of one measurement, at least
 BATCHINGS: tuple[Batching, ...] = ("last", "first")  # "components" is for accelerators
 TIMED = {
     **{f"gymnax/{name}": partial(gymnax.make, name) for name in gymnax.TASKS},
-    **{f"brax/{name}": partial(brax.make, name) for name in ("inverted_pendulum", "hopper", "ant")},
+    **{f"brax/{name}": partial(brax.make, name) for name in ("inverted_pendulum", "reacher", "hopper", "ant")},
     **{f"brax/hopper, {backend}": partial(brax.make, "hopper", backend) for backend in brax.BACKENDS[1:]},
     **{f"playground/{name}": partial(playground.make, name) for name in ("CartpoleBalance", "ReacherEasy")},
 }
