@@ -87,7 +87,7 @@ class EnvPool:
         )
         self._sizes = sizes
         self._env_ids = np.arange(len(seeds), dtype=np.int32)
-        self._action_type = self._pool.action_space.dtype
+        self._action_type = _action_spec(env_id, self._pool.spec).dtype
 
     def reset(self) -> np.ndarray:
         """Begins an episode in every environment and returns the first observations [n, O]."""
@@ -118,7 +118,7 @@ class EnvPool:
         Returns:
             Observations, rewards, and whether the task or the time limit ended an episode.
         """
-        self._pool._send([self._env_ids, self._env_ids, action.astype(self._action_type)])
+        self._pool._send([self._env_ids, self._env_ids, action.astype(self._action_type, order="C")])
         state = dict(zip(self._pool._state_keys, self._pool._recv(), strict=True))
         obs = state["obs"] if "obs" in state else {name: state[f"obs:{name}"] for name in self._sizes}
         return obs, state["reward"], state["done"] & ~state["trunc"], state["trunc"]
