@@ -66,8 +66,8 @@ def cut_where_broken(
     """
     with np.errstate(over="ignore"):
         obs, reward = np.asarray(obs, np.float32), np.asarray(reward, np.float32)
-    if math.isfinite(np.vdot(obs, obs) + np.vdot(reward, reward)):  # in a fraction of the time of what follows
-        return obs, reward, terminated, truncated
+        if math.isfinite(np.vdot(obs, obs) + np.vdot(reward, reward)):  # in a fraction of the time of what follows
+            return obs, reward, terminated, truncated
     broken = ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
     if not broken.any():
         return obs, reward, terminated, truncated
