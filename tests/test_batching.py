@@ -41,6 +41,16 @@ def scan_whose_carry_is_batched_late(x):
     return lax.scan(step, (0.0, 0.0, 0.0), length=5, reverse=True)
 
 
+def scan_that_carries_much(x, y):
+    """More components than `vmap_components` carries as one array."""
+
+    def step(carry, _):
+        many, few = carry
+        return (jnp.roll(many, 1, axis=0) + few.sum(), 0.5 * few + many[0, 1]), ()
+
+    return lax.scan(step, (jnp.outer(x, y), x), length=3)
+
+
 def while_loop(x):
     return lax.while_loop(lambda carry: carry.sum() < 10, lambda carry: carry + 1.0, x)
 
@@ -96,6 +106,7 @@ FUNCTIONS = {
     "gradients": lambda x, y: jax.grad(lambda x: jnp.sum(jnp.tanh(x) * y))(x),
     "vmap": lambda x, y: jax.vmap(lambda row, other: row * other.sum())(x, y),
     "scan": lambda x, y: scan_with_a_counter(x),
+    "scan of much": scan_that_carries_much,
     "scan batched late": lambda x, y: scan_whose_carry_is_batched_late(x),
     "scan of the same": lambda x, y: lax.scan(lambda c, row: (c + row @ x[0], row * c), 0.0, FIXED),
     "for": lambda x, y: lax.fori_loop(0, 3, lambda i, total: total + x[i], y[0]),

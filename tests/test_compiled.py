@@ -116,3 +116,4 @@ def test_a_small_work_launches_few_kernels() -> None:
     assert step["operations"] <= 10
     assert minibatch["operations"] <= 24
     assert found["update"] <= 704
+    assert found["mebibytes"] <= 3

@@ -21,11 +21,16 @@ from rpo_jax.algorithm.normalization import initial_moments
 from rpo_jax.algorithm.permutation import _order, _order_by_digits, permutation
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.algorithm.types import Batch
-from rpo_jax.algorithm.update import shuffle, update_policy
+from rpo_jax.algorithm.update import rows_of, shuffle, take, update_policy
 from rpo_jax.algorithm.weights import join_small
 
 SHUFFLES = ["samples", "environments"]
-shuffled = jax.jit(shuffle, static_argnums=2)
+
+
+@partial(jax.jit, static_argnums=2)
+def shuffled(key: jax.Array, batch: Batch, config: TrainConfig) -> Batch:
+    """The minibatches [M, B, ...]."""
+    return take(rows_of(batch, config), shuffle(key, config))
 
 
 def numbered_batch(steps: int, envs: int) -> Batch:

@@ -15,8 +15,7 @@ from rpo_jax.algorithm.types import TrainingState, Transition
 from rpo_jax.envs.protocol import Episodes, Timestep
 from rpo_jax.typing import PyTree
 
-# Observations, actions, locations, log-scales where they depend on the state, and what the environments returned.
-Steps = tuple[jax.Array, jax.Array, jax.Array, jax.Array | None, Timestep]
+Steps = tuple[jax.Array, jax.Array, jax.Array, Timestep]  # observations, actions, their log-probabilities, successors
 
 
 def collect_rollout(
@@ -63,9 +62,8 @@ def collect_rollout(
     num_blocks = 1 if env.on_host else agent.share.num_blocks(state.env_state)
     (env_state, obs), steps = _in_blocks(play, num_blocks, (state.env_state, state.obs), noises)
     discounted_return = jnp.where(begins, 0.0, state.discounted_return)
-    return state.replace(env_state=env_state, obs=obs, discounted_return=discounted_return), _transition(
-        agent, state, steps
-    )
+    state = state.replace(env_state=env_state, obs=obs, discounted_return=discounted_return)
+    return state, _transition(steps)
 
 
 def _draw_noises(agent: Agent, key: jax.Array, key_perturbation: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -96,20 +94,18 @@ def _step(
     action = agent.head.sample(loc, log_scale, noise)
     # If the environment is deterministic its keys are unused, and XLA removes the split.
     env_state, timestep = agent.env.step(own_keys(key), env_state, agent.to_env(action), initial)
-    # A scale that does not depend on the state is computed once, after the scan.
-    own_scale = log_scale if log_scale.ndim > 1 else None
-    return (env_state, timestep.obs), (obs, action, loc, own_scale, timestep)
+    log_prob = agent.head.log_prob(loc, log_scale, action, agent.half_range)
+    returned = timestep._replace(obs=None)  # it is the next step's
+    return (env_state, timestep.obs), (obs, action, log_prob, returned)
 
 
-def _transition(agent: Agent, state: TrainingState, steps: Steps) -> Transition:
-    obs, action, loc, log_scale, timestep = steps
-    if log_scale is None:
-        _, log_scale = agent.act(state.params, obs[0])
+def _transition(steps: Steps) -> Transition:
+    obs, action, log_prob, timestep = steps
     return Transition(
         obs=obs,
         final_obs=jnp.where(timestep.broken[..., None], obs, timestep.final_obs),
         action=action,
-        log_prob=agent.head.log_prob(loc, log_scale, action, agent.half_range),
+        log_prob=log_prob,
         reward=timestep.reward,
         terminated=timestep.terminated,
         truncated=timestep.truncated,

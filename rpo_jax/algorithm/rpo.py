@@ -146,8 +146,9 @@ def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState
     key, key_act, key_learn = jax.random.split(state.key, 3)
     state, rollout = collect_rollout(agent, state, hyperparams, key_act)  # [T, N, ...]
     informed, batch = estimate_advantages(agent, state, rollout, hyperparams)  # [T, N, ...]
+    batch, of_rollout = agent.share.finish((batch, rollout_metrics(rollout, batch, agent.share)))
     learned, metrics = update_policy(agent, informed, batch, key_learn, hyperparams)
-    state, metrics = quarantine(state, learned, metrics | rollout_metrics(rollout, batch, agent.share))
+    state, metrics = quarantine(state, learned, metrics | of_rollout)
     return state.replace(key=key), metrics
 
 
@@ -195,7 +196,7 @@ def _successor_values(
     """
 
     def value(params, moments, clip, obs):
-        return agent.share.map_values(partial(agent.value, params), agent.normalize(moments, obs, clip))
+        return agent.share.map_values(lambda x: agent.value(params, agent.normalize(moments, x, clip)), obs)
 
     seen_by = (state.params, state.obs_moments, hyperparams.observation_clip)
     next_values = jnp.concatenate([values[1:], value(*seen_by, state.obs[None])])

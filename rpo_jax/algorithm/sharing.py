@@ -6,6 +6,7 @@ complete shuffle. The number of devices therefore changes nothing but the order 
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from rpo_jax.algorithm.axes import join_axis, split_axis
 from rpo_jax.typing import PyTree
 
 AXIS = "environments"
+
+Tree = TypeVar("Tree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,13 @@ class Share:
         if parts == 1:
             return function(obs)
         return join_axis(jax.lax.map(function, split_axis(obs, 0, parts)), 0)
+
+    def finish(self, x: Tree) -> Tree:
+        """Returns `x`, which is computed before all that follows, if there are `few_kernels`.
+
+        XLA would otherwise keep what `x` is made of, such as a rollout, until the last use of `x`.
+        """
+        return jax.lax.optimization_barrier(x) if self.few_kernels else x
 
     def mean(self, x: PyTree) -> PyTree:
         """Averages the arrays of a tree `x` over devices, with one exchange for all of them."""

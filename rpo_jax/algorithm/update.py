@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from rpo_jax.algorithm.weights import LARGE, join_small
 
 ROWS = (*LOSS_METRICS, "fault")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
 
+Tree = TypeVar("Tree")
+
 
 def update_policy(
     agent: Agent, state: TrainingState, batch: Batch, key: jax.Array, hyperparams: Hyperparams
@@ -38,7 +40,7 @@ def update_policy(
         The state with new parameters and the fault of this update, and metrics [], averaged over all minibatches.
     """
     config, share = agent.config, agent.share
-    batch = share.gather(batch, axis=1)
+    rows = rows_of(share.gather(batch, axis=1), config)
     join = partial(join_small, large=math.inf if share.few_kernels else LARGE)
     weights, as_params = join(state.params)
     _, of_vector = flatten(state.params)  # the state keeps what the optimiser knows as vectors of all parameters
@@ -65,8 +67,9 @@ def update_policy(
 
     def minibatch(carry, inputs):
         weights, moments = carry
-        count, *samples = inputs
-        grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), samples)
+        count, indices, advantage, noise = inputs
+        samples = take(rows._replace(advantage=None), indices)._replace(advantage=advantage)
+        grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), (samples, noise))
         metrics["grad_norm"] = optax.tree.norm(grads)
         direction: Any
         direction, opt_state = optimizer.update(grads, optax.tree.set(moments, count=count))
@@ -81,15 +84,15 @@ def update_policy(
     def epoch(carry):
         index, learner, sums, _, fault = carry
         key_shuffle, key_noise = keys[index]
-        minibatches = shuffle(key_shuffle, batch, config, share)
+        indices = shuffle(key_shuffle, config, share)
+        advantages = take(rows.advantage, indices)
         if config.normalize_advantages == "minibatch":
-            advantage = standardize(minibatches.advantage, share, -1, config.bessel_correction)
-            minibatches = minibatches._replace(advantage=advantage)
+            advantages = standardize(advantages, share, -1, config.bessel_correction)
         noise = draw_noise(agent, key_noise)
         counts = count + index * config.num_minibatches + jnp.arange(config.num_minibatches)
-        learner, rows = jax.lax.scan(minibatch, learner, (counts, minibatches, noise))
-        means = rows[:, : len(LOSS_METRICS)].mean(0)
-        fault = jnp.where(fault > 0, fault, first_fault(rows[:, -1]))
+        learner, of_minibatches = jax.lax.scan(minibatch, learner, (counts, indices, advantages, noise))
+        means = of_minibatches[:, : len(LOSS_METRICS)].mean(0)
+        fault = jnp.where(fault > 0, fault, first_fault(of_minibatches[:, -1]))
         return index + 1, learner, sums + means, means, fault
 
     def goes_on(carry):
@@ -109,33 +112,37 @@ def update_policy(
     return state.replace(params=params, opt_state=opt_state, update=update, fault=fault), metrics
 
 
-def shuffle(key: jax.Array, batch: Batch, config: TrainConfig, share: Share = WHOLE) -> Batch:
-    """Divides a batch into shuffled minibatches.
+def rows_of(batch: Tree, config: TrainConfig) -> Tree:
+    """Returns a `batch` [T, N, ...] as rows of samples that stay together: [N, T, ...], or [T*N, 1, ...] samples."""
+
+    def rows(x: jax.Array) -> jax.Array:
+        return jnp.moveaxis(x, 1, 0) if config.shuffle == "environments" else x.reshape((-1, 1, *x.shape[2:]))
+
+    return jax.tree.map(rows, batch)
+
+
+def shuffle(key: jax.Array, config: TrainConfig, share: Share = WHOLE) -> jax.Array:
+    """Divides the rows of a batch into shuffled minibatches.
 
     "samples" permutes all T*N samples. "environments" permutes the N environments, so that a minibatch holds all T
-    steps of N/M of them. This is faster, because whole columns are moved, but samples of a minibatch are correlated.
+    steps of N/M of them. This is faster, because longer rows are moved, but samples of a minibatch are correlated.
 
     Args:
         key: random key.
-        batch: batch [T, N, ...].
         config: static settings.
         share: part of the environments that this device steps.
 
     Returns:
-        This device's part of each minibatch [M, B, ...].
+        The rows of this device's part of each minibatch [M, R].
     """
-
-    def by_samples(x):
-        return x.reshape((-1, *x.shape[2:]))[order]
-
-    def by_environments(x):
-        columns = jnp.moveaxis(x[:, order], 0, 1)  # [M, T, N/M, ...]
-        return columns.reshape((config.num_minibatches, -1, *x.shape[2:]))
-
-    by = by_environments if config.shuffle == "environments" else by_samples
     size = config.num_envs if config.shuffle == "environments" else config.round_timesteps
-    order = share.part(permutation(key, size).reshape((config.num_minibatches, -1)), axis=1)
-    return jax.tree.map(by, batch)
+    return share.part(permutation(key, size).reshape((config.num_minibatches, -1)), axis=1)
+
+
+def take(rows: Tree, indices: jax.Array) -> Tree:
+    """Returns the samples of some `rows`, leaves [R, K, ...], by `indices` [..., r], leaves [..., r * K, ...]."""
+    shape = indices.shape[:-1]
+    return jax.tree.map(lambda x: x[indices].reshape((*shape, -1, *x.shape[2:])), rows)
 
 
 def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
@@ -153,15 +160,16 @@ def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
     """Draws noise [M, B, size]. Each group of samples has its own key and belongs to one device."""
     config = agent.config
     samples = config.round_timesteps // config.num_minibatches
-    by_environments = config.shuffle == "environments"
-    groups = config.num_envs // config.num_minibatches if by_environments else math.gcd(config.num_envs, samples)
+    if config.shuffle == "environments":
+        groups = config.num_envs // config.num_minibatches
+    else:
+        groups = math.gcd(config.num_envs, samples)
     keys = agent.share.part(jax.random.split(key, (config.num_minibatches, groups)), axis=1)
 
     def draw(key: jax.Array) -> jax.Array:
         return noise(key, (samples // groups, size))
 
-    of_minibatch = jax.vmap(draw, out_axes=1 if by_environments else 0)  # the order of `shuffle`
-    return jax.vmap(of_minibatch)(keys).reshape((config.num_minibatches, -1, size))
+    return jax.vmap(jax.vmap(draw))(keys).reshape((config.num_minibatches, -1, size))
 
 
 def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> Params:

@@ -17,7 +17,7 @@ from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.metrics import Metrics
 from rpo_jax.algorithm.rpo import init, train
 from rpo_jax.algorithm.types import Batch, TrainingState
-from rpo_jax.algorithm.update import draw_noise, shuffle, update_policy
+from rpo_jax.algorithm.update import draw_noise, rows_of, shuffle, take, update_policy
 from rpo_jax.compiling.jit import jit
 from rpo_jax.compiling.probe import BROKEN, failed_probes, remedy
 from rpo_jax.diagnosis import numpy_update
@@ -232,12 +232,11 @@ def _random_batch(agent: Agent, random: np.random.Generator) -> Batch:
 
 def _minibatches(agent: Agent, batch: Batch, key: jax.Array, hyperparams: Hyperparams) -> list[tuple[Batch, jax.Array]]:
     """The minibatches of an update in order, with advantages that are not normalised yet, and their perturbations."""
-    found = []
+    found, rows = [], rows_of(batch, agent.config)
     for epoch in range(agent.config.num_epochs):
         key_shuffle, key_noise = jax.random.split(jax.random.fold_in(key, epoch))
         noise = draw_noise(agent, key_noise).location
         assert noise is not None  # the variant is RPO
-        pairs = shuffle(key_shuffle, batch, agent.config), hyperparams.rpo_alpha * noise
-        count = agent.config.num_minibatches
-        found += [jax.tree.map(lambda x, index=index: x[index], pairs) for index in range(count)]
+        indices = shuffle(key_shuffle, agent.config)
+        found += zip((take(rows, own) for own in indices), hyperparams.rpo_alpha * noise, strict=True)
     return found

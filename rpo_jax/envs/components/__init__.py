@@ -8,7 +8,7 @@ vectors, and what is left is elementwise: a compiler fuses it into a few kernels
 What: a function is traced for a single call, and its program is interpreted (`interpret.py`) on `Value`s: arrays that
 are the same for all of the batch and known, which are computed at once; parts, a NumPy array of vectors; and whole
 arrays. Operations have rules (`operations.py`), and inner programs are interpreted in turn (`control.py`). A scan
-carries the parts of its state as one array.
+carries the parts of its state as a few arrays.
 
 When it falls back: what has no rule, or more than `MAX_PARTS` parts, goes through `jax.vmap` as whole arrays. So all
 that `jax.vmap` takes is right here too.
