@@ -45,10 +45,11 @@ def scan_that_carries_much(x, y):
     """More components than `vmap_components` carries as one array."""
 
     def step(carry, _):
-        many, few = carry
-        return (jnp.roll(many, 1, axis=0) + few.sum(), 0.5 * few + many[0, 1]), ()
+        first, second, third, few = carry
+        return (second, third - few[0, 0], jnp.roll(first, 1, axis=0) + few.sum(), 0.5 * few + second[0, 1]), ()
 
-    return lax.scan(step, (jnp.outer(x, y), x), length=3)
+    many = jnp.outer(x, y)
+    return lax.scan(step, (many, many + 1, 2 * many, x), length=3)
 
 
 def while_loop(x):
@@ -107,6 +108,9 @@ FUNCTIONS = {
     "vmap": lambda x, y: jax.vmap(lambda row, other: row * other.sum())(x, y),
     "scan": lambda x, y: scan_with_a_counter(x),
     "scan of much": scan_that_carries_much,
+    "scan of nothing": lambda x, y: lax.scan(lambda c, _: ((c[0] + 1, 2 * c[1]), ()), (x, x[:0].astype(int)), length=3)[
+        0
+    ],
     "scan batched late": lambda x, y: scan_whose_carry_is_batched_late(x),
     "scan of the same": lambda x, y: lax.scan(lambda c, row: (c + row @ x[0], row * c), 0.0, FIXED),
     "for": lambda x, y: lax.fori_loop(0, 3, lambda i, total: total + x[i], y[0]),

@@ -15,7 +15,7 @@ from rpo_jax.algorithm.types import TrainingState, Transition
 from rpo_jax.envs.protocol import Episodes, Timestep
 from rpo_jax.typing import PyTree
 
-Steps = tuple[jax.Array, jax.Array, jax.Array, Timestep]  # observations, actions, their log-probabilities, successors
+Steps = tuple[jax.Array, jax.Array, jax.Array, Timestep]  # observation, action, its log-probability, what came
 
 
 def collect_rollout(
@@ -23,8 +23,8 @@ def collect_rollout(
 ) -> tuple[TrainingState, Transition]:
     """Collects a rollout of T steps, with `a ~ pi(s)`; the policy is unperturbed unless `config.perturb_rollout`.
 
-    All noise is drawn before the scan. Everything that does not need environment steps is computed after it. Where an
-    episode ends, the environment continues from an initial state that was drawn beforehand (`scan_windows`).
+    All noise is drawn before the scan. Values and advantages are computed after it. Where an episode ends, the
+    environment continues from an initial state that was drawn beforehand (`scan_windows`).
 
     Args:
         agent: static part of the run, from `make_agent`.

@@ -74,15 +74,15 @@ class Share:
         """Returns the values [T, N] that a `function` computes of observations [..., O], for `obs` [T, N, O]."""
         num_steps, num_envs, _ = obs.shape
         most = num_steps if self.values_at_once is None else max(1, self.values_at_once // num_envs)
-        parts = fewest_equal_parts(num_steps, most)
+        parts = fewest_large_parts(num_steps, most)
         if parts == 1:
             return function(obs)
         return join_axis(jax.lax.map(function, split_axis(obs, 0, parts)), 0)
 
     def finish(self, x: Tree) -> Tree:
-        """Returns `x`, which is computed before all that follows, if there are `few_kernels`.
+        """Returns `x`, computed as a whole before any of it is used, if there are `few_kernels`.
 
-        XLA would otherwise keep what `x` is made of, such as a rollout, until the last use of `x`.
+        XLA might otherwise keep what `x` is made of, such as a rollout, until the last use of `x`.
         """
         return jax.lax.optimization_barrier(x) if self.few_kernels else x
 

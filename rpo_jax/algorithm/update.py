@@ -19,7 +19,7 @@ from rpo_jax.algorithm.sharing import WHOLE, Share
 from rpo_jax.algorithm.types import Batch, Params, TrainingState
 from rpo_jax.algorithm.weights import LARGE, join_small
 
-ROWS = (*LOSS_METRICS, "fault")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
+RESULTS = (*LOSS_METRICS, "fault")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
 
 Tree = TypeVar("Tree")
 
@@ -68,7 +68,7 @@ def update_policy(
     def minibatch(carry, inputs):
         weights, moments = carry
         count, indices, advantage, noise = inputs
-        samples = take(rows._replace(advantage=None), indices)._replace(advantage=advantage)
+        samples = take(rows, indices)._replace(advantage=advantage)
         grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), (samples, noise))
         metrics["grad_norm"] = optax.tree.norm(grads)
         direction: Any
@@ -79,7 +79,7 @@ def update_policy(
             gradient=jnp.isfinite(metrics["grad_norm"]),
             parameters=jnp.array([jnp.isfinite(x).all() for x in weights]).all(),
         )
-        return (weights, optax.tree.set(opt_state, count=None)), jnp.stack([metrics[name] for name in ROWS])
+        return (weights, optax.tree.set(opt_state, count=None)), jnp.stack([metrics[name] for name in RESULTS])
 
     def epoch(carry):
         index, learner, sums, _, fault = carry
@@ -97,7 +97,7 @@ def update_policy(
 
     def goes_on(carry):
         index, _, _, means, _ = carry
-        return (index < config.num_epochs) & (means[ROWS.index("approx_kl")] <= hyperparams.target_kl)
+        return (index < config.num_epochs) & (means[RESULTS.index("approx_kl")] <= hyperparams.target_kl)
 
     zero = 0 * state.update  # of each run: what becomes so in a loop makes JAX trace the loop again under vmap
     nothing = jnp.zeros(len(LOSS_METRICS)) + zero
@@ -113,7 +113,10 @@ def update_policy(
 
 
 def rows_of(batch: Tree, config: TrainConfig) -> Tree:
-    """Returns a `batch` [T, N, ...] as rows of samples that stay together: [N, T, ...], or [T*N, 1, ...] samples."""
+    """Returns a `batch` [T, N, ...] as rows whose samples stay together in a shuffle by `config`: [R, K, ...].
+
+    They are environments [N, T, ...] or single samples [T*N, 1, ...].
+    """
 
     def rows(x: jax.Array) -> jax.Array:
         return jnp.moveaxis(x, 1, 0) if config.shuffle == "environments" else x.reshape((-1, 1, *x.shape[2:]))

@@ -24,7 +24,7 @@ RUNS = "runs"  # name of the mesh axis
 CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no faster, and compile more slowly
 MOST_ROWS = 2048  # samples of a chunk; measured: networks of 32-32 learn no faster from larger ones
 LAYER_BYTES = 2**25  # of a layer's activations, for the values of a rollout: they stay in the cache of a large GPU
-FEW_SAMPLES = 2**14  # whose values an accelerator computes at once in any case
+FEW_SAMPLES = 2**14  # whose values are computed at once, if `LAYER_BYTES` allow it
 ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
 # How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()
@@ -46,8 +46,9 @@ def _share_of_cpu(count: int, config: TrainConfig) -> Share:
 
 def _share_of_accelerator(count: int, batch_size: int, config: TrainConfig, platform: str) -> Share:
     of_sample = 4 * batch_size * max(config.hidden_sizes, default=1)  # bytes of a layer, of all runs
-    as_in_learning = 2 * config.round_timesteps // config.num_minibatches  # which keeps layers of both networks
-    at_once = min(max(as_in_learning, FEW_SAMPLES), max(1, LAYER_BYTES // of_sample))
+    minibatch = config.round_timesteps // (config.num_minibatches * count)
+    at_once = max(2 * minibatch, FEW_SAMPLES)  # learning keeps layers of two networks, so this takes no more memory
+    at_once = max(1, min(at_once, LAYER_BYTES // of_sample))
     parts = 1 if platform == "tpu" else max(8, 64 // batch_size)  # counted: fewest kernels, and little memory
     return Share(count, values_at_once=at_once, few_kernels=True, gradient_parts=parts)
 

@@ -11,10 +11,12 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr
 
 from rpo_jax.envs.components.interpret import Rule, run
-from rpo_jax.envs.components.values import MAX_PARTS, Value, as_vector, taken_apart
+from rpo_jax.envs.components.values import MAX_PARTS, Value, taken_apart
 from rpo_jax.envs.vmap_last.control import consts_and_carry
 
-MOST_ROWS = 128  # of an array that is carried; XLA would join more in several steps, and may then copy the whole
+MOST_ROWS = (
+    128  # that XLA joins in one kernel of a GPU; counted: of many more it makes parts, joins them, and copies all
+)
 
 
 def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
@@ -63,21 +65,22 @@ def _rows(x: Sequence[jax.Array], xs: Sequence[Value]) -> list[Value]:
 
 
 def _together(values: Sequence[Value], single: Sequence[bool], size: int) -> tuple[Any, Any, Any]:
-    """What is carried: arrays that are single, large ones, and the others' components, joined to arrays of a dtype."""
+    """What is carried: arrays that are single, large ones, and the others joined to a few arrays for each dtype."""
     singles = [value.single() for value, own in zip(values, single, strict=True) if own]
     others = [value for value, own in zip(values, single, strict=True) if not own]
     large = [value.whole(size) for value in others if not _is_joined(value)]
-    components: dict[str, list[jax.Array]] = {}
+    joined: dict[str, list[jax.Array]] = {}
     for value in filter(_is_joined, others):
-        vectors = [as_vector(part, value.dtype, size) for part in value.parts.flat]
-        components.setdefault(str(value.dtype), []).extend(vectors)
-    return singles, large, {dtype: _joined(vectors) for dtype, vectors in components.items()}
+        joined.setdefault(str(value.dtype), []).append(value.whole(size).reshape((-1, size)))
+    return singles, large, {dtype: _joined(arrays) for dtype, arrays in joined.items()}
 
 
-def _joined(components: list[jax.Array]) -> list[jax.Array]:
-    """Joins components to the fewest arrays of at most `MOST_ROWS`, of about the same size."""
-    rows = -(-len(components) // -(-len(components) // MOST_ROWS))
-    return [jnp.stack(components[first : first + rows]) for first in range(0, len(components), rows)]
+def _joined(arrays: list[jax.Array]) -> list[jax.Array]:
+    """Joins arrays [K, N] to one, or to several of `MOST_ROWS` if they have many rows."""
+    if sum(map(len, arrays)) <= 3 * MOST_ROWS:
+        return [jnp.concatenate(arrays)]
+    rows = list(itertools.chain(*map(jnp.unstack, arrays)))
+    return [jnp.stack(rows[first : first + MOST_ROWS]) for first in range(0, len(rows), MOST_ROWS)]
 
 
 def _apart(carry: tuple[Any, Any, Any], like: Sequence[Value], single: Sequence[bool]) -> list[Value]:
