@@ -113,7 +113,7 @@ def test_a_small_work_launches_few_kernels() -> None:
     assert found["collectives"] == {}
     step = next(loop for loop in found["loops"]["loops"] if loop["trips"] == 16)
     minibatch = next(inner for loop in found["loops"]["loops"] for inner in loop.get("loops", []))
-    assert step["operations"] <= 10
-    assert minibatch["operations"] <= 24
-    assert found["update"] <= 704
+    assert step["operations"] <= 9
+    assert minibatch["operations"] <= 20
+    assert found["update"] <= 657
     assert found["mebibytes"] <= 3

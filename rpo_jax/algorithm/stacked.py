@@ -21,11 +21,11 @@ class Layer(NamedTuple):
 
     Attributes:
         kernel: weight matrices [2, I, K].
-        bias: biases [2, K].
+        bias: biases [2, K]; None if they are the last rows of the kernels, and the last inputs are 1.
     """
 
     kernel: jax.Array
-    bias: jax.Array
+    bias: jax.Array | None
 
 
 class _How(NamedTuple):
@@ -52,13 +52,17 @@ def act_and_evaluate(
     """
     own = params["params"]
 
-    def layer(name: str) -> Layer:
+    def stacked(name: str) -> tuple[jax.Array, jax.Array]:
         policy, value = own["policy"][name], own["value"][name]
-        return Layer(_stack(policy["kernel"], value["kernel"]), _stack(policy["bias"], value["bias"]))
+        return _stack(policy["kernel"], value["kernel"]), _stack(policy["bias"], value["bias"])
 
-    layers = [layer(f"Dense_{index}") for index in range(len(network.hidden_sizes) + 1)]
+    layers = [Layer(*stacked(f"Dense_{index}")) for index in range(len(network.hidden_sizes) + 1)]
     # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
     x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
+    if network.hidden_sizes:  # the first product adds the bias as well, and its gradient contains that of the bias
+        kernel, bias = stacked("Dense_0")
+        layers[0] = Layer(jnp.concatenate([kernel, bias[:, None]], 1), None)
+        x = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1))], -1)
     precision = None if network.precision == "default" else network.precision
     how = _How(ACTIVATIONS[network.activation], precision, parts)
     found: Any = _apply(how, layers, own.get("log_scale"), x)
@@ -88,7 +92,8 @@ def _forward(how: _How, layers: list[Layer], log_scale: jax.Array | None, x: jax
             x, derivative = jax.vjp(how.activation, x)
             derivatives.append(derivative)
         inputs.append(x)
-        x = jnp.matmul(x, layer.kernel, precision=how.precision) + layer.bias[:, None]
+        x = jnp.matmul(x, layer.kernel, precision=how.precision)
+        x = x if layer.bias is None else x + layer.bias[:, None]
     # Added to each sample's outputs, or XLA would launch a kernel for the entropy, which is that of all samples.
     of_samples = None if log_scale is None else log_scale + 0 * x[0]
     return (x, of_samples), (layers, inputs, derivatives)
@@ -108,14 +113,15 @@ def _backward(how: _How, kept: PyTree, gradients: PyTree) -> PyTree:
     rows = gradient if of_log_scale is None else jnp.concatenate([gradient, of_log_scale[None]])
     for index in reversed(range(len(layers))):
         of_kernel = jnp.einsum("npbi,npbk->npik", in_parts(inputs[index]), in_parts(gradient), precision=how.precision)
-        sums = [of_kernel, in_parts(rows).sum(2), *sums]
+        sums = [of_kernel, *([] if layers[index].bias is None else [in_parts(rows).sum(2)]), *sums]
         gradient = jnp.matmul(gradient, layers[index].kernel.mT, precision=how.precision)
         if index:
             [gradient] = [rows] = derivatives[index - 1](gradient)
     if of_log_scale is not None:  # it was summed along with the biases of the outputs
         sums[-1:] = sums[-1][:2], jnp.pad(sums[-1][2:], ((0, 1), (0, 0), (0, 0)))
     totals = _total(sums)
-    of_layers = [Layer(*pair) for pair in zip(totals[0::2], totals[1::2], strict=False)]
+    rest = iter(totals)
+    of_layers = [Layer(next(rest), None if layer.bias is None else next(rest)) for layer in layers]
     return of_layers, None if of_log_scale is None else totals[-1][0], gradient
 
 
