@@ -59,7 +59,8 @@ def act_and_evaluate(
     layers = [Layer(*stacked(f"Dense_{index}")) for index in range(len(network.hidden_sizes) + 1)]
     # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
     x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
-    if network.hidden_sizes:  # the first product adds the bias as well, and its gradient contains that of the bias
+    # The first product adds the bias as well, rounded as the weights are, and its gradient contains that of the bias.
+    if network.hidden_sizes:
         kernel, bias = stacked("Dense_0")
         layers[0] = Layer(jnp.concatenate([kernel, bias[:, None]], 1), None)
         x = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1))], -1)

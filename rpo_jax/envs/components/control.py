@@ -14,9 +14,7 @@ from rpo_jax.envs.components.interpret import Rule, run
 from rpo_jax.envs.components.values import MAX_PARTS, Value, taken_apart
 from rpo_jax.envs.vmap_last.control import consts_and_carry
 
-MOST_ROWS = (
-    128  # that XLA joins in one kernel of a GPU; counted: of many more it makes parts, joins them, and copies all
-)
+MOST_ROWS = 128  # that XLA joins in one kernel of a GPU; of many more it joins parts, and may copy the result
 
 
 def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
