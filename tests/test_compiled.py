@@ -102,8 +102,8 @@ def test_exchanges_of_devices_are_found_with_their_sizes_and_loops() -> None:
 
 @needs_plugin
 @pytest.mark.timeout(600)
-def test_a_small_work_launches_few_kernels() -> None:
-    work = {"env": "gymnax/Pendulum-v1", "seeds": 1, "num_envs": 256, "num_steps": 16, "updates": 10}
+def test_a_small_work_launches_few_kernels_and_takes_little_memory() -> None:
+    work = {"env": "gymnax/Pendulum-v1", "seeds": 1, "num_envs": 2048, "num_steps": 16, "updates": 10}
     work |= {"num_epochs": 4, "num_minibatches": 4, "shuffle": "environments", "width": 64}
     surroundings = os.environ | {"PYTHONPATH": f"{ROOT}:{PLUGIN}", "XLA_FLAGS": ""}
     command = [sys.executable, str(PROGRAM), "rpo_jax", "H100", json.dumps(work)]
@@ -115,5 +115,5 @@ def test_a_small_work_launches_few_kernels() -> None:
     minibatch = next(inner for loop in found["loops"]["loops"] for inner in loop.get("loops", []))
     assert step["operations"] <= 9
     assert minibatch["operations"] <= 22
-    assert found["update"] <= 657
-    assert found["mebibytes"] <= 3
+    assert found["update"] <= 649
+    assert found["mebibytes"] <= 14.0
