@@ -52,6 +52,12 @@ def scan_that_carries_much(x, y):
     return lax.scan(step, (many, many + 1, 2 * many, x), length=3)
 
 
+def scan_that_carries_nothing(x):
+    """Nothing of one dtype, that is."""
+    nothing = x[:0].astype(int)
+    return lax.scan(lambda carry, _: ((carry[0] + 1, 2 * carry[1]), ()), (x, nothing), length=3)
+
+
 def while_loop(x):
     return lax.while_loop(lambda carry: carry.sum() < 10, lambda carry: carry + 1.0, x)
 
@@ -108,9 +114,7 @@ FUNCTIONS = {
     "vmap": lambda x, y: jax.vmap(lambda row, other: row * other.sum())(x, y),
     "scan": lambda x, y: scan_with_a_counter(x),
     "scan of much": scan_that_carries_much,
-    "scan of nothing": lambda x, y: lax.scan(lambda c, _: ((c[0] + 1, 2 * c[1]), ()), (x, x[:0].astype(int)), length=3)[
-        0
-    ],
+    "scan of nothing": lambda x, y: scan_that_carries_nothing(x),
     "scan batched late": lambda x, y: scan_whose_carry_is_batched_late(x),
     "scan of the same": lambda x, y: lax.scan(lambda c, row: (c + row @ x[0], row * c), 0.0, FIXED),
     "for": lambda x, y: lax.fori_loop(0, 3, lambda i, total: total + x[i], y[0]),

@@ -1,6 +1,7 @@
 """Where each kernel costs a launch, arrays are kept together and products joined: the results are the same."""
 
 import dataclasses
+import re
 from functools import partial
 from typing import Any
 
@@ -116,6 +117,13 @@ def test_training_is_the_same(variant: str) -> None:
     shares = (Share(few_kernels=True, values_at_once=16), Share())
     found, expected = (trained(dataclasses.replace(agent, share=share)) for share in shares)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
+
+
+def test_values_are_computed_in_parts_that_need_not_be_equal() -> None:
+    share, obs = Share(values_at_once=8), jnp.arange(7 * 4 * 2.0).reshape(7, 4, 2)
+    np.testing.assert_array_equal(share.map_values(lambda x: x.sum(-1), obs), obs.sum(-1))
+    program = str(jax.make_jaxpr(partial(share.map_values, lambda x: jnp.tanh(x).sum(-1)))(obs))
+    assert re.findall(r"f32\[(\d),4,2\] = tanh", program) == ["2", "1"]  # three times two steps, and the last
 
 
 def test_an_environment_is_stepped_in_few_kernels_where_they_count() -> None:

@@ -15,7 +15,8 @@ from rpo_jax.algorithm.types import TrainingState, Transition
 from rpo_jax.envs.protocol import Episodes, Timestep
 from rpo_jax.typing import PyTree
 
-Steps = tuple[jax.Array, jax.Array, jax.Array, Timestep]  # observation, action, its log-probability, what came
+# Observations, actions, their log-probabilities, and what the environments returned but for the next observations.
+Steps = tuple[jax.Array, jax.Array, jax.Array, Timestep]
 
 
 def collect_rollout(

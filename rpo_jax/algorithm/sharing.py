@@ -30,7 +30,8 @@ class Share:
             block if None, or if no equal blocks come close to this size.
         chunk_size: largest number of samples in a chunk; gradients are computed for one equal chunk at a time. One
             chunk if None, or if no equal chunks come close to this size.
-        values_at_once: largest number of samples whose values are computed at a time; equal parts of them. All if None.
+        values_at_once: largest number of samples whose values are computed at a time, but at least those of one step.
+            All if None.
         few_kernels: whether to keep arrays together and to join products, as for a device that launches a kernel for
             each operation.
         gradient_parts: largest number of parts of a minibatch over which gradients are summed apart, and then together,
@@ -73,11 +74,9 @@ class Share:
     def map_values(self, function: Callable[[jax.Array], jax.Array], obs: jax.Array) -> jax.Array:
         """Returns the values [T, N] that a `function` computes of observations [..., O], for `obs` [T, N, O]."""
         num_steps, num_envs, _ = obs.shape
-        most = num_steps if self.values_at_once is None else max(1, self.values_at_once // num_envs)
-        parts = fewest_large_parts(num_steps, most)
-        if parts == 1:
+        if self.values_at_once is None or self.values_at_once >= num_steps * num_envs:
             return function(obs)
-        return join_axis(jax.lax.map(function, split_axis(obs, 0, parts)), 0)
+        return jax.lax.map(function, obs, batch_size=max(1, self.values_at_once // num_envs))
 
     def finish(self, x: Tree) -> Tree:
         """Returns `x`, computed as a whole before any of it is used, if there are `few_kernels`.

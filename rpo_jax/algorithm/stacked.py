@@ -56,12 +56,13 @@ def act_and_evaluate(
         policy, value = own["policy"][name], own["value"][name]
         return _stack(policy["kernel"], value["kernel"]), _stack(policy["bias"], value["bias"])
 
-    layers = [Layer(*stacked(f"Dense_{index}")) for index in range(len(network.hidden_sizes) + 1)]
+    pairs = [stacked(f"Dense_{index}") for index in range(len(network.hidden_sizes) + 1)]
+    layers = [Layer(*pair) for pair in pairs]
     # Both read a copy of their own: if they shared one, the first layer's gradient would be transposed in memory.
     x = jnp.stack([divide(obs, scale) for scale in (network.policy_scale, network.value_scale)])
     # The first product adds the bias as well, rounded as the weights are, and its gradient contains that of the bias.
     if network.hidden_sizes:
-        kernel, bias = stacked("Dense_0")
+        kernel, bias = pairs[0]
         layers[0] = Layer(jnp.concatenate([kernel, bias[:, None]], 1), None)
         x = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1))], -1)
     precision = None if network.precision == "default" else network.precision
@@ -110,29 +111,31 @@ def _backward(how: _How, kept: PyTree, gradients: PyTree) -> PyTree:
     def in_parts(x: jax.Array) -> jax.Array:
         return x.reshape((len(x), parts, -1, x.shape[-1]))
 
-    sums: list[jax.Array] = []  # [2, parts, ...] of kernel and bias of each layer, and of the log-scale
+    sums: list[Any] = []  # a `Layer` of each, leaves [2, parts, ...]
     rows = gradient if of_log_scale is None else jnp.concatenate([gradient, of_log_scale[None]])
     for index in reversed(range(len(layers))):
         of_kernel = jnp.einsum("npbi,npbk->npik", in_parts(inputs[index]), in_parts(gradient), precision=how.precision)
-        sums = [of_kernel, *([] if layers[index].bias is None else [in_parts(rows).sum(2)]), *sums]
+        of_bias = None if layers[index].bias is None else in_parts(rows).sum(2)
+        sums = [Layer(of_kernel, of_bias), *sums]
         gradient = jnp.matmul(gradient, layers[index].kernel.mT, precision=how.precision)
         if index:
             [gradient] = [rows] = derivatives[index - 1](gradient)
-    if of_log_scale is not None:  # it was summed along with the biases of the outputs
-        sums[-1:] = sums[-1][:2], jnp.pad(sums[-1][2:], ((0, 1), (0, 0), (0, 0)))
-    totals = _total(sums)
-    rest = iter(totals)
-    of_layers = [Layer(next(rest), None if layer.bias is None else next(rest)) for layer in layers]
-    return of_layers, None if of_log_scale is None else totals[-1][0], gradient
+    if of_log_scale is None:
+        return _total(sums), None, gradient
+    of_kernel, of_bias = sums[-1]  # the log-scale was summed along with the biases of the outputs
+    sums[-1] = Layer(of_kernel, of_bias[:2])
+    of_layers, scale = _total((sums, jnp.pad(of_bias[2:], ((0, 1), (0, 0), (0, 0)))))
+    return of_layers, scale[0], gradient
 
 
-def _total(sums: list[jax.Array]) -> list[jax.Array]:
-    """Adds up partial sums [2, parts, ...] to [2, ...], all in one operation."""
-    flat = [x.reshape((*x.shape[:2], -1)) for x in sums]
+def _total(sums: PyTree) -> PyTree:
+    """Adds up partial sums, leaves [2, parts, ...] to [2, ...], all in one operation."""
+    leaves, structure = jax.tree.flatten(sums)
+    flat = [x.reshape((*x.shape[:2], -1)) for x in leaves]
     total = jnp.concatenate(flat, axis=-1).sum(1)
     ends = [sum(x.shape[-1] for x in flat[:count]) for count in range(1, len(flat))]
     pieces = jnp.split(total, ends, axis=-1)
-    return [piece.reshape((2, *x.shape[2:])) for piece, x in zip(pieces, sums, strict=True)]
+    return structure.unflatten(piece.reshape((2, *x.shape[2:])) for piece, x in zip(pieces, leaves, strict=True))
 
 
 _apply.defvjp(_forward, _backward)

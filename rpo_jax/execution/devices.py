@@ -24,7 +24,7 @@ RUNS = "runs"  # name of the mesh axis
 CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no faster, and compile more slowly
 MOST_ROWS = 2048  # samples of a chunk; measured: networks of 32-32 learn no faster from larger ones
 LAYER_BYTES = 2**25  # of a layer's activations, for the values of a rollout: they stay in the cache of a large GPU
-FEW_SAMPLES = 2**14  # whose values are computed at once, if `LAYER_BYTES` allow it
+FEW_SAMPLES = 2**14  # whose values are computed at once, within `LAYER_BYTES`
 ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
 # How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
 BY_RUN, BY_DEVICE, EVERYWHERE = PartitionSpec(RUNS), PartitionSpec((RUNS, AXIS)), PartitionSpec()

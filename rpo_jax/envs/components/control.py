@@ -75,7 +75,7 @@ def _together(values: Sequence[Value], single: Sequence[bool], size: int) -> tup
 
 def _joined(arrays: list[jax.Array]) -> list[jax.Array]:
     """Joins arrays [K, N] to one, or to several of `MOST_ROWS` if they have many rows."""
-    if sum(map(len, arrays)) <= 3 * MOST_ROWS:
+    if sum(map(len, arrays)) <= 3 * MOST_ROWS:  # counted: up to so many, one array takes fewer kernels
         return [jnp.concatenate(arrays)]
     rows = list(itertools.chain(*map(jnp.unstack, arrays)))
     return [jnp.stack(rows[first : first + MOST_ROWS]) for first in range(0, len(rows), MOST_ROWS)]
