@@ -19,6 +19,7 @@ from rpo_jax.algorithm.rpo import train
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.algorithm.stacked import act_and_evaluate
 from rpo_jax.envs import Dynamics, Environment, Successor, vectorize
+from rpo_jax.execution.devices import _share_of_accelerator
 from rpo_jax.typing import PyTree
 
 NETWORKS = {
@@ -114,9 +115,16 @@ def test_training_is_the_same(variant: str) -> None:
         state, metrics = jax.jit(partial(train, agent))(Hyperparams(), jax.random.key(0))
         return state.params, metrics
 
-    shares = (Share(few_kernels=True, values_at_once=16), Share())
+    shares = (Share(few_kernels=True, in_stages=True, values_at_once=16), Share())
     found, expected = (trained(dataclasses.replace(agent, share=share)) for share in shares)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
+
+
+@pytest.mark.parametrize(("platform", "few"), [("gpu", True), ("tpu", False)])
+def test_kernels_are_saved_on_the_device_that_launches_them(platform: str, few: bool) -> None:
+    share = _share_of_accelerator(1, 4, TrainConfig(), platform)
+    assert share.few_kernels == few
+    assert share.in_stages
 
 
 def test_values_are_computed_in_parts_that_need_not_be_equal() -> None:

@@ -141,6 +141,20 @@ def test_the_share_of_the_advantage_that_bootstrapping_leaves(bootstrapped: Any,
     assert "with terminations RPO is worse" in told
 
 
+def test_what_bootstrapping_changes_is_told() -> None:
+    ended, bootstrapped, *_ = parts("time-limits", [PENDULUM], 3, 20_480)
+    higher = [[11.0, 12.0, 13.0], np.array(RPO_WINS[1]) + 20]
+    (told,) = paper_time_limits.advantages(
+        paper_time_limits.PAGE.groups([recorded(ended, RPO_WINS), recorded(bootstrapped, higher)])
+    )
+    by_10, by_20 = "+10.0 [7.7, 12.3]", "+20.0 [17.7, 22.3]"
+    assert told.endswith(f"Bootstrapping changes PPO's mean return by {by_10} and RPO's by {by_20}.")
+    (told,) = paper_time_limits.advantages(
+        paper_time_limits.PAGE.groups([recorded(ended, RPO_WINS), recorded(bootstrapped, RPO_WINS)])
+    )
+    assert told.endswith("every run is the same with bootstrapping, since no episode reaches its time limit.")
+
+
 @pytest.mark.parametrize(
     ("published", "sentence"),
     [

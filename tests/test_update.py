@@ -14,15 +14,15 @@ import toys
 from scipy import stats
 
 from rpo_jax import PPO, RPO, Hyperparams, TrainConfig, TrainingState, get_variant
-from rpo_jax.algorithm import update
-from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
+from rpo_jax.algorithm import optimization, update
+from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.losses import LossNoise
 from rpo_jax.algorithm.normalization import initial_moments
+from rpo_jax.algorithm.optimization import flatten, join_small, make_optimizer
 from rpo_jax.algorithm.permutation import _order, _order_by_digits, permutation
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.algorithm.types import Batch
 from rpo_jax.algorithm.update import rows_of, shuffle, take, update_policy
-from rpo_jax.algorithm.weights import join_small
 
 SHUFFLES = ["samples", "environments"]
 
@@ -303,7 +303,7 @@ def test_arrays_that_stay_by_themselves_learn_as_one_vector_does(
 ) -> None:
     agent = toys.tiny_agent(get_variant(variant))
     joined = joined_states(agent)
-    monkeypatch.setattr(update, "LARGE", large)
+    monkeypatch.setattr(optimization, "LARGE", large)
     apart = learn_from_two_states(agent)
     chex.assert_trees_all_equal_shapes_and_dtypes(apart.opt_state, joined.opt_state)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), apart.opt_state, joined.opt_state)

@@ -9,6 +9,7 @@ from pages.paper import Comparison, interval
 from pages.paper_runs import Group, Runs, compare, diverged_told
 from recording import Row
 from rpo_jax.analysis.statistics import ratio_of_differences
+from rpo_jax.analysis.verdict import judge
 
 BOOTSTRAP, RAW = "bootstrap", "raw rewards"
 
@@ -42,20 +43,35 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         ended, bootstrapped = (compare(of, "rpo", "ppo") for of in (methods, groups[other]))
         if ended.difference is None or bootstrapped.difference is None:
             continue
+        if _same(methods, groups[other]):
+            yield f"{group}: every run is the same with bootstrapping, since no episode reaches its time limit."
+            continue
         lost = {"terminations": methods, "bootstrapping": groups[other]}
         counts = [f"{count} with {name}" for name, of in lost.items() if (count := diverged_told(of, "rpo", "ppo"))]
-        told = (
-            f"{group}: RPO's mean return less PPO's is {interval(ended.difference, '+')} with terminations and "
-            f"{interval(bootstrapped.difference, '+')} with bootstrapping{f' ({enumeration(counts)})' * bool(counts)}"
-        )
         if ended.sign > 0 and counts:
-            yield f"{told}: no share is told, since runs are missing."
+            finding = "no share is told, since runs are missing"
         elif ended.sign > 0:
-            yield f"{told}: {_share(methods, groups[other])}."
+            finding = _share(methods, groups[other])
         elif ended.better < 0:
-            yield f"{told}: with terminations RPO is worse."
+            finding = "with terminations RPO is worse"
         else:
-            yield f"{told}: with terminations no difference is decided."
+            finding = "with terminations no difference is decided"
+        yield (
+            f"{group}: RPO's mean return less PPO's is {interval(ended.difference, '+')} with terminations and "
+            f"{interval(bootstrapped.difference, '+')} with bootstrapping{f' ({enumeration(counts)})' * bool(counts)}: "
+            f"{finding}. {_gains(methods, groups[other])}"
+        )
+
+
+def _same(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> bool:
+    pairs = ((methods[name].returns, bootstrapped[name].returns) for name in ("ppo", "rpo"))
+    return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
+
+
+def _gains(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> str:
+    """What bootstrapping adds to the return of either method."""
+    ppo, rpo = (judge(bootstrapped[name].returns, methods[name].returns).difference for name in ("ppo", "rpo"))
+    return f"Bootstrapping changes PPO's mean return by {interval(ppo, '+')} and RPO's by {interval(rpo, '+')}."
 
 
 def _share(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> str:

@@ -1,13 +1,10 @@
 """The agent: combines an environment, a network, an action head, a variant and a configuration."""
 
 import dataclasses
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
-from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.config import Hyperparams, Scalar, TrainConfig
 from rpo_jax.algorithm.heads import HEADS, Head, check_head, get_head
@@ -188,26 +185,3 @@ def make_agent(
 def _check_kind(name: str, thing: object, kind: type, example: str) -> None:
     if not isinstance(thing, kind):
         raise SettingsError(f"{name} must be of type {kind.__name__}, such as {example}, and not {thing!r:.60}")
-
-
-def flatten(params: Params) -> tuple[jax.Array, Callable[[jax.Array], Params]]:
-    """Flattens all parameters into one vector, as what the optimiser knows of them is kept.
-
-    Args:
-        params: parameters.
-
-    Returns:
-        The vector [P], and the function that makes parameters of it again.
-    """
-    return ravel_pytree(params)
-
-
-def make_optimizer(hyperparams: Hyperparams) -> optax.GradientTransformation:
-    """Creates the optimiser by `hyperparams`: clipping by global norm, then Adam.
-
-    The learning rate is applied outside of it, so that it can be annealed and vmapped.
-    """
-    return optax.chain(
-        optax.clip_by_global_norm(hyperparams.max_grad_norm),
-        optax.scale_by_adam(eps=hyperparams.adam_epsilon),
-    )

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.advantages import generalized_advantage_estimation
-from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
+from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, field_names
 from rpo_jax.algorithm.divergence import quarantine
 from rpo_jax.algorithm.losses import standardize
 from rpo_jax.algorithm.metrics import Metrics, as_metrics, as_rows, rollout_metrics
 from rpo_jax.algorithm.normalization import discounted_returns, initial_moments, scale_rewards, update_moments
+from rpo_jax.algorithm.optimization import flatten, make_optimizer
 from rpo_jax.algorithm.rollout import collect_rollout
 from rpo_jax.algorithm.types import Batch, Policy, TrainingState, Transition
 from rpo_jax.algorithm.update import update_policy
@@ -52,82 +53,6 @@ def train(
     state = init(agent, hyperparams, key, initial)
     state, rows = jax.lax.scan(body, state, length=agent.config.num_updates)
     return state, as_metrics(rows)
-
-
-def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None) -> TrainingState:
-    """Creates the state before the first update.
-
-    Environments in JAX have a blank state, and the first update starts their episodes. Environments on the host have
-    already started theirs.
-
-    Args:
-        agent: static part of the run, from `make_agent`.
-        hyperparams: hyperparameters of one run, scalars [].
-        key: random key of the run, such as `jax.random.key(seed)`.
-        initial: trained policy to start from, including its observation normalisation; a new policy if None.
-
-    Returns:
-        The training state of one run.
-
-    Raises:
-        SettingsError: if `key` is not a random key, `hyperparams` are several settings or not those of the variant, or
-            the initial policy has another network, or other sizes of observations or actions.
-    """
-    _check_hyperparams(agent, hyperparams)
-    key, key_params = jax.random.split(as_keys(key))
-
-    def episodes() -> tuple[PyTree, jax.Array]:
-        return agent.env.reset(agent.keys(jax.random.fold_in(key_params, 0)))
-
-    def blank(x: jax.ShapeDtypeStruct) -> jax.Array:
-        return jnp.zeros(x.shape, x.dtype)
-
-    env_state, obs = episodes() if agent.env.on_host else jax.tree.map(blank, jax.eval_shape(episodes))
-    policy = Policy(agent.init_params(key_params, obs, hyperparams), initial_moments(obs.shape[1:]))
-    if initial is not None:
-        _check_alike(initial, policy)
-        policy = initial._replace(params=agent.constrain(initial.params, hyperparams))
-    return TrainingState(
-        params=policy.params,
-        opt_state=make_optimizer(hyperparams).init(flatten(policy.params)[0]),
-        obs_moments=policy.obs_moments,
-        return_moments=initial_moments(),
-        discounted_return=jnp.zeros(len(obs)),
-        env_state=env_state,
-        obs=obs,
-        update=jnp.zeros((), jnp.int32),
-        fault=jnp.zeros((), jnp.int32),
-        key=key,
-    )
-
-
-def _check_hyperparams(agent: Agent, hyperparams: Hyperparams) -> None:
-    if type(hyperparams) is not (kind := agent.variant.hyperparams_type):
-        takes, got = kind.__name__, type(hyperparams).__name__
-        again = "create the variant and the agent with that class"  # as after a cell of a notebook was run again
-        raise SettingsError(
-            f"variant {agent.variant.name} takes {takes}, and got {'another class ' * (got == takes)}{got}; "
-            f"{again if got == takes else f'give rpo_jax.grid({takes}(), ...)'}"
-        )
-    values = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
-    shapes = {name: np.shape(value) for name, value in values.items() if value is not None}
-    if several := [f"{name} {list(shape)}" for name, shape in shapes.items() if shape]:
-        raise SettingsError(
-            f"train and init take one setting, and these are several: {', '.join(several)}; sweep and fit train all"
-        )
-
-
-def _check_alike(initial: Policy, policy: Policy) -> None:
-    found, expected = (
-        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-        for tree in (initial, policy)
-    )
-    if found != expected:
-        name = next(name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name))
-        raise SettingsError(
-            f"the initial policy does not fit the agent: its {name} has shape {found.get(name)}, and the agent's "
-            f"{expected.get(name)}; the network and the sizes of observation and action must be the same"
-        )
 
 
 def train_iteration(agent: Agent, hyperparams: Hyperparams, state: TrainingState) -> tuple[TrainingState, Metrics]:
@@ -213,3 +138,79 @@ def _normalized_rewards(
     moments = update_moments(state.return_moments, returns, agent.share)
     state = state.replace(discounted_return=carry, return_moments=moments)
     return state, scale_rewards(moments, rollout.reward, hyperparams.reward_clip)
+
+
+def init(agent: Agent, hyperparams: Hyperparams, key: jax.Array, initial: Policy | None = None) -> TrainingState:
+    """Creates the state before the first update.
+
+    Environments in JAX have a blank state, and the first update starts their episodes. Environments on the host have
+    already started theirs.
+
+    Args:
+        agent: static part of the run, from `make_agent`.
+        hyperparams: hyperparameters of one run, scalars [].
+        key: random key of the run, such as `jax.random.key(seed)`.
+        initial: trained policy to start from, including its observation normalisation; a new policy if None.
+
+    Returns:
+        The training state of one run.
+
+    Raises:
+        SettingsError: if `key` is not a random key, `hyperparams` are several settings or not those of the variant, or
+            the initial policy has another network, or other sizes of observations or actions.
+    """
+    _check_hyperparams(agent, hyperparams)
+    key, key_params = jax.random.split(as_keys(key))
+
+    def episodes() -> tuple[PyTree, jax.Array]:
+        return agent.env.reset(agent.keys(jax.random.fold_in(key_params, 0)))
+
+    def blank(x: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.zeros(x.shape, x.dtype)
+
+    env_state, obs = episodes() if agent.env.on_host else jax.tree.map(blank, jax.eval_shape(episodes))
+    policy = Policy(agent.init_params(key_params, obs, hyperparams), initial_moments(obs.shape[1:]))
+    if initial is not None:
+        _check_alike(initial, policy)
+        policy = initial._replace(params=agent.constrain(initial.params, hyperparams))
+    return TrainingState(
+        params=policy.params,
+        opt_state=make_optimizer(hyperparams).init(flatten(policy.params)[0]),
+        obs_moments=policy.obs_moments,
+        return_moments=initial_moments(),
+        discounted_return=jnp.zeros(len(obs)),
+        env_state=env_state,
+        obs=obs,
+        update=jnp.zeros((), jnp.int32),
+        fault=jnp.zeros((), jnp.int32),
+        key=key,
+    )
+
+
+def _check_hyperparams(agent: Agent, hyperparams: Hyperparams) -> None:
+    if type(hyperparams) is not (kind := agent.variant.hyperparams_type):
+        takes, got = kind.__name__, type(hyperparams).__name__
+        again = "create the variant and the agent with that class"  # as after a cell of a notebook was run again
+        raise SettingsError(
+            f"variant {agent.variant.name} takes {takes}, and got {'another class ' * (got == takes)}{got}; "
+            f"{again if got == takes else f'give rpo_jax.grid({takes}(), ...)'}"
+        )
+    values = {name: getattr(hyperparams, name) for name in field_names(hyperparams)}
+    shapes = {name: np.shape(value) for name, value in values.items() if value is not None}
+    if several := [f"{name} {list(shape)}" for name, shape in shapes.items() if shape]:
+        raise SettingsError(
+            f"train and init take one setting, and these are several: {', '.join(several)}; sweep and fit train all"
+        )
+
+
+def _check_alike(initial: Policy, policy: Policy) -> None:
+    found, expected = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (initial, policy)
+    )
+    if found != expected:
+        name = next(name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name))
+        raise SettingsError(
+            f"the initial policy does not fit the agent: its {name} has shape {found.get(name)}, and the agent's "
+            f"{expected.get(name)}; the network and the sizes of observation and action must be the same"
+        )

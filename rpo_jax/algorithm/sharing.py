@@ -32,6 +32,7 @@ class Share:
             chunk if None, or if no equal chunks come close to this size.
         values_at_once: largest number of samples whose values are computed at a time, but at least those of one step.
             All if None.
+        in_stages: whether a rollout is complete before learning from it begins, which needs less memory.
         few_kernels: whether to keep arrays together and to join products, as for a device that launches a kernel for
             each operation.
         gradient_parts: largest number of parts of a minibatch over which gradients are summed apart, and then together,
@@ -42,6 +43,7 @@ class Share:
     cache_bytes: int | None = None
     chunk_size: int | None = None
     values_at_once: int | None = None
+    in_stages: bool = False
     few_kernels: bool = False
     gradient_parts: int = 1
 
@@ -79,11 +81,11 @@ class Share:
         return jax.lax.map(function, obs, batch_size=max(1, self.values_at_once // num_envs))
 
     def finish(self, x: Tree) -> Tree:
-        """Returns `x`, computed as a whole before any of it is used, if there are `few_kernels`.
+        """Returns `x`, which is computed as a whole before any of it is used, if training is `in_stages`.
 
         XLA might otherwise keep what `x` is made of, such as a rollout, until the last use of `x`.
         """
-        return jax.lax.optimization_barrier(x) if self.few_kernels else x
+        return jax.lax.optimization_barrier(x) if self.in_stages else x
 
     def mean(self, x: PyTree) -> PyTree:
         """Averages the arrays of a tree `x` over devices, with one exchange for all of them."""

@@ -2,22 +2,22 @@
 
 import math
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rpo_jax.algorithm.agent import Agent, flatten, make_optimizer
+from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.divergence import fault_of, first_fault
 from rpo_jax.algorithm.losses import LossNoise, minibatch_loss, standardize
 from rpo_jax.algorithm.metrics import LOSS_METRICS, Metrics
+from rpo_jax.algorithm.optimization import Optimization
 from rpo_jax.algorithm.permutation import permutation
 from rpo_jax.algorithm.perturbation import Noise
 from rpo_jax.algorithm.sharing import WHOLE, Share
-from rpo_jax.algorithm.types import Batch, Params, TrainingState
-from rpo_jax.algorithm.weights import LARGE, join_small
+from rpo_jax.algorithm.types import Batch, TrainingState
 
 RESULTS = (*LOSS_METRICS, "fault")  # of each minibatch: one array, since on a GPU each that is kept launches a kernel
 
@@ -41,45 +41,24 @@ def update_policy(
     """
     config, share = agent.config, agent.share
     rows = rows_of(share.gather(batch, axis=1), config)
-    join = partial(join_small, large=math.inf if share.few_kernels else LARGE)
-    weights, as_params = join(state.params)
-    _, of_vector = flatten(state.params)  # the state keeps what the optimiser knows as vectors of all parameters
-    rates = _learning_rates(config, state, hyperparams)
-    rates = [rates] * len(weights) if hyperparams.value_learning_rate is None else join(rates)[0]
-    optimizer = make_optimizer(hyperparams)
-
-    def as_weights(vector):
-        return join(of_vector(vector))[0] if len(weights) > 1 else [vector]
-
-    def as_vector(weights):
-        return flatten(as_params(weights))[0] if len(weights) > 1 else weights[0]
-
-    # The optimiser's count of minibatches is told to each, and not carried: on a GPU, adding 1 would launch a kernel.
-    count, moments = optax.tree.get(state.opt_state, "count"), optax.tree.set(state.opt_state, count=None)
+    optimization = Optimization(agent, state, hyperparams)
 
     def loss(weights, batch, noise):
-        return minibatch_loss(as_params(weights), agent, batch, noise, hyperparams)
+        return minibatch_loss(optimization.as_params(weights), agent, batch, noise, hyperparams)
 
-    def constrain(weights):
-        if agent.variant.constrain is None:
-            return weights
-        return join(agent.constrain(as_params(weights), hyperparams))[0]
-
-    def minibatch(carry, inputs):
-        weights, moments = carry
+    def minibatch(learner, inputs):
         count, indices, advantage, noise = inputs
         samples = take(rows, indices)._replace(advantage=advantage)
-        grads, metrics = share.mean_of(partial(jax.grad(loss, has_aux=True), weights), (samples, noise))
-        metrics["grad_norm"] = optax.tree.norm(grads)
-        direction: Any
-        direction, opt_state = optimizer.update(grads, optax.tree.set(moments, count=count))
-        weights = constrain(jax.tree.map(lambda w, rate, d: w - rate * d, weights, rates, direction))
+        gradients_of = partial(jax.grad(loss, has_aux=True), learner.weights)
+        gradients, metrics = share.mean_of(gradients_of, (samples, noise))
+        metrics["grad_norm"] = optax.tree.norm(gradients)
+        learner = optimization.step(learner, gradients, count)
         metrics["fault"] = fault_of(
             loss=jnp.isfinite(metrics["policy_loss"] + metrics["value_loss"] + metrics["entropy"]),
             gradient=jnp.isfinite(metrics["grad_norm"]),
-            parameters=jnp.array([jnp.isfinite(x).all() for x in weights]).all(),
+            parameters=jnp.array([jnp.isfinite(x).all() for x in learner.weights]).all(),
         )
-        return (weights, optax.tree.set(opt_state, count=None)), jnp.stack([metrics[name] for name in RESULTS])
+        return learner, jnp.stack([metrics[name] for name in RESULTS])
 
     def epoch(carry):
         index, learner, sums, _, fault = carry
@@ -89,7 +68,7 @@ def update_policy(
         if config.normalize_advantages == "minibatch":
             advantages = standardize(advantages, share, -1, config.bessel_correction)
         noise = draw_noise(agent, key_noise)
-        counts = count + index * config.num_minibatches + jnp.arange(config.num_minibatches)
+        counts = optimization.count + index * config.num_minibatches + jnp.arange(config.num_minibatches)
         learner, of_minibatches = jax.lax.scan(minibatch, learner, (counts, indices, advantages, noise))
         means = of_minibatches[:, : len(LOSS_METRICS)].mean(0)
         fault = jnp.where(fault > 0, fault, first_fault(of_minibatches[:, -1]))
@@ -102,14 +81,12 @@ def update_policy(
     zero = 0 * state.update  # of each run: what becomes so in a loop makes JAX trace the loop again under vmap
     nothing = jnp.zeros(len(LOSS_METRICS)) + zero
     keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(jnp.arange(config.num_epochs))
-    start = (zero, (weights, jax.tree.map(as_weights, moments)), nothing, nothing - jnp.inf, zero)
-    epochs, (weights, learned), sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
+    start = (zero, optimization.begin(), nothing, nothing - jnp.inf, zero)
+    epochs, learner, sums, _, fault = jax.lax.while_loop(goes_on, epoch, start)
     metrics = dict(zip(LOSS_METRICS, sums / epochs, strict=True))
     metrics["epochs"] = epochs.astype(jnp.float32)
-    moments = jax.tree.map(lambda _, now: as_vector(now), moments, learned)
-    opt_state = optax.tree.set(moments, count=count + epochs * config.num_minibatches)
-    params, update = as_params(weights), state.update + 1
-    return state.replace(params=params, opt_state=opt_state, update=update, fault=fault), metrics
+    params, opt_state = optimization.finish(learner, epochs * config.num_minibatches)
+    return state.replace(params=params, opt_state=opt_state, update=state.update + 1, fault=fault), metrics
 
 
 def rows_of(batch: Tree, config: TrainConfig) -> Tree:
@@ -173,18 +150,3 @@ def _draw(agent: Agent, noise: Noise, key: jax.Array, size: int) -> jax.Array:
         return noise(key, (samples // groups, size))
 
     return jax.vmap(jax.vmap(draw))(keys).reshape((config.num_minibatches, -1, size))
-
-
-def _learning_rates(config: TrainConfig, state: TrainingState, hyperparams: Hyperparams) -> Params:
-    """Returns the learning rate of each parameter in this update; one number [] if it is that of all."""
-    left = (
-        jnp.maximum(1.0 - state.update / config.num_updates, 0.0) if config.learning_rate_schedule == "linear" else 1.0
-    )
-    if hyperparams.value_learning_rate is None:
-        return left * hyperparams.learning_rate
-    rates = {"value": hyperparams.value_learning_rate}
-
-    def rate(path: Any, leaf: jax.Array) -> jax.Array:
-        return jnp.full(leaf.shape, left * rates.get(path[1].key, hyperparams.learning_rate))
-
-    return jax.tree_util.tree_map_with_path(rate, state.params)

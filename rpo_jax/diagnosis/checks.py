@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.algorithm.advantages import generalized_advantage_estimation
-from rpo_jax.algorithm.agent import Agent, flatten, make_agent, make_optimizer
+from rpo_jax.algorithm.agent import Agent, make_agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
 from rpo_jax.algorithm.metrics import Metrics
+from rpo_jax.algorithm.optimization import flatten, make_optimizer
 from rpo_jax.algorithm.rpo import init, train
 from rpo_jax.algorithm.types import Batch, TrainingState
 from rpo_jax.algorithm.update import draw_noise, rows_of, shuffle, take, update_policy

@@ -1,8 +1,7 @@
 """`vectorize`: an environment of many copies of single dynamics, with automatic reset."""
 
-import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.bounds import action_bounds, check_sizes
+from rpo_jax.envs.carried import carry, find_read, restore
 from rpo_jax.envs.components import vmap_components
 from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Timestep, where
 from rpo_jax.envs.validation import traced, validated
@@ -84,6 +84,7 @@ def batch_dynamics(
     high: np.ndarray,
     time_limit: int | None = None,
     batching: Batching | None = None,
+    shown: Callable[[PyTree], PyTree] | None = None,
 ) -> Environment:
     """Does what `vectorize` does, for the dynamics of a suite, whose results are known to be right.
 
@@ -95,6 +96,8 @@ def batch_dynamics(
         high: upper bounds of the actions [A].
         time_limit: as of `vectorize`.
         batching: as of `vectorize`.
+        shown: returns what pictures show of a state. Programs carry that from step to step, and what steps read; they
+            carry the whole state if None.
 
     Returns:
         The environment.
@@ -106,7 +109,8 @@ def batch_dynamics(
         raise unknown_name("batching", batching, BATCHED)
     check_sizes(observation_size, time_limit, name)
     low, high = action_bounds(low, high, name)
-    reset, step = _functions(dynamics, batching or "last", batching or "last")
+    functions = partial(_functions, action_size=len(low), shown=shown)
+    reset, step = functions(dynamics, batching or "last", batching or "last")
     env = Environment(
         name=name,
         observation_size=observation_size,
@@ -117,25 +121,35 @@ def batch_dynamics(
         time_limit=time_limit,
     )
     precise = Dynamics(*map(_in_full_precision, dynamics))
-    reset, step = _functions(precise, batching or "last", batching or "components")
+    reset, step = functions(precise, batching or "last", batching or "components")
     return env._replace(for_accelerator=env._replace(reset=reset, step=step))
 
 
-def _functions(dynamics: Dynamics, of_reset: Batching, of_step: Batching) -> tuple[Reset, Step]:
+def _functions(
+    dynamics: Dynamics,
+    of_reset: Batching,
+    of_step: Batching,
+    action_size: int,
+    shown: Callable[[PyTree], PyTree] | None,
+) -> tuple[Reset, Step]:
     """`reset` and `step` of an Environment of these dynamics."""
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    init = jit(BATCHED[of_reset](jit(dynamics.init)))
-    advance = jit(BATCHED[of_step](jit(dynamics.step)))
+    dynamics = Dynamics(jit(dynamics.init), jit(dynamics.step))
+    init, advance = jit(BATCHED[of_reset](dynamics.init)), jit(BATCHED[of_step](dynamics.step))
+
+    @cache
+    def read() -> list[bool] | None:
+        return shown and find_read(dynamics, action_size, shown)
 
     def reset(keys: jax.Array) -> Episodes:
         state, obs = _replace_broken_starts(*init(as_keys(keys, 1, "keys")))
-        return _replace_empty_arrays(state), obs.T
+        return carry(state, read()), obs.T
 
     def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: Episodes) -> tuple[PyTree, Timestep]:
         keys = as_keys(keys, 1, "keys")
-        state, successor = advance(keys, restore_empty_arrays(state, len(keys)), action.T)
+        state, successor = advance(keys, restore(state, len(keys)), action.T)
         obs, reward, terminated, truncated = _cut_where_broken(successor)
-        state, next_obs = where(terminated | truncated, initial, (_replace_empty_arrays(state), obs.T))
+        state, next_obs = where(terminated | truncated, initial, (carry(state, read()), obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return reset, step
@@ -165,45 +179,3 @@ def _cut_where_broken(successor: Successor) -> Successor:
     return Successor(
         jnp.where(broken, jnp.nan, obs), jnp.where(broken, 0.0, reward), terminated & ~broken, truncated | broken
     )
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class _Empty:
-    """Placeholder for an empty array in the state of one environment: its shape [...] and dtype."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-
-def _replace_empty_arrays(state: PyTree) -> PyTree:
-    """Converts a state [..., N] to the form that programs carry: placeholders for empty arrays, no weak types."""
-
-    def convert(x: jax.typing.ArrayLike) -> jax.Array | _Empty:
-        x = jnp.asarray(x)
-        if not x.size:
-            return _Empty(x.shape[:-1], x.dtype)  # XLA would replicate an empty array, while the others are sharded
-        # Suites start counters from Python numbers, whose weak type would change in the carry of a scan.
-        return jax.lax.convert_element_type(x, x.dtype)
-
-    return jax.tree.map(convert, state)
-
-
-def restore_empty_arrays(state: PyTree, num_envs: int) -> PyTree:
-    """Restores the empty arrays of a state that programs carry.
-
-    Args:
-        state: leaves [..., N], with placeholders for empty arrays.
-        num_envs: number of environments, N.
-
-    Returns:
-        The state as the simulator gave it.
-    """
-
-    def is_empty(x: object) -> bool:
-        return isinstance(x, _Empty)
-
-    def restore(x: jax.Array | _Empty) -> jax.Array:
-        return jnp.zeros((*x.shape, num_envs), x.dtype) if isinstance(x, _Empty) else x
-
-    return jax.tree.map(restore, state, is_leaf=is_empty)

@@ -49,8 +49,11 @@ def _share_of_accelerator(count: int, batch_size: int, config: TrainConfig, plat
     minibatch = config.round_timesteps // (config.num_minibatches * count)
     at_once = max(2 * minibatch, FEW_SAMPLES)  # learning keeps layers of two networks, so this takes no more memory
     at_once = max(1, min(at_once, LAYER_BYTES // of_sample))
-    parts = 1 if platform == "tpu" else max(8, 64 // batch_size)  # counted: fewest kernels, and little memory
-    return Share(count, values_at_once=at_once, few_kernels=True, gradient_parts=parts)
+    share = Share(count, values_at_once=at_once, in_stages=True)
+    if platform == "tpu":  # it launches no kernels, and what saves them on a GPU copies arrays there
+        return share
+    parts = max(8, 64 // batch_size)  # counted: fewest kernels, and little memory
+    return dataclasses.replace(share, few_kernels=True, gradient_parts=parts)
 
 
 def _with_sizes_of(usual: Share, own: Share) -> Share:

@@ -20,6 +20,7 @@ from rpo_jax.typing import JsonObject, PyTree
 
 INFO = ("seconds", "evaluate_seconds", "checkpoint_seconds", "runs_at_once")  # fields of a snapshot that are numbers
 _GROWING = (".metrics", ".evaluated.updates", ".evaluated.returns")  # arrays whose shape depends on the update
+_ENV_STATE = ".state.env_state"
 
 
 class Snapshot(NamedTuple):
@@ -128,6 +129,8 @@ def unflatten(arrays: dict[str, np.ndarray], like: Snapshot) -> Snapshot:
     leaves, tree = jax.tree_util.tree_flatten_with_path(like._replace(**dict.fromkeys(INFO)))
     expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     arrays = {name: leaf for name, leaf in expected.items() if 0 in leaf.shape} | arrays
+    # Earlier versions carried all that Brax and Playground returned, also what no step reads.
+    arrays = {name: leaf for name, leaf in arrays.items() if name in expected or not name.startswith(_ENV_STATE)}
     arrays |= _unknown_then(arrays, expected)
     kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items() if not name.startswith(_GROWING)}
     same = set(arrays) == set(expected) and all(

@@ -11,7 +11,7 @@ from PIL import Image
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.evaluation import Trajectory, record
 from rpo_jax.algorithm.types import Policy
-from rpo_jax.envs.batching import restore_empty_arrays
+from rpo_jax.envs.carried import restore
 from rpo_jax.execution import waiting
 from rpo_jax.runs.evaluate import evaluation_key
 from rpo_jax.typing import PyTree
@@ -74,6 +74,8 @@ class Player(NamedTuple):
 def simulations(episode: Trajectory) -> Iterator[PyTree]:
     """Yields the state of the simulator before each step, with which the states of Brax and Playground begin.
 
+    What neither a step reads nor a picture shows is zero in it.
+
     Args:
         episode: an episode of T steps, from `Player.episode`.
 
@@ -81,6 +83,6 @@ def simulations(episode: Trajectory) -> Iterator[PyTree]:
         The states, T of them.
     """
     for step in range(len(episode.reward)):
-        state = restore_empty_arrays(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
+        state = restore(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
         simulation, *_ = jax.tree.map(lambda x: x[..., 0], state)
         yield simulation

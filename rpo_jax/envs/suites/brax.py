@@ -108,7 +108,7 @@ def make(
         return (state.pipeline_state, state.info, jnp.zeros((), jnp.int32)), state.obs
 
     def step(key: jax.Array, carried, action: jax.Array):
-        # Only what the next step reads is carried: the physics, `info` and the time.
+        # A step reads nothing but the physics, `info` and the time.
         pipeline_state, info, time = carried
         blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
         state = move(blank.replace(pipeline_state=pipeline_state, info=info), action)
@@ -126,6 +126,7 @@ def make(
         low=-bound,
         high=bound,
         time_limit=limit,
+        shown=lambda carried: carried[0].x,  # positions and rotations of bodies
     )
 
 

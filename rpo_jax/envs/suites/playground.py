@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ BATCHING: Batching = "last"
 class PlaygroundState(Protocol):
     """The fields of `mujoco_playground.State` that are used here."""
 
+    data: Any
     obs: jax.Array
     reward: jax.Array
     done: jax.Array
@@ -81,6 +82,7 @@ def make(name: str, /, *, batching: Batching = BATCHING) -> Environment:
         low=-bound,
         high=bound,
         time_limit=limit,
+        shown=lambda carried: (carried[0].data.qpos, carried[0].data.mocap_pos, carried[0].data.mocap_quat),
     )
 
 
