@@ -27,6 +27,7 @@ FIELDS = {
     "brake": True,  # in one branch
     "speed": False,  # told, and computed anew
     "steps": False,  # counts itself
+    "rng": False,  # a random key that becomes another
     "shared": False,  # becomes what another unread field is
     "shown": False,
     "nothing": True,  # an empty array, of no use
@@ -34,7 +35,7 @@ FIELDS = {
 
 
 def init(key: jax.Array) -> tuple[State, jax.Array]:
-    state = {name: jnp.ones(()) for name in FIELDS} | {"nothing": jnp.zeros((0,))}
+    state = {name: jnp.ones(()) for name in FIELDS} | {"nothing": jnp.zeros((0,)), "rng": key}
     state["position"] = jax.random.uniform(key)
     return state, state["position"][None]
 
@@ -49,6 +50,7 @@ def step(key: jax.Array, state: State, action: jax.Array) -> tuple[State, Succes
         "pushed": action[0],
         "speed": jnp.abs(velocity),
         "steps": state["steps"] + 1,
+        "rng": jax.random.split(state["rng"])[0],
         "shared": state["steps"],
         "shown": 2 * position,
     }

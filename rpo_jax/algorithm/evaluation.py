@@ -29,7 +29,8 @@ class Trajectory(NamedTuple):
         reward: rewards [T].
         final_obs: true successors of the observations, before any reset [T, O].
         ended: whether the episode ended with the step [T] bool.
-        env_state: the suite's environment state at the time of the observation, leaves [T, ..., 1].
+        env_state: the suite's environment state at the time of the observation, leaves [T, ..., 1]; of Brax and
+            Playground what steps read and pictures show.
     """
 
     obs: jax.Array
