@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rpo_jax import SettingsError
 from rpo_jax.envs import Environment, make_env
+from rpo_jax.envs.suites import brax as suite
 
 NAMES = (
     "ant",
@@ -202,8 +204,18 @@ def test_the_default_backend_is_spring_and_the_swimmers_generalized(monkeypatch)
 
     monkeypatch.setattr(brax.envs, "get_environment", record)
     for name, backend in (("reacher", None), ("swimmer", None), ("swimmer", "generalized"), ("reacher", "mjx")):
-        make_env(f"brax/{name}", backend=backend)
+        suite.make.__wrapped__(name, backend)  # pyright: ignore[reportFunctionMemberAccess]
     assert made == [("reacher", "spring"), ("swimmer", "generalized"), ("swimmer", "generalized"), ("reacher", "mjx")]
+
+
+def test_what_was_traced_of_a_task_serves_all_agents_of_it():
+    one, again, other = (make_env("brax/fast", max_episode_steps=steps) for steps in (None, None, 5))
+    assert (one.reset, one.step) == (again.reset, again.step)
+    assert other.step is not one.step
+    with jax.enable_x64(True):
+        assert make_env("brax/fast").step is not one.step
+    with pytest.raises(SettingsError, match=r"5\.0"):
+        make_env("brax/fast", max_episode_steps=5.0)  # equals 5, and is no whole number
 
 
 def test_construction_is_silent_and_leaves_no_file_behind(tmp_path):

@@ -151,7 +151,11 @@ def with_products(**options: Any) -> Environment:
         state = 0.01 * (state @ weights)
         return state, Successor(state, state[0], jnp.array(False), jnp.array(False))
 
-    dynamics = Dynamics(lambda key: (jnp.ones(40), jnp.ones(40)), step)
+    def init(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state = jax.random.uniform(key, (40,)) @ weights
+        return state, state
+
+    dynamics = Dynamics(init, step)
     return vectorize(dynamics, name="toy/products", observation_size=40, **toys.bounds(-1.0, 1.0), **options)
 
 
@@ -164,6 +168,7 @@ def program_of(env: Environment, num_envs: int = 3) -> str:
 def test_physics_is_of_full_precision_on_an_accelerator() -> None:
     env = with_products()
     assert env.for_accelerator
+    assert "HIGHEST" in str(jax.make_jaxpr(env.for_accelerator.reset)(jax.random.split(jax.random.key(0), 3)))
     assert "HIGHEST" in program_of(env.for_accelerator)
     assert "HIGHEST" not in program_of(env)  # the only one of a CPU
     with jax.default_matmul_precision("default"):  # as the user says

@@ -13,7 +13,8 @@ from rpo_jax.envs.bounds import action_bounds, check_sizes
 from rpo_jax.envs.carried import carry, find_read, restore
 from rpo_jax.envs.components import vmap_components
 from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Timestep, where
-from rpo_jax.envs.validation import traced, validated
+from rpo_jax.envs.tracing import in_full_precision, traced
+from rpo_jax.envs.validation import validated
 from rpo_jax.envs.vmap_last import vmap_last
 from rpo_jax.errors import unknown_name
 from rpo_jax.keys import as_keys
@@ -120,7 +121,7 @@ def batch_dynamics(
         step=step,
         time_limit=time_limit,
     )
-    precise = Dynamics(*map(_in_full_precision, dynamics))
+    precise = Dynamics(*map(in_full_precision, dynamics))
     reset, step = functions(precise, batching or "last", batching or "components")
     return env._replace(for_accelerator=env._replace(reset=reset, step=step))
 
@@ -153,16 +154,6 @@ def _functions(
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return reset, step
-
-
-def _in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Computes products in float32, unless the user has set JAX's own precision: TF32 and bfloat16 hurt physics."""
-
-    def run(*args: Any) -> Any:
-        with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):  # pyright: ignore[reportAttributeAccessIssue]
-            return function(*args)
-
-    return run
 
 
 def _replace_broken_starts(state: PyTree, obs: jax.Array) -> tuple[PyTree, jax.Array]:

@@ -1,17 +1,13 @@
 """What the functions of a user's `Dynamics` return: checked, and converted where its meaning is plain."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from rpo_jax.envs.protocol import Dynamics, Successor
 from rpo_jax.errors import SettingsError
-from rpo_jax.keys import GENERATOR
 from rpo_jax.typing import PyTree
 
 NUMBERS = (jnp.floating, jnp.integer, jnp.bool_)
@@ -55,21 +51,6 @@ def validated(dynamics: Dynamics, name: str, observation_size: int) -> Dynamics:
         )
 
     return Dynamics(init, step)
-
-
-def traced(init: Callable[[jax.Array], PyTree]) -> Callable[[jax.Array], PyTree]:
-    """Traces a function of a random key now, so that its errors are raised now, and it is traced no second time.
-
-    Args:
-        init: the function.
-
-    Returns:
-        The same function.
-    """
-    key = jax.eval_shape(partial(jax.random.key, impl=GENERATOR), 0)
-    program, shapes = jax.make_jaxpr(init, return_shape=True)(key)
-    structure = jax.tree.structure(shapes)
-    return lambda key: structure.unflatten(jaxpr_as_fun(program)(key))
 
 
 def _unpack(result: Any, names: tuple[str, ...], where: str) -> tuple[Any, ...]:

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import Batching, batch_dynamics
 from rpo_jax.envs.own_devices import on_own_devices
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
+from rpo_jax.envs.remembered import remember
+from rpo_jax.envs.tracing import traced
 from rpo_jax.errors import SettingsError, described, unknown_name
 from rpo_jax.typing import PyTree
 
@@ -62,6 +63,7 @@ class BraxEnvironment(Protocol):
     step: Callable[[BraxState, jax.Array], BraxState]
 
 
+@remember
 def make(
     name: str,
     /,
@@ -98,7 +100,7 @@ def make(
     limit = EPISODE_LENGTH if max_episode_steps is None else max_episode_steps
     with quiet(), on_own_devices(), _refusing(name, arguments):
         env = load(name, backend, **arguments)
-        reset, move = jit(on_own_devices()(env.reset)), on_own_devices()(env.step)  # `reset` is traced only once
+        reset, move = traced(on_own_devices()(env.reset)), on_own_devices()(env.step)
         template = jax.eval_shape(reset, jax.random.key(0))
         if arguments:  # a step may fail with them, and training would tell it late
             jax.eval_shape(env.step, template, jax.ShapeDtypeStruct((env.action_size,), jnp.float32))

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.batching import Batching, batch_dynamics
 from rpo_jax.envs.own_devices import on_own_devices
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
+from rpo_jax.envs.remembered import remember
+from rpo_jax.envs.tracing import traced
 from rpo_jax.errors import SettingsError, unknown_name
 
 # How many times as fast a step is as with the other, on a CPU with 128 and 1024 environments (benchmarks/batching.py):
@@ -40,6 +41,7 @@ class PlaygroundEnvironment(Protocol):
     render: Callable[..., Sequence[np.ndarray]]
 
 
+@remember
 def make(name: str, /, *, batching: Batching = BATCHING) -> Environment:
     """Makes a Playground environment, stepped by MJX.
 
@@ -61,7 +63,7 @@ def make(name: str, /, *, batching: Batching = BATCHING) -> Environment:
         raise unknown_name("environment", f"playground/{name}", [f"playground/{known}" for known in suite.ALL_ENVS])
     with quiet(), on_own_devices():
         env = load(name)
-        reset, move = jit(on_own_devices()(env.reset)), on_own_devices()(env.step)  # `reset` is traced only once
+        reset, move = traced(on_own_devices()(env.reset)), on_own_devices()(env.step)
         template = jax.eval_shape(reset, jax.random.key(0))
     limit = int(suite.get_default_config(name).episode_length)
 
