@@ -17,6 +17,7 @@ from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.remembered import remember
 from rpo_jax.envs.tracing import traced
 from rpo_jax.errors import SettingsError, described, unknown_name
+from rpo_jax.keys import GENERATOR
 from rpo_jax.typing import PyTree
 
 # Observation and action size by name.
@@ -101,7 +102,7 @@ def make(
     with quiet(), on_own_devices(), _refusing(name, arguments):
         env = load(name, backend, **arguments)
         reset, move = traced(on_own_devices()(env.reset)), on_own_devices()(env.step)
-        template = jax.eval_shape(reset, jax.random.key(0))
+        template = jax.eval_shape(reset, jax.random.key(0, impl=GENERATOR))
         if arguments:  # a step may fail with them, and training would tell it late
             jax.eval_shape(env.step, template, jax.ShapeDtypeStruct((env.action_size,), jnp.float32))
 
