@@ -1,5 +1,6 @@
 """Random keys: what every public function that takes them accepts."""
 
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -39,6 +40,11 @@ def as_keys(keys: Any, ndim: int = 0, name: str = "key") -> jax.Array:
             f"jax.random.key(seed, impl={GENERATOR!r})"
         )
     return keys
+
+
+def key_shape() -> Any:
+    """Returns the shape and dtype of a random key, by which a function of one is traced."""
+    return jax.eval_shape(partial(jax.random.key, impl=GENERATOR), 0)
 
 
 def _describe(thing: Any) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jax.extend.core import ClosedJaxpr
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from rpo_jax.envs.protocol import Dynamics
-from rpo_jax.keys import GENERATOR
+from rpo_jax.keys import key_shape
 from rpo_jax.typing import PyTree
 
 
@@ -37,7 +36,7 @@ def find_read(dynamics: Dynamics, action_size: int, shown: Callable[[PyTree], Py
     Returns:
         Whether each leaf of the state is needed.
     """
-    key = jax.eval_shape(partial(jax.random.key, impl=GENERATOR), 0)
+    key = key_shape()
     state, _ = jax.eval_shape(dynamics.init, key)
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     action = jax.ShapeDtypeStruct((action_size,), jnp.float32)

@@ -1,13 +1,12 @@
 """How the functions of a simulator are traced: in full precision, and once."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 from jax.extend.core import jaxpr_as_fun
 
-from rpo_jax.keys import GENERATOR
+from rpo_jax.keys import key_shape
 from rpo_jax.typing import PyTree
 
 
@@ -39,7 +38,7 @@ def traced(init: Callable[[jax.Array], PyTree]) -> Callable[[jax.Array], PyTree]
     Returns:
         The same function, in full precision.
     """
-    key = jax.eval_shape(partial(jax.random.key, impl=GENERATOR), 0)
+    key = key_shape()
     program, shapes = jax.make_jaxpr(in_full_precision(init), return_shape=True)(key)
     structure = jax.tree.structure(shapes)
     return lambda key: structure.unflatten(jaxpr_as_fun(program)(key))

@@ -17,7 +17,7 @@ from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.remembered import remember
 from rpo_jax.envs.tracing import traced
 from rpo_jax.errors import SettingsError, described, unknown_name
-from rpo_jax.keys import GENERATOR
+from rpo_jax.keys import key_shape
 from rpo_jax.typing import PyTree
 
 # Observation and action size by name.
@@ -101,8 +101,8 @@ def make(
     limit = EPISODE_LENGTH if max_episode_steps is None else max_episode_steps
     with quiet(), on_own_devices(), _refusing(name, arguments):
         env = load(name, backend, **arguments)
-        reset, move = traced(on_own_devices()(env.reset)), on_own_devices()(env.step)
-        template = jax.eval_shape(reset, jax.random.key(0, impl=GENERATOR))
+        reset, move = traced(env.reset), on_own_devices()(env.step)
+        template = jax.eval_shape(reset, key_shape())
         if arguments:  # a step may fail with them, and training would tell it late
             jax.eval_shape(env.step, template, jax.ShapeDtypeStruct((env.action_size,), jnp.float32))
 

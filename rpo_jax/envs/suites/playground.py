@@ -16,7 +16,7 @@ from rpo_jax.envs.quiet import quiet
 from rpo_jax.envs.remembered import remember
 from rpo_jax.envs.tracing import traced
 from rpo_jax.errors import SettingsError, unknown_name
-from rpo_jax.keys import GENERATOR
+from rpo_jax.keys import key_shape
 
 # How many times as fast a step is as with the other, on a CPU with 128 and 1024 environments (benchmarks/batching.py):
 # CartpoleBalance 2.2. Not measured on a GPU.
@@ -64,8 +64,8 @@ def make(name: str, /, *, batching: Batching = BATCHING) -> Environment:
         raise unknown_name("environment", f"playground/{name}", [f"playground/{known}" for known in suite.ALL_ENVS])
     with quiet(), on_own_devices():
         env = load(name)
-        reset, move = traced(on_own_devices()(env.reset)), on_own_devices()(env.step)
-        template = jax.eval_shape(reset, jax.random.key(0, impl=GENERATOR))
+        reset, move = traced(env.reset), on_own_devices()(env.step)
+        template = jax.eval_shape(reset, key_shape())
     limit = int(suite.get_default_config(name).episode_length)
 
     def init(key: jax.Array):
