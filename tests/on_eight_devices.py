@@ -17,6 +17,7 @@ from test_variants_learn import ENV, SMALL
 import rpo_jax
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.envs.wrappers import suite_state
+from rpo_jax.execution import division
 from rpo_jax.execution.memory import fit_in_memory
 from rpo_jax.execution.segments import compile_segment
 from rpo_jax.execution.sweep import as_runs
@@ -102,6 +103,7 @@ def exchanges(agent, runs: int) -> np.ndarray:
 
 def main(path: str) -> None:
     """Writes `{case}/{devices}/{what}` of every layout to an npz file."""
+    division.ENOUGH = 1  # such small runs would be divided among no devices
     rpo_jax.use_cpu_cores(8)
     results = {}
     for case, (runs, settings) in CASES.items():

@@ -16,8 +16,9 @@ from rpo_jax.algorithm.types import TrainingState
 from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.jit import compile_traced
 from rpo_jax.execution.batches import map_in_batches
+from rpo_jax.execution.division import count_useful_cores
 from rpo_jax.execution.env_axis import join_environments, lay_out, split_environments
-from rpo_jax.execution.processes import put
+from rpo_jax.execution.processes import are_several, put
 from rpo_jax.typing import Device, PyTree
 
 RUNS = "runs"  # name of the mesh axis
@@ -35,6 +36,13 @@ Tree = TypeVar("Tree")
 def _runs_per_batch(config: TrainConfig) -> int:
     """The number of runs that a core should train at once, so that its matrix products have `ROWS` rows."""
     return -(-ROWS * config.num_minibatches // config.round_timesteps)
+
+
+def _most_shares(agent: Agent, num_runs: int, devices: Sequence[Device]) -> int:
+    """The number of devices that one run may take: all, but on a CPU those that help."""
+    if devices[0].platform != "cpu" or agent.env.on_host or are_several():
+        return len(devices)
+    return count_useful_cores(agent, max(1, len(devices) // num_runs))
 
 
 def _share_of_cpu(count: int, config: TrainConfig) -> Share:
@@ -86,7 +94,8 @@ class Spread:
             devices: devices to use, at least one.
         """
         on_cpu = devices[0].platform == "cpu"
-        self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices))
+        most_shares = _most_shares(agent, num_runs, devices)
+        self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices), most_shares)
         self.num_runs = num_runs
         runs_per_device = -(-num_runs // groups)
         at_once = _runs_per_batch(agent.config) if on_cpu and not agent.env.on_host else runs_per_device

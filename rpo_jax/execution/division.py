@@ -1,0 +1,65 @@
+"""Among how many cores of a CPU one run is divided: they wait for each other in every minibatch."""
+
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from rpo_jax.algorithm.agent import Agent
+from rpo_jax.envs.protocol import Environment
+from rpo_jax.keys import key_shape
+
+# What a core has to compute between two exchanges, in operations at the rate of matrix products. Measured on two cores:
+# with less, one of them alone trains faster.
+ENOUGH = 7e6
+ELEMENT = 3  # operations of a matrix product, in the time that a number takes in the step of a simulator; measured
+
+
+def count_useful_cores(agent: Agent, most: int) -> int:
+    """Counts the cores of a CPU that train a run faster than fewer of them.
+
+    Args:
+        agent: from `make_agent`.
+        most: number of cores that there are, at least 1.
+
+    Returns:
+        The number of cores, 1 to `most`.
+    """
+    if most == 1:
+        return 1
+    config, env = agent.config, agent.env
+    rows = config.round_timesteps // config.num_minibatches
+    sizes = (env.observation_size, *config.hidden_sizes, 1)
+    weights = 2 * sum(size * next_size for size, next_size in pairwise(sizes))  # of policy and value
+    operations = 6 * weights * rows  # forward, and back to weights and to inputs
+    if operations < most * ENOUGH:
+        operations += ELEMENT * _count_elements_of_step(env, config.num_envs) * rows / config.num_epochs
+    return min(max(1, int(operations / ENOUGH)), most)
+
+
+def _count_elements_of_step(env: Environment, num_envs: int) -> float:
+    """The numbers that a step of one environment computes, loops included."""
+    keys = jax.eval_shape(lambda key: jax.random.split(key, num_envs), key_shape())
+    episodes = jax.eval_shape(env.reset, keys)
+    actions = jax.ShapeDtypeStruct((num_envs, env.action_size), jnp.float32)
+    return count_elements(jax.make_jaxpr(env.step)(keys, episodes[0], actions, episodes).jaxpr) / num_envs
+
+
+def count_elements(program: Jaxpr) -> int:
+    """Counts the numbers that a program computes, each step of its loops included; of `while` loops, one step."""
+    count = 0
+    for equation in program.eqns:
+        if inner := _inner_programs(equation.params):
+            times = equation.params["length"] if equation.primitive.name == "scan" else 1
+            count += times * sum(map(count_elements, inner))
+        else:
+            count += sum(getattr(var.aval, "size", 0) for var in equation.outvars)
+    return count
+
+
+def _inner_programs(params: dict[str, Any]) -> list[Jaxpr]:
+    leaves = jax.tree.leaves([*params.values()], is_leaf=lambda x: isinstance(x, (ClosedJaxpr, Jaxpr)))
+    programs = [leaf.jaxpr if isinstance(leaf, ClosedJaxpr) else leaf for leaf in leaves]
+    return [program for program in programs if isinstance(program, Jaxpr)]
