@@ -48,7 +48,14 @@ def _count_elements_of_step(env: Environment, num_envs: int) -> float:
 
 
 def count_elements(program: Jaxpr) -> int:
-    """Counts the numbers that a program computes, each step of its loops included; of `while` loops, one step."""
+    """Counts the numbers that a program computes.
+
+    Args:
+        program: the program.
+
+    Returns:
+        The count, with all steps of a `scan`, and one of a `while` loop, whose number nobody knows.
+    """
     count = 0
     for equation in program.eqns:
         if inner := _inner_programs(equation.params):
