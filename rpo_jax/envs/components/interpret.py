@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from rpo_jax.envs.components.known import by_numpy
+from rpo_jax.envs.components.known import compute
 from rpo_jax.envs.components.values import MAX_PARTS, Value
 from rpo_jax.envs.vmap_last.interpret import bind, interpret
 
 # By the name of an operation: `(equation, size, operands) -> results`; NotImplemented where the rule does not apply.
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
-PROGRAMS = ("jit", "closed_call", "custom_jvp_call", "scan", "cond")  # whose rules hold no array apart themselves
+CALLS = ("jit", "closed_call", "custom_jvp_call")
+PROGRAMS = (*CALLS, "scan", "cond")  # whose rules hold no array apart themselves
 
 
 def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]:
@@ -35,8 +36,9 @@ def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]
 
 def _apply(size: int, equation: Any, operands: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
-    if operands and all(value.known is not None for value in operands) and not equation.effects:
-        return _compute(equation, operands)
+    known = operands and all(value.known is not None for value in operands)
+    if known and name not in CALLS and not equation.effects:
+        return [Value.of_known(x) for x in compute(equation, [np.asarray(x.known, x.dtype) for x in operands])]
     rule = RULES.get(name)
     if rule is None or (name not in PROGRAMS and _is_large(equation)):
         return _by_vmap(equation, size, operands)
@@ -49,16 +51,6 @@ def _is_large(equation: Any) -> bool:
     return any(np.prod(atom.aval.shape) > MAX_PARTS for atom in atoms) or any(
         jnp.issubdtype(atom.aval.dtype, jax.dtypes.extended) for atom in atoms
     )
-
-
-def _compute(equation: Any, operands: Sequence[Value]) -> list[Value]:
-    """The operation on known arrays."""
-    if (found := by_numpy(equation, [np.asarray(value.known, value.dtype) for value in operands])) is not None:
-        return [Value.of_known(np.asarray(x)) for x in found]
-    with jax.ensure_compile_time_eval():
-        arrays = [jnp.asarray(value.known, value.dtype) for value in operands]
-        results = bind(equation, equation.primitive.get_bind_params(equation.params), *arrays)
-        return [Value.of_known(np.asarray(x)) for x in results]  # no array on the devices of several processes
 
 
 def _by_vmap(equation: Any, size: int, operands: Sequence[Value]) -> list[Value]:

@@ -1,15 +1,20 @@
-"""Operations done by NumPy: on known arrays, and those that only move numbers on parts too.
+"""Operations on known arrays, done at once; by NumPy those that only move numbers, on parts too, and simple ones.
 
 JAX would do the same, but compile each operation for each shape.
 """
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-Move = Callable[..., np.ndarray | list[np.ndarray]]
+from rpo_jax.envs.vmap_last.interpret import bind
+
+Move = Callable[..., np.ndarray | list[np.ndarray] | None]
 
 
 def _broadcast(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
@@ -25,7 +30,39 @@ def _slice(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
     return x[tuple(map(slice, params["start_indices"], params["limit_indices"], strides))]
 
 
-# By the name of an operation: `(params, arrays) -> array`, or a list of arrays.
+def _gather(params: dict[str, Any], x: np.ndarray, indices: np.ndarray) -> np.ndarray | None:
+    """Copies a slice for each index; what lies outside is for JAX."""
+    numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
+    batch = indices.shape[:-1]
+    starts = np.zeros((*batch, x.ndim), np.int64)
+    starts[..., list(numbers.start_index_map)] = indices
+    for axis, of_batch in zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True):
+        starts[..., axis] = np.indices(batch, sparse=True)[of_batch]
+    if (starts < 0).any() or (starts > np.subtract(x.shape, sizes)).any():
+        return None
+    gone = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
+    shape = [size for axis, size in enumerate(sizes) if axis not in gone]
+    found = np.empty((*batch, *shape), x.dtype)
+    for place in np.ndindex(batch):
+        found[place] = x[tuple(map(slice, starts[place], starts[place] + sizes))].reshape(shape)
+    return np.moveaxis(found, range(len(batch), found.ndim), numbers.offset_dims)
+
+
+def _convert(params: dict[str, Any], x: np.ndarray) -> np.ndarray | None:
+    """Does not round to integers, where infinities and NaN are for JAX."""
+    to = np.dtype(params["new_dtype"])
+    return None if x.dtype.kind not in "biu" and to.kind in "biu" else x.astype(to)
+
+
+def _divide(params: dict[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    return np.divide(x, y) if x.dtype.kind == "f" else None
+
+
+def _select(params: dict[str, Any], which: np.ndarray, *cases: np.ndarray) -> np.ndarray | None:
+    return np.where(which, cases[1], cases[0]) if which.dtype == bool else None
+
+
+# By the name of an operation: `(params, arrays) -> array`, or a list of arrays; None where it is for JAX.
 MOVES: dict[str, Move] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": lambda params, *arrays: np.concatenate(arrays, params["dimension"]),
@@ -35,22 +72,63 @@ MOVES: dict[str, Move] = {
     "slice": _slice,
     "split": lambda params, x: np.split(x, np.cumsum(params["sizes"])[:-1], params["axis"]),
     "squeeze": lambda params, x: np.squeeze(x, params["dimensions"]),
+    "stack": lambda params, *arrays: np.stack(arrays, params["axis"]),
+    "tile": lambda params, x: np.tile(x, params["reps"]),
     "transpose": lambda params, x: x.transpose(params["permutation"]),
+    "unstack": lambda params, x: list(np.moveaxis(x, params["axis"], 0)),
 }
-_BINARY: dict[str, np.ufunc] = {
+_PLAIN: dict[str, np.ufunc] = {
+    "abs": np.absolute,
     "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
+    "and": np.bitwise_and,
+    "eq": np.equal,
+    "ge": np.greater_equal,
+    "gt": np.greater,
+    "is_finite": np.isfinite,
+    "le": np.less_equal,
+    "lt": np.less,
     "max": np.maximum,
     "min": np.minimum,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
+    "mul": np.multiply,
     "ne": np.not_equal,
+    "neg": np.negative,
+    "not": np.invert,
+    "or": np.bitwise_or,
+    "sub": np.subtract,
+    "xor": np.bitwise_xor,
 }
-NUMBERS: dict[str, Move] = {name: (lambda params, x, y, of=of: of(x, y)) for name, of in _BINARY.items()}
+NUMBERS: dict[str, Move] = {
+    **{name: (lambda params, *arrays, of=of: of(*arrays)) for name, of in _PLAIN.items()},
+    "convert_element_type": _convert,
+    "div": _divide,
+    "gather": _gather,
+    "reduce_and": lambda params, x: np.bitwise_and.reduce(x, params["axes"]),
+    "reduce_or": lambda params, x: np.bitwise_or.reduce(x, params["axes"]),
+    "select_n": _select,
+}
+
+
+def compute(equation: Any, arrays: list[np.ndarray], **changed: Any) -> list[np.ndarray]:
+    """Returns the results of the operation of an `equation` on known `arrays`, with some parameters `changed`."""
+    if (found := by_numpy(equation, arrays)) is None:
+        with computed_now():
+            params = equation.primitive.get_bind_params(equation.params | changed)
+            found = bind(equation, params, *map(jnp.asarray, arrays))
+    return list(map(np.asarray, found))  # no array on the devices of several processes
+
+
+@contextlib.contextmanager
+def computed_now() -> Iterator[None]:
+    """In the block JAX computes what it is given, where a program is traced too.
+
+    On the CPU: what is asked for once would take several times as long to compile for a GPU.
+    """
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to start others only
+        device = None
+    with jax.ensure_compile_time_eval(), jax.default_device(device):
+        yield
 
 
 def by_numpy(equation: Any, arrays: list[np.ndarray]) -> list[np.ndarray] | None:
@@ -61,4 +139,4 @@ def by_numpy(equation: Any, arrays: list[np.ndarray]) -> list[np.ndarray] | None
         return None
     with np.errstate(all="ignore"):
         found = function(equation.params, *arrays)
-    return found if isinstance(found, list) else [found]
+    return [found] if isinstance(found, np.ndarray | np.generic) else found

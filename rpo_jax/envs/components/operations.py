@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from rpo_jax.envs.components.interpret import Rule
-from rpo_jax.envs.components.known import MOVES, by_numpy
+from rpo_jax.envs.components.known import MOVES, by_numpy, compute, computed_now
 from rpo_jax.envs.components.values import MAX_PARTS, Value, as_vector, taken_apart
 from rpo_jax.envs.vmap_last.interpret import bind
 from rpo_jax.envs.vmap_last.operations import ELEMENTWISE
@@ -39,9 +39,7 @@ def _elementwise(equation: Any, size: int, *operands: Value) -> Any:
 
 def _of_parts(equation: Any, size: int, parts: list[Any], operands: tuple[Value, ...]) -> Any:
     if all(isinstance(part, np.generic) for part in parts):
-        with jax.ensure_compile_time_eval():
-            arrays = [jnp.asarray(part, value.dtype) for part, value in zip(parts, operands, strict=True)]
-            return np.asarray(bind(equation, equation.params, *arrays)[0])[()]
+        return compute(equation, [np.asarray(part, x.dtype) for part, x in zip(parts, operands, strict=True)])[0][()]
     return _bind(equation, size, parts, [value.dtype for value in operands])
 
 
@@ -70,24 +68,23 @@ def _rearrange(equation: Any, size: int, *operands: Value) -> Any:
 
 
 def _move(*moved: int) -> Rule:
-    """A rule for operations that only move the numbers of these operands (of all if none): done on their numbers."""
+    """A rule for operations that only move the numbers of these operands: done on their numbers."""
 
     def rule(equation: Any, size: int, *operands: Value) -> Any:
-        which = moved or range(len(operands))
-        others = [value.known for place, value in enumerate(operands) if place not in which]
+        others = [value.known for place, value in enumerate(operands) if place not in moved]
         if any(known is None for known in others):
             return NotImplemented
         parts, arrays = [], []
         for place, value in enumerate(operands):
-            if place in which:
+            if place in moved:
                 numbers = np.arange(value.size, dtype=np.int32).reshape(value.shape) + len(parts)
                 arrays.append(numbers)
                 parts.extend(value.parts.flat)
             else:
                 arrays.append(value.known)
-        with jax.ensure_compile_time_eval():
-            numbers = [np.asarray(x) for x in bind(equation, _of_numbers(equation.params), *map(jnp.asarray, arrays))]
-        if any(((x < 0) | (x >= len(parts))).any() for x in numbers):  # filled where an index is out of bounds
+        filled = {"fill_value": -1} if "fill_value" in equation.params else {}
+        numbers = compute(equation, arrays, **filled)
+        if any(((x < 0) | (x >= len(parts))).any() for x in numbers):  # where an index is out of bounds
             return NotImplemented
         table = taken_apart(parts, (-1,))
         dtype = equation.outvars[0].aval.dtype
@@ -98,10 +95,6 @@ def _move(*moved: int) -> Rule:
 
 def _taken(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return taken_apart([table[number] for number in numbers.flat], numbers.shape)
-
-
-def _of_numbers(params: dict[str, Any]) -> dict[str, Any]:
-    return params | ({"fill_value": -1} if "fill_value" in params else {})
 
 
 def _scatter(combine: Callable[..., Any] | None) -> Rule:
@@ -125,10 +118,9 @@ def _targets(equation: Any, shape: tuple[int, ...], indices: np.ndarray, updates
     def add(update: jax.Array) -> jax.Array:
         return lax.scatter_add(jnp.zeros(shape), jnp.asarray(indices), update, numbers, mode=mode)
 
-    count = int(np.prod(updates))
-    with jax.ensure_compile_time_eval():
-        hits = np.asarray(jax.vmap(add)(jnp.eye(count).reshape((count, *updates)))).reshape(count, -1)
-    return [np.flatnonzero(row) for row in hits]
+    ones = np.eye(int(np.prod(updates)), dtype=np.float32).reshape((-1, *updates))
+    with computed_now():
+        return [np.flatnonzero(add(one)) for one in ones]
 
 
 def _combined(function: Callable[..., Any], parts: list[Any], dtype: Any, size: int) -> Any:
@@ -174,7 +166,6 @@ def _dot_general(equation: Any, size: int, x: Value, y: Value) -> Any:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(MOVES, _rearrange),
-    **dict.fromkeys(("stack", "tile", "unstack"), _move()),
     **dict.fromkeys(REDUCTIONS, _reduction),
     "bitcast_convert_type": _bitcast,
     "gather": _move(0),
