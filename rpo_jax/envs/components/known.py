@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpo_jax.envs.on_cpu import on_cpu
 from rpo_jax.envs.vmap_last.interpret import bind
 
 Move = Callable[..., np.ndarray | list[np.ndarray] | None]
@@ -119,15 +120,8 @@ def compute(equation: Any, arrays: list[np.ndarray], **changed: Any) -> list[np.
 
 @contextlib.contextmanager
 def computed_now() -> Iterator[None]:
-    """In the block JAX computes what it is given, where a program is traced too.
-
-    On the CPU: what is asked for once would take several times as long to compile for a GPU.
-    """
-    try:
-        device = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX was told to start others only
-        device = None
-    with jax.ensure_compile_time_eval(), jax.default_device(device):
+    """In the block JAX computes what it is given, where a program is traced too."""
+    with jax.ensure_compile_time_eval(), on_cpu():
         yield
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpo_jax.envs.batching import Batching, batch_dynamics
+from rpo_jax.envs.on_cpu import on_cpu
 from rpo_jax.envs.own_devices import on_own_devices
 from rpo_jax.envs.protocol import Dynamics, Environment, Successor
 from rpo_jax.envs.quiet import quiet
@@ -99,7 +100,7 @@ def make(
     if batching is None and (backend or _usual_backend(name)) not in FEW_KERNELS:
         batching = "last"
     limit = EPISODE_LENGTH if max_episode_steps is None else max_episode_steps
-    with quiet(), on_own_devices(), _refusing(name, arguments):
+    with quiet(), on_own_devices(), on_cpu(), _refusing(name, arguments):
         env = load(name, backend, **arguments)
         reset, move = traced(env.reset), on_own_devices()(env.step)
         template = jax.eval_shape(reset, key_shape())
