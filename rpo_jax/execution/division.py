@@ -13,8 +13,8 @@ from rpo_jax.keys import key_shape
 
 # What a core has to compute between two exchanges, in operations at the rate of matrix products. Measured on two cores:
 # with less, one of them alone trains faster.
-ENOUGH = 7e6
-ELEMENT = 3  # operations of a matrix product, in the time that a number takes in the step of a simulator; measured
+ENOUGH = 5e6
+ELEMENT = 2  # operations of a matrix product, in the time that a number takes in the step of a simulator; measured
 
 
 def count_useful_cores(agent: Agent, most: int) -> int:
