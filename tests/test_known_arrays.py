@@ -43,6 +43,7 @@ CASES = [
     (lambda x: lax.transpose(x, (1, 0)), (X,)),
     (lambda x: x[jnp.array([2, 0])], (X,)),
     (lambda x: x[:, jnp.array([[2, 0], [1, 1]])], (X,)),
+    (lambda x: jnp.stack([x, x + 1, 2 * x])[jnp.array([2, 0])], (X,)),
     (lambda x: x[jnp.array([2, 0]), jnp.array([3, 1])], (X,)),
     (lambda x: jax.vmap(lambda row, index: row[index])(x, EACH), (X,)),
     (lambda x: jax.vmap(lambda column, index: column[index], (1, 1), 1)(x, EACH[:2].repeat(2, 1)), (X,)),

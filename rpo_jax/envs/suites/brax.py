@@ -39,7 +39,7 @@ TASKS = {
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000
 # How many times as fast a step is as with the other, on a CPU with 128 and 1024 environments (benchmarks/batching.py):
-# "last" with `spring` 2.7 to 3.8, hopper on other backends 1.2 to 1.6. On an accelerator "components" of these backends
+# "last" with `spring` 2.7 to 4.4, hopper on others 1.1 to 3.9. On an accelerator "components" of these backends
 # has a tenth of the kernels, counted by benchmarks/compiled.py; it is not tried with others, whose arrays are larger.
 FEW_KERNELS = ("spring", "positional")
 

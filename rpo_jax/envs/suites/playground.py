@@ -19,7 +19,7 @@ from rpo_jax.errors import SettingsError, unknown_name
 from rpo_jax.keys import key_shape
 
 # How many times as fast a step is as with the other, on a CPU with 128 and 1024 environments (benchmarks/batching.py):
-# CartpoleBalance 2.2. Not measured on a GPU.
+# CartpoleBalance 1.7. Not measured on a GPU.
 BATCHING: Batching = "last"
 
 
