@@ -42,9 +42,9 @@ def test_a_large_run_is_divided_among_cores_that_are_busy(cores, expected):
 
 
 def test_a_small_run_takes_one_core_unless_its_simulator_is_slow():
-    sizes = {"num_envs": 16, "num_steps": 8}
-    assert count_useful_cores(toys.tiny_agent(rpo_jax.RPO, simulator_of(1), **sizes), 4) == 1
-    assert count_useful_cores(toys.tiny_agent(rpo_jax.RPO, simulator_of(10_000), **sizes), 4) == 4
+    fast, slow = (toys.tiny_agent(rpo_jax.RPO, simulator_of(steps), num_envs=16, num_steps=8) for steps in (1, 10_000))
+    assert count_useful_cores(fast, 4) == 1
+    assert count_useful_cores(slow, 4) == 4
 
 
 def test_cores_that_do_not_help_are_left_to_others():

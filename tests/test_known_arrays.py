@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.core import Tracer
 
 from rpo_jax.envs.components.known import MOVES, NUMBERS, by_numpy, computed_now
 
@@ -88,8 +89,8 @@ def test_numpy_gives_what_jax_gives_wherever_it_answers():
 @pytest.mark.parametrize(
     ("function", "x"),
     [
-        (lambda x: lax.convert_element_type(x, jnp.int32), np.float32([np.nan, np.inf])),
-        (lambda x: lax.div(x, -x), np.int32([-7])),
+        (lambda x: lax.convert_element_type(x, jnp.int32), np.array([np.nan, np.inf], np.float32)),
+        (lambda x: lax.div(x, -x), np.array([-7], np.int32)),
         (lambda x: x[jnp.array([7])], X),  # filled or moved into bounds
         (lambda x: lax.select_n(np.array([2, 0]), x, x, x), X[0, :2]),
     ],
@@ -109,5 +110,5 @@ def test_what_is_computed_while_tracing_is_computed_at_once_on_the_cpu():
         return x + found[0]
 
     program(1.0)
-    assert not isinstance(found[0], jax.core.Tracer)
+    assert not isinstance(found[0], Tracer)
     assert found[0].devices() == {jax.local_devices(backend="cpu")[0]}
