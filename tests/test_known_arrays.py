@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 from jax.core import Tracer
 
+from rpo_jax.envs.components import vmap_components
 from rpo_jax.envs.components.known import MOVES, NUMBERS, by_numpy, computed_now
 
 X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -52,6 +53,7 @@ CASES = [
     (lambda x, y: jnp.stack([x, y], 1), (X, Y)),
     (lambda x: jnp.tile(x, (2, 1, 3)), (X,)),
     (lambda x: jnp.unstack(x, axis=1), (X,)),
+    (lambda x: x + lax.broadcasted_iota(jnp.float32, (3, 4), 1), (X,)),
 ]
 
 
@@ -93,6 +95,8 @@ def test_numpy_gives_what_jax_gives_wherever_it_answers():
         (lambda x: lax.div(x, -x), np.array([-7], np.int32)),
         (lambda x: x[jnp.array([7])], X),  # filled or moved into bounds
         (lambda x: lax.select_n(np.array([2, 0]), x, x, x), X[0, :2]),
+        (lambda x: lax.select_n(np.array(False), x), X),
+        (lambda x: x[jnp.zeros(5000, int)], X),  # it would take long
     ],
 )
 def test_what_numpy_does_otherwise_is_left_to_jax(function, x):
@@ -111,4 +115,40 @@ def test_what_is_computed_while_tracing_is_computed_at_once_on_the_cpu():
 
     program(1.0)
     assert not isinstance(found[0], Tracer)
-    assert found[0].devices() == {jax.local_devices(backend="cpu")[0]}
+    with computed_now():
+        assert jax.config.jax_default_device == jax.local_devices(backend="cpu")[0]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_depends_on_known_arrays_alone_is_no_part_of_the_program():
+    @jax.jit
+    def table(x):
+        return jnp.tril(x) + jnp.diag(jnp.linspace(0.0, 1.0, 4)) + jax.nn.one_hot(jnp.array([1, 0, 2, 3]), 4)
+
+    program = jax.make_jaxpr(vmap_components(lambda x: x + table(jnp.ones((4, 4)))[0, 1]))(jnp.ones(5))
+    names = {equation.primitive.name for equation in program.eqns}
+    assert names <= {
+        "add",
+        "broadcast_in_dim",
+        "reshape",
+        "squeeze",
+        "unstack",
+    }  # of x, and of the number that is added
+
+
+@pytest.mark.parametrize("within", [jax.jit, lambda function: function])
+def test_a_random_key_may_be_known(within):
+    noise = within(lambda seed: jax.random.normal(jax.random.key(seed), (3,)))
+    found = vmap_components(lambda x: x + noise(0))(jnp.zeros((3, 5)))
+    np.testing.assert_allclose(found, np.repeat(noise(0)[:, None], 5, 1), rtol=1e-6)
+
+
+def test_a_vector_is_taken_apart_to_numbers():
+    found = vmap_components(lambda x: sum(jnp.unstack(jnp.sin(x))))(X)
+    np.testing.assert_allclose(found, np.sin(X).sum(0), rtol=1e-5)
+
+
+def test_numbers_of_64_bits_are_scattered():
+    with jax.enable_x64(True):
+        x = np.float64(X)
+        found = vmap_components(lambda x: x.at[jnp.array([2, 0])].add(1.0))(x)
+        np.testing.assert_array_equal(found, x + np.array([1.0, 0.0, 1.0])[:, None])

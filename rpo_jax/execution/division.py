@@ -1,6 +1,6 @@
 """Among how many cores of a CPU one run is divided: they wait for each other in every minibatch."""
 
-from itertools import pairwise
+import math
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from rpo_jax.algorithm.agent import Agent
+from rpo_jax.algorithm.networks import param_shapes
 from rpo_jax.envs.protocol import Environment
 from rpo_jax.keys import key_shape
 
@@ -20,6 +21,8 @@ ELEMENT = 2  # operations of a matrix product, in the time that a number takes i
 def count_useful_cores(agent: Agent, most: int) -> int:
     """Counts the cores of a CPU that train a run faster than fewer of them.
 
+    It traces a step of the environment if the networks alone do not keep all cores busy.
+
     Args:
         agent: from `make_agent`.
         most: number of cores that there are, at least 1.
@@ -31,8 +34,8 @@ def count_useful_cores(agent: Agent, most: int) -> int:
         return 1
     config, env = agent.config, agent.env
     rows = config.round_timesteps // config.num_minibatches
-    sizes = (env.observation_size, *config.hidden_sizes, 1)
-    weights = 2 * sum(size * next_size for size, next_size in pairwise(sizes))  # of policy and value
+    params = jax.tree.leaves(param_shapes(agent.network, env.observation_size))
+    weights = sum(math.prod(x.shape) for x in params if len(x.shape) > 1)
     operations = 6 * weights * rows  # forward, and back to weights and to inputs
     if operations < most * ENOUGH:
         operations += ELEMENT * _count_elements_of_step(env, config.num_envs) * rows / config.num_epochs
@@ -40,11 +43,15 @@ def count_useful_cores(agent: Agent, most: int) -> int:
 
 
 def _count_elements_of_step(env: Environment, num_envs: int) -> float:
-    """The numbers that a step of one environment computes, loops included."""
+    """The numbers that a step of one environment computes, loops included; 0 if it can be traced in training only."""
     keys = jax.eval_shape(lambda key: jax.random.split(key, num_envs), key_shape())
     episodes = jax.eval_shape(env.reset, keys)
     actions = jax.ShapeDtypeStruct((num_envs, env.action_size), jnp.float32)
-    return count_elements(jax.make_jaxpr(env.step)(keys, episodes[0], actions, episodes).jaxpr) / num_envs
+    try:
+        program = jax.make_jaxpr(env.step)(keys, episodes[0], actions, episodes)
+    except Exception:  # whatever it is, training tells it
+        return 0.0
+    return count_elements(program.jaxpr) / num_envs
 
 
 def count_elements(program: Jaxpr) -> int:
@@ -58,11 +65,9 @@ def count_elements(program: Jaxpr) -> int:
     """
     count = 0
     for equation in program.eqns:
-        if inner := _inner_programs(equation.params):
-            times = equation.params["length"] if equation.primitive.name == "scan" else 1
-            count += times * sum(map(count_elements, inner))
-        else:
-            count += sum(getattr(var.aval, "size", 0) for var in equation.outvars)
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        inner = times * sum(map(count_elements, _inner_programs(equation.params)))
+        count += max(inner, sum(getattr(var.aval, "size", 0) for var in equation.outvars))
     return count
 
 

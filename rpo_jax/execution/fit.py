@@ -127,7 +127,8 @@ def fit(
         hyperparams: settings with leaves [H], from `grid`; or a single setting, so that H = 1.
         keys: random keys of the seeds [S], from `seeds`.
         on_progress: called after each segment, such as a logger from `make_logger`; returns False to stop.
-        devices: devices over which runs are sharded; all of the default platform if None.
+        devices: devices over which runs are sharded; all of the default platform if None. Of cores of a CPU a small run
+            takes only as many as make it faster.
         runs_at_once: largest number of runs in one call; as many as fit in memory if None. Every segment trains all
             calls one after another.
         checkpoints: where to write checkpoints at intervals, and when training is stopped; none if None. If there is a

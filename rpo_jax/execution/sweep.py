@@ -116,7 +116,8 @@ def sweep(
         agent: from `make_agent`.
         hyperparams: settings with leaves [H], from `grid`; or a single setting, so that H = 1.
         keys: random keys of the seeds [S], from `seeds`.
-        devices: devices over which runs are sharded; all of the default platform if None.
+        devices: devices over which runs are sharded; all of the default platform if None. Of cores of a CPU a small run
+            takes only as many as make it faster.
         runs_at_once: largest number of runs in one call; as many as fit in memory if None. The calls share one
             program. Results differ only by rounding.
         initial: trained policy with which every run begins, including its normalisation of observations; a new policy

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from rpo_jax.envs.components.known import compute
+from rpo_jax.envs.components.known import compute, is_computed
 from rpo_jax.envs.components.values import MAX_PARTS, Value
 from rpo_jax.envs.vmap_last.interpret import bind, interpret
 
@@ -36,8 +36,8 @@ def run(program: ClosedJaxpr, size: int, values: Sequence[Value]) -> list[Value]
 
 def _apply(size: int, equation: Any, operands: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
-    known = operands and all(value.known is not None for value in operands)
-    if known and name not in CALLS and not equation.effects:
+    known = all(value.known is not None for value in operands)
+    if known and name not in CALLS and is_computed(equation):
         return [Value.of_known(x) for x in compute(equation, [np.asarray(x.known, x.dtype) for x in operands])]
     rule = RULES.get(name)
     if rule is None or (name not in PROGRAMS and _is_large(equation)):

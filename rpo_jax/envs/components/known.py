@@ -1,10 +1,12 @@
-"""Operations on known arrays, done at once; by NumPy those that only move numbers, on parts too, and simple ones.
+"""Operations on known arrays, done at once: simple ones by NumPy, others by JAX on the CPU.
 
-JAX would do the same, but compile each operation for each shape.
+JAX would give the same, but for subnormal numbers and the sign of zeros, and compile each operation for each shape.
+NumPy also does operations that only move numbers, on the parts of arrays.
 """
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from rpo_jax.envs.on_cpu import on_cpu
 from rpo_jax.envs.vmap_last.interpret import bind
 
 Move = Callable[..., np.ndarray | list[np.ndarray] | None]
+MOST_NUMBERS = 4096  # that are made or gathered here: one after another, or as constants of programs
 
 
 def _broadcast(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
@@ -32,9 +35,11 @@ def _slice(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
 
 
 def _gather(params: dict[str, Any], x: np.ndarray, indices: np.ndarray) -> np.ndarray | None:
-    """Copies a slice for each index; what lies outside is for JAX."""
+    """Copies a slice for each index; what lies outside is for JAX, and so are many indices."""
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     batch = indices.shape[:-1]
+    if np.prod(batch) > MOST_NUMBERS:
+        return None
     starts = np.zeros((*batch, x.ndim), np.int64)
     starts[..., list(numbers.start_index_map)] = indices
     for axis, of_batch in zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True):
@@ -60,7 +65,20 @@ def _divide(params: dict[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray 
 
 
 def _select(params: dict[str, Any], which: np.ndarray, *cases: np.ndarray) -> np.ndarray | None:
-    return np.where(which, cases[1], cases[0]) if which.dtype == bool else None
+    return np.where(which, cases[1], cases[0]) if which.dtype == bool and len(cases) == 2 else None
+
+
+def _unstack(params: dict[str, Any], x: np.ndarray) -> list[np.ndarray]:
+    axis = params["axis"]
+    return [np.squeeze(part, axis) for part in np.split(x, x.shape[axis], axis)]  # arrays, if of one part each
+
+
+def _iota(params: dict[str, Any]) -> np.ndarray:
+    axis = params["dimension"]
+    numbers = np.arange(params["shape"][axis], dtype=params["dtype"])
+    return np.broadcast_to(
+        np.expand_dims(numbers, [n for n in range(len(params["shape"])) if n != axis]), params["shape"]
+    )
 
 
 # By the name of an operation: `(params, arrays) -> array`, or a list of arrays; None where it is for JAX.
@@ -76,7 +94,7 @@ MOVES: dict[str, Move] = {
     "stack": lambda params, *arrays: np.stack(arrays, params["axis"]),
     "tile": lambda params, x: np.tile(x, params["reps"]),
     "transpose": lambda params, x: x.transpose(params["permutation"]),
-    "unstack": lambda params, x: list(np.moveaxis(x, params["axis"], 0)),
+    "unstack": _unstack,
 }
 _PLAIN: dict[str, np.ufunc] = {
     "abs": np.absolute,
@@ -103,19 +121,37 @@ NUMBERS: dict[str, Move] = {
     "convert_element_type": _convert,
     "div": _divide,
     "gather": _gather,
+    "iota": _iota,
     "reduce_and": lambda params, x: np.bitwise_and.reduce(x, params["axes"]),
     "reduce_or": lambda params, x: np.bitwise_or.reduce(x, params["axes"]),
     "select_n": _select,
 }
 
 
-def compute(equation: Any, arrays: list[np.ndarray], **changed: Any) -> list[np.ndarray]:
-    """Returns the results of the operation of an `equation` on known `arrays`, with some parameters `changed`."""
+def is_computed(equation: Any) -> bool:
+    """Tells whether an operation on known arrays is to be computed at once.
+
+    Args:
+        equation: the operation, on known arrays or on none.
+
+    Returns:
+        Whether it has no effects, and its results are no long range that programs had better make.
+    """
+    if equation.primitive.name == "iota":
+        return math.prod(equation.params["shape"]) <= MOST_NUMBERS
+    return bool(equation.invars) and not equation.effects
+
+
+def compute(equation: Any, arrays: list[np.ndarray], **changed: Any) -> list[Any]:
+    """Returns the results of the operation of an `equation` on known `arrays`, of NumPy if they are not random keys.
+
+    JAX does it with some parameters `changed`, of which NumPy needs none: it gathers nothing from out of bounds.
+    """
     if (found := by_numpy(equation, arrays)) is None:
         with computed_now():
             params = equation.primitive.get_bind_params(equation.params | changed)
             found = bind(equation, params, *map(jnp.asarray, arrays))
-    return list(map(np.asarray, found))  # no array on the devices of several processes
+    return [x if jnp.issubdtype(x.dtype, jax.dtypes.extended) else np.asarray(x) for x in found]
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ def _targets(equation: Any, shape: tuple[int, ...], indices: np.ndarray, updates
     numbers, mode = equation.params["dimension_numbers"], equation.params["mode"]
 
     def add(update: jax.Array) -> jax.Array:
-        return lax.scatter_add(jnp.zeros(shape), jnp.asarray(indices), update, numbers, mode=mode)
+        return lax.scatter_add(jnp.zeros(shape, jnp.float32), jnp.asarray(indices), update, numbers, mode=mode)
 
     ones = np.eye(int(np.prod(updates)), dtype=np.float32).reshape((-1, *updates))
     with computed_now():
