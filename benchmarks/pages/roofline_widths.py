@@ -25,8 +25,8 @@ def render(runs: list[Row]) -> str:
         "How near is training to the machine's limit, over widths of the networks?",
         paragraph(
             "Pendulum, two layers of each width, measured as above. The first number is the share of the limit that "
-            "products and stepping set; the second, of the limit that activations (tanh) and Adam's steps set too. Limits "
-            "are those of all cores, also where a run is so small that it takes one.",
+            "products and stepping set; the second, of the limit that activations (tanh) and Adam's steps set too. "
+            "Limits are those of all cores, also where a run is so small that it takes one.",
             claim(
                 f"Training reaches {min(shares['limit']):.0%} to {max(shares['limit']):.0%} of the first, and "
                 f"{min(shares['limit_of_networks']):.0%} to {max(shares['limit_of_networks']):.0%} of the second. The "
