@@ -76,6 +76,7 @@ def test_runs_differ_from_each_other(results):
         (3, 8, {}, Layout(3, 2)),
         (1, 8, {"num_envs": 16}, Layout(1, 8)),
         (1, 8, {"num_envs": 12}, Layout(1, 6)),
+        (1, 3, {"num_envs": 16}, Layout(1, 2)),
         (1, 8, {"num_envs": 1}, Layout(1, 1)),
         (1, 8, {"num_envs": 16, "shuffle": "environments"}, Layout(1, 8)),
         (1, 8, {"num_envs": 6, "shuffle": "environments"}, Layout(1, 3)),
@@ -83,11 +84,7 @@ def test_runs_differ_from_each_other(results):
     ],
 )
 def test_runs_come_first_and_environments_take_what_is_left_over(runs, devices, sizes, expected):
-    assert lay_out(runs, toys.tiny_config(**sizes), devices, most_shares=8) == expected
-
-
-def test_a_run_takes_no_more_devices_than_are_useful():
-    assert lay_out(1, toys.tiny_config(num_envs=16), 8, most_shares=3) == Layout(1, 2)
+    assert lay_out(runs, toys.tiny_config(**sizes), devices) == expected
 
 
 @pytest.mark.parametrize(

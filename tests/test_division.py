@@ -37,9 +37,9 @@ def test_numbers_of_loops_and_of_functions_within_are_counted():
 
 def test_numbers_are_counted_where_an_operation_has_a_program_for_two_of_them():
     def scatter(x):
-        return jax.lax.scatter_add(x, jnp.zeros((1, 1), int), jnp.ones(1), NUMBERS)
+        return jax.lax.scatter_add(x, jnp.zeros((1, 1), int), jnp.ones(1), numbers)
 
-    NUMBERS = jax.lax.ScatterDimensionNumbers((), (0,), (0,))
+    numbers = jax.lax.ScatterDimensionNumbers((), (0,), (0,))
     assert count_elements(jax.make_jaxpr(scatter)(jnp.ones(1000)).jaxpr) >= 1000
 
 

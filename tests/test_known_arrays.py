@@ -126,13 +126,8 @@ def test_what_depends_on_known_arrays_alone_is_no_part_of_the_program():
 
     program = jax.make_jaxpr(vmap_components(lambda x: x + table(jnp.ones((4, 4)))[0, 1]))(jnp.ones(5))
     names = {equation.primitive.name for equation in program.eqns}
-    assert names <= {
-        "add",
-        "broadcast_in_dim",
-        "reshape",
-        "squeeze",
-        "unstack",
-    }  # of x, and of the number that is added
+    of_x_and_of_what_is_added = {"add", "broadcast_in_dim", "reshape", "squeeze", "unstack"}
+    assert names <= of_x_and_of_what_is_added
 
 
 @pytest.mark.parametrize("within", [jax.jit, lambda function: function])

@@ -38,11 +38,11 @@ def _runs_per_batch(config: TrainConfig) -> int:
     return -(-ROWS * config.num_minibatches // config.round_timesteps)
 
 
-def _most_shares(agent: Agent, num_runs: int, devices: Sequence[Device]) -> int:
-    """The number of devices that one run may take: all, but on a CPU those that help."""
+def _count_useful(agent: Agent, num_runs: int, devices: Sequence[Device]) -> int:
+    """The number of devices that runs should take: all, but on a CPU those that make them faster."""
     if devices[0].platform != "cpu" or agent.env.on_host or are_several():
         return len(devices)
-    return count_useful_cores(agent, max(1, len(devices) // num_runs))
+    return min(len(devices), num_runs * count_useful_cores(agent, max(1, len(devices) // num_runs)))
 
 
 def _share_of_cpu(count: int, config: TrainConfig) -> Share:
@@ -94,8 +94,8 @@ class Spread:
             devices: devices to use, at least one.
         """
         on_cpu = devices[0].platform == "cpu"
-        most_shares = _most_shares(agent, num_runs, devices)
-        self.layout = groups, shares = lay_out(num_runs, agent.config, len(devices), most_shares)
+        num_devices = _count_useful(agent, num_runs, devices)
+        self.layout = groups, shares = lay_out(num_runs, agent.config, num_devices)
         self.num_runs = num_runs
         runs_per_device = -(-num_runs // groups)
         at_once = _runs_per_batch(agent.config) if on_cpu and not agent.env.on_host else runs_per_device

@@ -27,14 +27,13 @@ class Layout(NamedTuple):
     shares: int
 
 
-def lay_out(num_runs: int, config: TrainConfig, num_devices: int, most_shares: int) -> Layout:
+def lay_out(num_runs: int, config: TrainConfig, num_devices: int) -> Layout:
     """Chooses a layout: as many groups as there are runs, if possible, then as many equal shares as possible.
 
     Args:
         num_runs: number of runs, R.
         config: static settings, which limit how environments can be divided.
         num_devices: number of devices.
-        most_shares: most devices in a group.
 
     Returns:
         The layout; it may leave devices unused.
@@ -43,8 +42,7 @@ def lay_out(num_runs: int, config: TrainConfig, num_devices: int, most_shares: i
     divisible = config.num_envs // config.num_minibatches
     if config.shuffle == "samples":
         divisible = np.gcd(config.num_envs, config.round_timesteps // config.num_minibatches)
-    most = min(num_devices // groups, most_shares)
-    shares = next(share for share in range(most, 0, -1) if divisible % share == 0)
+    shares = next(share for share in range(num_devices // groups, 0, -1) if divisible % share == 0)
     return Layout(groups, shares)
 
 

@@ -75,9 +75,8 @@ def _unstack(params: dict[str, Any], x: np.ndarray) -> list[np.ndarray]:
 
 def _iota(params: dict[str, Any]) -> np.ndarray:
     axis = params["dimension"]
-    numbers = np.arange(params["shape"][axis], dtype=params["dtype"])
-    return np.broadcast_to(
-        np.expand_dims(numbers, [n for n in range(len(params["shape"])) if n != axis]), params["shape"]
+    return _broadcast(
+        params | {"broadcast_dimensions": (axis,)}, np.arange(params["shape"][axis], dtype=params["dtype"])
     )
 
 
