@@ -1,7 +1,7 @@
 """`vectorize`: an environment of many copies of single dynamics, with automatic reset."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from rpo_jax.compiling.jit import jit
 from rpo_jax.envs.bounds import action_bounds, check_sizes
-from rpo_jax.envs.carried import carry, find_read, restore
+from rpo_jax.envs.carried import carry_less
 from rpo_jax.envs.components import vmap_components
 from rpo_jax.envs.protocol import Dynamics, Environment, Episodes, Successor, Timestep, where
 from rpo_jax.envs.tracing import in_full_precision, traced
@@ -135,22 +135,17 @@ def _functions(
 ) -> tuple[Reset, Step]:
     """`reset` and `step` of an Environment of these dynamics."""
     # The inner functions are traced once, whatever the number of environments; the outer ones once for each number.
-    dynamics = Dynamics(jit(dynamics.init), jit(dynamics.step))
+    dynamics = carry_less(Dynamics(jit(dynamics.init), jit(dynamics.step)), action_size, shown)
     init, advance = jit(BATCHED[of_reset](dynamics.init)), jit(BATCHED[of_step](dynamics.step))
-
-    @cache
-    def read() -> list[bool] | None:
-        return shown and find_read(dynamics, action_size, shown)
 
     def reset(keys: jax.Array) -> Episodes:
         state, obs = _replace_broken_starts(*init(as_keys(keys, 1, "keys")))
-        return carry(state, read()), obs.T
+        return state, obs.T
 
     def step(keys: jax.Array, state: PyTree, action: jax.Array, initial: Episodes) -> tuple[PyTree, Timestep]:
-        keys = as_keys(keys, 1, "keys")
-        state, successor = advance(keys, restore(state, len(keys)), action.T)
+        state, successor = advance(as_keys(keys, 1, "keys"), state, action.T)
         obs, reward, terminated, truncated = _cut_where_broken(successor)
-        state, next_obs = where(terminated | truncated, initial, (carry(state, read()), obs.T))
+        state, next_obs = where(terminated | truncated, initial, (state, obs.T))
         return state, Timestep(next_obs, reward, terminated, truncated, final_obs=obs.T)
 
     return reset, step

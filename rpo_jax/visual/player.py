@@ -83,6 +83,5 @@ def simulations(episode: Trajectory) -> Iterator[PyTree]:
         The states, T of them.
     """
     for step in range(len(episode.reward)):
-        state = restore(jax.tree.map(lambda x, step=step: x[step], episode.env_state), 1)
-        simulation, *_ = jax.tree.map(lambda x: x[..., 0], state)
+        simulation, *_ = restore(jax.tree.map(lambda x, step=step: x[step, ..., 0], episode.env_state))
         yield simulation
