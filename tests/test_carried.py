@@ -18,7 +18,7 @@ from rpo_jax.execution.snapshot import Snapshot, flatten, unflatten
 
 State = dict[str, jax.Array]
 
-MASS, ENDS = np.float32([1.5, 2.0]), np.array([True, False])
+MASS, ENDS = np.array([1.5, 2.0], np.float32), np.array([True, False])
 # Whether it is carried: whether later observations, rewards or ends depend on it, and it differs from state to state.
 FIELDS = {
     "position": True,

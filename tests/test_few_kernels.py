@@ -104,8 +104,12 @@ def test_numbers_of_64_bits_are_left_as_they_are() -> None:
         assert unpack(rows)["x"].dtype == np.float64
 
 
-@pytest.mark.parametrize("variant", ["rpo", "drac"])
-def test_training_is_the_same(variant: str) -> None:
+FEW_KERNELS = Share(few_kernels=True, in_stages=True, values_at_once=16)
+LITTLE_MEMORY = Share(in_stages=True, chunk_size=12, joined_rows=True)
+
+
+@pytest.mark.parametrize(("variant", "share"), [("rpo", FEW_KERNELS), ("drac", FEW_KERNELS), ("drac", LITTLE_MEMORY)])
+def test_training_is_the_same(variant: str, share: Share) -> None:
     config = TrainConfig(
         num_envs=8, num_steps=6, num_minibatches=2, num_epochs=2, total_timesteps=5 * 48, hidden_sizes=(8,)
     )
@@ -115,8 +119,7 @@ def test_training_is_the_same(variant: str) -> None:
         state, metrics = jax.jit(partial(train, agent))(Hyperparams(), jax.random.key(0))
         return state.params, metrics
 
-    shares = (Share(few_kernels=True, in_stages=True, values_at_once=16), Share())
-    found, expected = (trained(dataclasses.replace(agent, share=share)) for share in shares)
+    found, expected = (trained(dataclasses.replace(agent, share=own)) for own in (share, Share()))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5), found, expected)
 
 
@@ -125,6 +128,18 @@ def test_kernels_are_saved_on_the_device_that_launches_them(platform: str, few: 
     share = _share_of_accelerator(1, 4, TrainConfig(), platform)
     assert share.few_kernels == few
     assert share.in_stages
+    assert not share.joined_rows  # of single samples
+    assert _share_of_accelerator(1, 4, TrainConfig(shuffle="environments"), platform).joined_rows is not few
+
+
+def test_a_layer_of_many_runs_is_kept_small_on_a_tpu() -> None:
+    config = TrainConfig(num_envs=4096, num_steps=32, num_minibatches=8, hidden_sizes=(64, 64))
+    minibatch, layer = 4096 * 32 // 8, 4 * 64
+    for runs in (1, 16, 256):
+        share = _share_of_accelerator(1, runs, config, "tpu")
+        assert share.chunk_size
+        assert (share.chunk_size >= minibatch) == (runs == 1)
+        assert share.chunk_size * runs * layer <= 2**25
 
 
 def test_values_are_computed_in_parts_that_need_not_be_equal() -> None:

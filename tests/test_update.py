@@ -22,7 +22,7 @@ from rpo_jax.algorithm.optimization import flatten, join_small, make_optimizer
 from rpo_jax.algorithm.permutation import _order, _order_by_digits, permutation
 from rpo_jax.algorithm.sharing import Share
 from rpo_jax.algorithm.types import Batch
-from rpo_jax.algorithm.update import rows_of, shuffle, take, update_policy
+from rpo_jax.algorithm.update import rows_of, shuffle, take, taker, update_policy
 
 SHUFFLES = ["samples", "environments"]
 
@@ -38,6 +38,14 @@ def numbered_batch(steps: int, envs: int) -> Batch:
     number = np.arange(steps * envs, dtype=np.float32).reshape(steps, envs)
     leaves = np.stack([number, -number], -1), number[..., None], 2 * number, 3 * number, 4 * number, 5 * number
     return Batch(*map(jnp.asarray, leaves))
+
+
+@pytest.mark.parametrize("how", SHUFFLES)
+def test_rows_joined_to_one_array_give_the_same_samples(how: Any) -> None:
+    config = TrainConfig(num_envs=6, num_steps=4, num_minibatches=3, shuffle=how)
+    rows = rows_of(numbered_batch(4, 6), config)._replace(advantage=None)
+    for indices in shuffle(jax.random.key(0), config):
+        jax.tree.map(np.testing.assert_array_equal, taker(rows, joined=True)(indices), take(rows, indices))
 
 
 def start(agent: Agent, hyperparams: Hyperparams, done: int = 0) -> TrainingState:

@@ -37,6 +37,7 @@ class Share:
             each operation.
         gradient_parts: largest number of parts of a minibatch over which gradients are summed apart, and then together,
             with `few_kernels`.
+        joined_rows: whether the arrays of rows that are shuffled are one, as for a device that pads short rows.
     """
 
     count: int = 1
@@ -46,6 +47,7 @@ class Share:
     in_stages: bool = False
     few_kernels: bool = False
     gradient_parts: int = 1
+    joined_rows: bool = False
 
     def num_blocks(self, env_state: PyTree) -> int:
         """Returns the number of blocks in which to step environments whose state is `env_state`, leaves [..., N]."""

@@ -1,12 +1,14 @@
 """Learning: epochs of minibatches over the batch of one rollout."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Hyperparams, TrainConfig
@@ -41,6 +43,7 @@ def update_policy(
     """
     config, share = agent.config, agent.share
     rows = rows_of(share.gather(batch, axis=1), config)
+    samples_of = taker(rows._replace(advantage=None), share.joined_rows)
     optimization = Optimization(agent, state, hyperparams)
 
     def loss(weights, batch, noise):
@@ -48,7 +51,7 @@ def update_policy(
 
     def minibatch(learner, inputs):
         count, indices, advantage, noise = inputs
-        samples = take(rows, indices)._replace(advantage=advantage)
+        samples = samples_of(indices)._replace(advantage=advantage)
         gradients_of = partial(jax.grad(loss, has_aux=True), learner.weights)
         gradients, metrics = share.mean_of(gradients_of, (samples, noise))
         metrics["grad_norm"] = optax.tree.norm(gradients)
@@ -123,6 +126,19 @@ def take(rows: Tree, indices: jax.Array) -> Tree:
     """Returns the samples of some `rows`, leaves [R, K, ...], by `indices` [..., r], leaves [..., r * K, ...]."""
     shape = indices.shape[:-1]
     return jax.tree.map(lambda x: x[indices].reshape((*shape, -1, *x.shape[2:])), rows)
+
+
+def taker(rows: Tree, joined: bool) -> Callable[[jax.Array], Tree]:
+    """Returns a function of indices that does what `take` does for `rows`, perhaps `joined` to one array [R, K * F]."""
+    if not joined:
+        return partial(take, rows)
+    _, as_row = ravel_pytree(jax.tree.map(lambda x: x[0], rows))
+    flat = jax.vmap(lambda row: ravel_pytree(row)[0])(rows)
+
+    def take_joined(indices: jax.Array) -> Tree:
+        return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), jax.vmap(as_row)(flat[indices]))
+
+    return take_joined
 
 
 def draw_noise(agent: Agent, key: jax.Array) -> LossNoise:
