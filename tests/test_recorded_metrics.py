@@ -16,6 +16,7 @@ import pytest
 import toys
 
 import rpo_jax
+from rpo_jax.compiling.cores import num_cores
 from rpo_jax.compiling.probe import processor
 from rpo_jax.settings.spec import make_spec
 
@@ -45,7 +46,8 @@ def digest_of(metrics: dict[str, np.ndarray]) -> str:
 
 def machine() -> str:
     """What decides how numbers are rounded."""
-    return f"{hashlib.sha256(processor().encode()).hexdigest()[:16]}, jaxlib {version('jaxlib')}"
+    kind = hashlib.sha256(processor().encode()).hexdigest()[:16]
+    return f"{kind}, jaxlib {version('jaxlib')}, {num_cores()} cores"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
