@@ -233,6 +233,11 @@ def test_a_product_in_another_type_is_of_that_type():
     )
 
 
+def test_a_branch_of_each_is_taken_in_64_bits():
+    with jax.enable_x64(True):
+        assert_same(lambda x: lax.cond(x[0, 0] > 0, lambda: x, lambda: -x), np.asarray(X, np.float64))
+
+
 def test_keys_are_drawn_from_as_by_vmap():
     def draw(key):
         key, other = jax.random.split(key)

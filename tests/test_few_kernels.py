@@ -111,7 +111,13 @@ LITTLE_MEMORY = Share(in_stages=True, chunk_size=12, joined_rows=True)
 @pytest.mark.parametrize(("variant", "share"), [("rpo", FEW_KERNELS), ("drac", FEW_KERNELS), ("drac", LITTLE_MEMORY)])
 def test_training_is_the_same(variant: str, share: Share) -> None:
     config = TrainConfig(
-        num_envs=8, num_steps=6, num_minibatches=2, num_epochs=2, total_timesteps=5 * 48, hidden_sizes=(8,)
+        num_envs=8,
+        num_steps=6,
+        num_minibatches=2,
+        num_epochs=2,
+        total_timesteps=5 * 48,
+        hidden_sizes=(8,),
+        shuffle="environments" if share.joined_rows else "samples",
     )
     agent = make_agent(toys.reaching_env(), variant, config)
 
@@ -128,18 +134,16 @@ def test_kernels_are_saved_on_the_device_that_launches_them(platform: str, few: 
     share = _share_of_accelerator(1, 4, TrainConfig(), platform)
     assert share.few_kernels == few
     assert share.in_stages
-    assert not share.joined_rows  # of single samples
-    assert _share_of_accelerator(1, 4, TrainConfig(shuffle="environments"), platform).joined_rows is not few
 
 
-def test_a_layer_of_many_runs_is_kept_small_on_a_tpu() -> None:
-    config = TrainConfig(num_envs=4096, num_steps=32, num_minibatches=8, hidden_sizes=(64, 64))
-    minibatch, layer = 4096 * 32 // 8, 4 * 64
-    for runs in (1, 16, 256):
-        share = _share_of_accelerator(1, runs, config, "tpu")
-        assert share.chunk_size
-        assert (share.chunk_size >= minibatch) == (runs == 1)
-        assert share.chunk_size * runs * layer <= 2**24
+@pytest.mark.parametrize("shuffle", ["samples", "environments"])
+def test_layers_of_many_runs_are_kept_small_on_a_tpu(shuffle: Any) -> None:
+    config = TrainConfig(num_envs=4096, num_steps=32, num_minibatches=8, hidden_sizes=(64, 64), shuffle=shuffle)
+    few, many, most = (_share_of_accelerator(1, runs, config, "tpu") for runs in (1, 16, 1024))
+    assert (few.chunk_size, few.joined_rows) == (None, False)
+    assert many.joined_rows == (shuffle == "environments")
+    assert (many.chunk_size, most.chunk_size) == (2**24 // (16 * 64 * 4), 512)  # products of fewer rows are slow
+    assert _share_of_accelerator(1, 16, config, "gpu").chunk_size is None
 
 
 def test_values_are_computed_in_parts_that_need_not_be_equal() -> None:

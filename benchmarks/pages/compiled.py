@@ -51,9 +51,9 @@ def _on_tpus(runs: list[Row]) -> str:
     return (
         "A TPU launches no kernels: it runs the program as a whole, one operation after another, so that the number "
         "of fused operations and of copies is a measure there too. Not counted are arithmetic of single numbers, which "
-        "its scalar core does, and the memory of arrays that fit into the vector memory of its core. rpo_jax computes "
-        "the gradient of a part of a minibatch at a time where the layers of all runs would not fit there: that is "
-        "about twice as many operations, and less memory."
+        "its scalar core does, and the memory of arrays that fit into the vector memory of its core. Of "
+        "many runs, whose layers do not fit there, rpo_jax computes the gradient of a part of a minibatch at a time, "
+        "which starts more operations and takes less memory."
     )
 
 

@@ -51,10 +51,11 @@ class Share:
 
     def num_blocks(self, env_state: PyTree) -> int:
         """Returns the number of blocks in which to step environments whose state is `env_state`, leaves [..., N]."""
-        num_envs = jax.tree.leaves(env_state)[0].shape[-1]
-        if self.cache_bytes is None:
+        leaves = jax.tree.leaves(env_state)
+        if self.cache_bytes is None or not leaves:
             return 1
-        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(env_state)) // num_envs
+        num_envs = leaves[0].shape[-1]
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) // num_envs
         return fewest_large_parts(num_envs, most=max(1, self.cache_bytes // size))
 
     def part(self, x: PyTree, axis: int = 0, overlap: int = 0) -> PyTree:

@@ -129,7 +129,10 @@ def take(rows: Tree, indices: jax.Array) -> Tree:
 
 
 def taker(rows: Tree, joined: bool) -> Callable[[jax.Array], Tree]:
-    """Returns a function of indices that does what `take` does for `rows`, perhaps `joined` to one array [R, K * F]."""
+    """Returns a function of indices [r] that takes samples of `rows` as `take` does.
+
+    If `joined`, it takes them of one array [R, F], whose rows hold those of all leaves.
+    """
     if not joined:
         return partial(take, rows)
     _, as_row = ravel_pytree(jax.tree.map(lambda x: x[0], rows))

@@ -1,6 +1,7 @@
 """What programs carry of a simulator's state from step to step: the arrays that are read and that change."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -18,22 +19,23 @@ from rpo_jax.keys import key_shape
 from rpo_jax.typing import PyTree
 
 Shown = Callable[[PyTree], PyTree]
+MOST_BYTES = 2**16  # of an array that never changes: a program holds it as a literal
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Absent:
-    """Stands for an array of a state that is not carried, and can be compared.
+    """Stands for an array of a state that is not carried. It can be compared, as parts of a tree's structure must be.
 
     Attributes:
         shape: its shape, for one environment.
         dtype: its dtype.
-        content: the bytes of an array that never changes; None for one that is not read, and becomes zeros.
+        content: the bytes of an array that never changes; None for one that becomes zeros.
     """
 
     shape: tuple[int, ...]
     dtype: Any
-    content: bytes | None = None
+    content: bytes | None = dataclasses.field(default=None, repr=False)
 
     def array(self) -> jax.typing.ArrayLike:
         """Returns the array [...]."""
@@ -54,8 +56,8 @@ def carry_less(dynamics: Dynamics, action_size: int, shown: Shown | None) -> Dyn
             all are needed if None.
 
     Returns:
-        The same environment, in whose state `Absent` stands for arrays that are empty, or not needed, or the same in
-        every state. Nor are there weak types. `restore` is the inverse.
+        The same environment, in whose state `Absent` stands for arrays that are empty, not needed, or found to be the
+        same in every state. No array has a weak type. `restore` puts arrays back.
     """
 
     @cache
@@ -85,8 +87,8 @@ def find_absent(dynamics: Dynamics, action_size: int, shown: Shown) -> list[Abse
         shown: as of `carry_less`.
 
     Returns:
-        What stands for each leaf of the state; None for one on which later observations, rewards, ends of episodes or
-        what is shown depend, and which differs from state to state.
+        What stands for each leaf of the state; None for one that must be carried: later observations, rewards, ends of
+        episodes or what is shown depend on it, and it is not known to stay the same, or has more than `MOST_BYTES`.
     """
     key = key_shape()
     begin, (state, _) = jax.make_jaxpr(dynamics.init, return_shape=True)(key)
@@ -113,7 +115,10 @@ def _inputs(program: ClosedJaxpr, outputs: Sequence[bool] | None = None) -> list
 
 
 def _constant(begin: ClosedJaxpr, place: int) -> Absent | None:
-    """A result of a program, if it does not depend on the inputs; otherwise None."""
+    """A small result of a program, if it does not depend on the inputs; otherwise None."""
+    aval = begin.out_avals[place]
+    if math.prod(aval.shape) * aval.dtype.itemsize > MOST_BYTES:
+        return None
     pruned, used = dce_jaxpr(begin.jaxpr, [result == place for result in range(len(begin.out_avals))])
     if any(used):
         return None
@@ -122,7 +127,7 @@ def _constant(begin: ClosedJaxpr, place: int) -> Absent | None:
 
 
 def _origins(program: Jaxpr) -> list[int | None]:
-    """The input that each output of a program is, unchanged; None for others."""
+    """The input that each output of a program is, unchanged; None if that is not known."""
     origin: dict[Any, int] = {variable: place for place, variable in enumerate(program.invars)}
     for equation in program.eqns:
         for result, place in zip(equation.outvars, _passed_on(equation), strict=False):
@@ -133,7 +138,7 @@ def _origins(program: Jaxpr) -> list[int | None]:
 
 
 def _passed_on(equation: Any) -> Iterator[int | None]:
-    """The operand that each result of an operation is, unchanged; None for others."""
+    """The operand that each result of an operation is, unchanged; None if that is not known."""
     name, params = equation.primitive.name, equation.params
     if name in CALLS:
         yield from _origins(params["jaxpr" if "jaxpr" in params else "call_jaxpr"].jaxpr)
@@ -151,7 +156,7 @@ def carry(state: PyTree, absent: Sequence[Absent | None] | None) -> PyTree:
         absent: what stands for each leaf, from `find_absent`; nothing does if None.
 
     Returns:
-        The state, with placeholders for arrays; `restore` is the inverse.
+        The state, with placeholders for arrays; `restore` puts arrays back.
     """
     leaves, structure = jax.tree.flatten(state)
 

@@ -25,7 +25,7 @@ RUNS = "runs"  # name of the mesh axis
 CACHE_BYTES = 2**20  # usual cache of a core; measured: smaller blocks train no faster, and compile more slowly
 MOST_ROWS = 2048  # samples of a chunk; measured: networks of 32-32 learn no faster from larger ones
 LAYER_BYTES = 2**25  # of a layer's activations, for the values of a rollout: they stay in the cache of a large GPU
-LEARNT_BYTES = 2**24  # of a layer's activations in learning: those of two networks, and gradients, fit a TPU's chip
+LEARNT_BYTES = 2**24  # the same in learning, where more is kept: all layers then fit the memory on the chip of a TPU
 FEW_SAMPLES = 2**14  # whose values are computed at once, within `LAYER_BYTES`
 ROWS = 512  # rows of a matrix product from which on a core gains nothing by batching more runs
 # How an array is sharded: by run, by run and share of its environments, or replicated on all devices.
@@ -59,9 +59,12 @@ def _share_of_accelerator(count: int, batch_size: int, config: TrainConfig, plat
     at_once = max(2 * minibatch, FEW_SAMPLES)  # learning keeps layers of two networks, so this takes no more memory
     at_once = max(1, min(at_once, LAYER_BYTES // of_sample))
     share = Share(count, values_at_once=at_once, in_stages=True)
-    if platform == "tpu":  # it launches no kernels, what saves them on a GPU copies arrays there, and it pads rows
-        joined = config.shuffle == "environments"
-        return dataclasses.replace(share, chunk_size=max(1, LEARNT_BYTES // of_sample), joined_rows=joined)
+    if platform == "tpu":  # it launches no kernels, and what saves them on a GPU copies arrays there
+        if minibatch * of_sample <= LAYER_BYTES:
+            return share
+        # Many runs: memory counts. Short rows are padded, so that all arrays of a row take less as one.
+        chunk_size = max(ROWS, LEARNT_BYTES // of_sample)
+        return dataclasses.replace(share, chunk_size=chunk_size, joined_rows=config.shuffle == "environments")
     parts = max(8, 64 // batch_size)  # counted: fewest kernels, and little memory
     return dataclasses.replace(share, few_kernels=True, gradient_parts=parts)
 

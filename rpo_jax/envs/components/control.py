@@ -113,7 +113,7 @@ def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
     if index.is_single:
         _take_apart(operands)
         return [Value.of_whole(x) for x in lax.switch(index.single(), [branch(program) for program in branches])]
-    which = lax.clamp(0, index.whole(size).astype(jnp.int32), len(branches) - 1)  # all are done, one is taken
+    which = jnp.clip(index.whole(size).astype(jnp.int32), 0, len(branches) - 1)  # all are done, one is taken
     results = zip(*(branch(program)() for program in branches), strict=True)
     return [Value.of_whole(lax.select_n(jnp.broadcast_to(which, cases[0].shape), *cases)) for cases in results]
 

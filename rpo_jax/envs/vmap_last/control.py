@@ -63,7 +63,7 @@ def _cond(equation: Any, size: int, index: Value, *operands: Value) -> Any:
     arrays = [value.array for value in operands]
     if not index.batched:
         return batched(lax.switch(index.array, branches, *arrays))
-    which = lax.clamp(0, index.array.astype(jnp.int32), len(branches) - 1)  # [N]: all are done, and one is taken
+    which = jnp.clip(index.array.astype(jnp.int32), 0, len(branches) - 1)  # [N]: all are done, and one is taken
     results = zip(*(taken(*arrays) for taken in branches), strict=True)
     return batched([lax.select_n(jnp.broadcast_to(which, cases[0].shape), *cases) for cases in results])
 
