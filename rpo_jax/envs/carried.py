@@ -14,7 +14,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from rpo_jax.envs.components.interpret import CALLS, run
 from rpo_jax.envs.protocol import Dynamics
-from rpo_jax.envs.vmap_last.control import consts_and_carry
+from rpo_jax.envs.vmap_last.control import consts_and_carry, program_of
 from rpo_jax.keys import key_shape
 from rpo_jax.typing import PyTree
 
@@ -141,7 +141,7 @@ def _passed_on(equation: Any) -> Iterator[int | None]:
     """The operand that each result of an operation is, unchanged; None if that is not known."""
     name, params = equation.primitive.name, equation.params
     if name in CALLS:
-        yield from _origins(params["jaxpr" if "jaxpr" in params else "call_jaxpr"].jaxpr)
+        yield from _origins(program_of(equation).jaxpr)
     elif name == "scan":
         num_consts, num_carry = consts_and_carry(params)
         for place, origin in enumerate(_origins(params["jaxpr"].jaxpr)[:num_carry], num_consts):

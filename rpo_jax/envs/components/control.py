@@ -12,13 +12,13 @@ from jax.extend.core import ClosedJaxpr
 
 from rpo_jax.envs.components.interpret import Rule, run
 from rpo_jax.envs.components.values import MAX_PARTS, Value, taken_apart
-from rpo_jax.envs.vmap_last.control import consts_and_carry
+from rpo_jax.envs.vmap_last.control import consts_and_carry, program_of
 
 MOST_ROWS = 128  # that XLA joins in one kernel of a GPU; of many more it joins parts, and may copy the result
 
 
 def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
-    return run(equation.params["jaxpr" if "jaxpr" in equation.params else "call_jaxpr"], size, operands)
+    return run(program_of(equation), size, operands)
 
 
 def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:

@@ -12,7 +12,7 @@ from rpo_jax.envs.vmap_last.interpret import Rule, Value, batched, run
 
 
 def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
-    return run(equation.params["jaxpr" if "jaxpr" in equation.params else "call_jaxpr"], size, operands)
+    return run(program_of(equation), size, operands)
 
 
 def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
@@ -37,6 +37,11 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     loop = {name: params[name] for name in ("length", "reverse", "unroll")}
     end, ys = lax.scan(body, _start(start, carried, size), [value.array for value in xs], **loop)
     return list(map(Value, [*end, *ys], [*carried, *found[len(carried) :]]))
+
+
+def program_of(call: Any) -> ClosedJaxpr:
+    """Returns the program of an operation that calls one, such as a function under `jax.jit`."""
+    return call.params["jaxpr" if "jaxpr" in call.params else "call_jaxpr"]
 
 
 def consts_and_carry(params: dict[str, Any]) -> tuple[int, int]:
