@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr
 
-from rpo_jax.envs.vmap_last.interpret import Rule, Value, batched, run
+from rpo_jax.envs.vmap_last.interpret import Rule, Value, batched, interpret, run
 
 
 def _call(equation: Any, size: int, *operands: Value) -> list[Value]:
@@ -27,16 +27,26 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
         found[:] = [value.batched for value in results]
         return _start(results[: len(carried)], carried, size), [value.array for value in results[len(carried) :]]
 
-    one = [jax.ShapeDtypeStruct(value.array.shape[1:], value.array.dtype) for value in xs]
     while not all(carried):  # a counter, say, stays the same for all of the batch
         before = carried
-        jax.eval_shape(body, _start(start, carried, size), one)
-        carried = [own or after for own, after in zip(before, found, strict=False)]
+        inputs = *(value.batched for value in consts), *before, *(value.batched for value in xs)
+        carried = [own or after for own, after in zip(before, _are_batched(params["jaxpr"], inputs), strict=False)]
         if carried == before:
             break
     loop = {name: params[name] for name in ("length", "reverse", "unroll")}
     end, ys = lax.scan(body, _start(start, carried, size), [value.array for value in xs], **loop)
     return list(map(Value, [*end, *ys], [*carried, *found[len(carried) :]]))
+
+
+def _are_batched(program: ClosedJaxpr, inputs: Sequence[bool]) -> list[bool]:
+    """Whether each result of a program is batched, without tracing it: whether it depends on an input that is."""
+
+    def apply(equation: Any, operands: Sequence[bool]) -> list[bool]:
+        if RULES.get(equation.primitive.name) is _call:
+            return _are_batched(program_of(equation), operands)
+        return [any(operands)] * len(equation.outvars)
+
+    return interpret(program, inputs, lambda array: False, apply)
 
 
 def program_of(call: Any) -> ClosedJaxpr:
