@@ -50,7 +50,7 @@ def _are_batched(program: ClosedJaxpr, inputs: Sequence[bool]) -> list[bool]:
 
 
 def program_of(call: Any) -> ClosedJaxpr:
-    """Returns the program of an operation that calls one, such as a function under `jax.jit`."""
+    """Returns the program that the operation `call` calls, such as a function under `jax.jit`."""
     return call.params["jaxpr" if "jaxpr" in call.params else "call_jaxpr"]
 
 
