@@ -3,7 +3,7 @@
 `python benchmarks/paper.py alpha` trains what that experiment's results lack; `--envs`, `--seeds` and `--timesteps`
 give other scales, and `--full` is the paper's, for a large machine. `python benchmarks/paper.py --next` does the next
 part of the standing list, with what its checkpoint holds of it. Ctrl-C or SIGTERM stops it within seconds; the same
-command goes on. `experiments.py` has what is trained.
+command goes on. Several processes at once do different parts. `experiments.py` has what is trained.
 """
 
 import sys
@@ -19,6 +19,7 @@ from experiments import EXPERIMENTS, PUBLISHED_PROGRAM, Part, Settings, call_of,
 from recording import Row, add, records
 from rpo_jax import Checkpoints, use_cpu_cores
 from rpo_jax.errors import SettingsError
+from rpo_jax.runs.ownership import InUseError, lock_folder
 from rpo_jax.settings.spec import make_spec
 from study import record, train
 
@@ -59,10 +60,8 @@ def main(
         return
     share(wanted)
     while left := left_of(wanted):
-        try:
-            do(left[0])
-        except SettingsError as error:
-            sys.exit(f"{left[0].experiment}: {error}")
+        if not any(map(do, left)):
+            sys.exit(f"other processes are doing the {len(left)} parts that are left")
         share(wanted)
         if only_next:
             return
@@ -94,8 +93,34 @@ def share(wanted: list[Part]) -> None:
             add(f"paper-{part.experiment}", row | {"label": part.label}, "label")
 
 
-def do(part: Part) -> None:
-    """Trains a part, from its checkpoint if there is one, and records it."""
+def do(part: Part) -> bool:
+    """Trains a part, from its checkpoint if there is one, and records it; not if another process is doing it.
+
+    Returns:
+        Whether it is recorded.
+    """
+    try:
+        with lock_folder(lock_of(part)):
+            if left_of([part]):  # it may have been recorded since
+                _do(part)
+    except InUseError:
+        return False
+    except SettingsError as error:
+        sys.exit(f"{part.experiment}: {error}")
+    return True
+
+
+def lock_of(part: Part) -> Path:
+    """The folder that the process owns which does a part."""
+    folder = _folder(part)
+    return folder.with_name(f".{folder.name}")
+
+
+def _folder(part: Part) -> Path:
+    return CHECKPOINTS / part.experiment / part.label.replace("/", "-").replace(" ", "")
+
+
+def _do(part: Part) -> None:
     Console(stderr=True).print(f"{part.experiment}: {part.label}")
     if part.settings:
         settings = {name: value(part.settings) if callable(value) else value for name, value in part.settings.items()}
@@ -107,8 +132,7 @@ def do(part: Part) -> None:
 
 def _trained(part: Part, settings: Settings) -> Row:
     spec = make_spec(**settings)
-    checkpoints = Checkpoints(CHECKPOINTS / part.experiment / part.label.replace("/", "-").replace(" ", ""))
-    result = train(spec, checkpoints, hint="the same command goes on")
+    result = train(spec, Checkpoints(_folder(part)), hint="the same command goes on")
     return record(part.label, spec, result, ("episode_return", "entropy")) | {"call": settings}
 
 

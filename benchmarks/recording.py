@@ -1,16 +1,20 @@
 """Results: `results/NAME.json` holds what a script found, with what command and on what machine."""
 
+import contextlib
 import json
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rpo_jax.compiling.cores import num_cores
+from rpo_jax.files import atomic_write
+from rpo_jax.runs.ownership import InUseError, lock_folder
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
@@ -30,11 +34,26 @@ def add(name: str, row: Row, *key: str) -> None:
 
     Other rows stay as the file holds them now, since another process may have written some of them.
     """
-    rows = records(name)
-    same = (index for index, old in enumerate(rows) if all(old.get(part) == row[part] for part in key))
-    index = next(same, len(rows))
-    rows[index : index + 1] = [origin() | row]
-    write(name, rows)
+    row = origin() | row
+    with _alone():
+        rows = records(name)
+        same = (index for index, old in enumerate(rows) if all(old.get(part) == row[part] for part in key))
+        index = next(same, len(rows))
+        rows[index : index + 1] = [row]
+        write(name, rows)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time is in the block, so that none writes over what another has added."""
+    with contextlib.ExitStack() as owned:
+        while True:
+            try:
+                owned.enter_context(lock_folder(RESULTS))
+                break
+            except InUseError:
+                time.sleep(0.05)
+        yield
 
 
 def is_recorded(name: str, key: Row) -> bool:
@@ -47,7 +66,8 @@ def write(name: str, rows: list[Row]) -> None:
     commands, machines = (list(dict.fromkeys(row[part] for row in rows)) for part in ("command", "machine"))
     content = {"command": " && ".join(commands), "machine": "; ".join(machines), "runs": rows}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    with atomic_write(RESULTS / f"{name}.json") as file:
+        file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def origin() -> dict[str, str]:

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import paper
 import recording
 from experiments import EXPERIMENTS, PENDULUM, Part, call_of, hours, hours_of, num_runs, parts, standing
 from pages.published import PUBLISHED
+from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.settings.spec import make_spec
 
 pytestmark = pytest.mark.usefixtures("shared_agents")
@@ -184,6 +186,36 @@ def test_a_part_goes_on_from_its_checkpoint(results: Path, monkeypatch: pytest.M
     paper.do(part)
     (row,) = recording.records("paper-alpha")
     assert row["summary"]["resumed_from"] > 0
+
+
+def test_processes_at_once_do_different_parts(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    todo = [tiny(label) for label in ("first", "second", "third")]
+    done = []
+
+    def train(part: Part) -> None:
+        assert not paper.do(part)  # as another process would that has found it left
+        done.append(part.label)
+        recording.add(f"paper-{part.experiment}", {"label": part.label}, "label")
+
+    monkeypatch.setattr(paper, "standing", lambda: iter(todo))
+    monkeypatch.setattr(paper, "_do", train)
+    with lock_folder(paper.lock_of(todo[0])):
+        paper.main(only_next=True)
+        with lock_folder(paper.lock_of(todo[2])), pytest.raises(SystemExit, match="the 2 parts that are left"):
+            paper.main()
+    assert done == ["second"]
+    assert paper.do(todo[1])  # it has been recorded since, and is not trained again
+    paper.main()
+    assert done == ["second", "first", "third"]
+    assert [row["label"] for row in recording.records("paper-alpha")] == done
+    assert not list(paper.CHECKPOINTS.rglob(".*"))
+
+
+def test_rows_that_are_added_at_once_are_all_kept(results: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda label: recording.add("together", {"label": label}, "label"), range(24)))
+    assert sorted(row["label"] for row in recording.records("together")) == list(range(24))
+    assert [path.name for path in results.iterdir()] == ["together.json"]
 
 
 def test_the_list_says_what_is_left(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

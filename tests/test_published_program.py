@@ -112,6 +112,7 @@ def test_a_part_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in {"STEPS": 200, "MINIBATCHES": 2, "EPOCHS": 2, "HIDDEN": 8}.items():
         monkeypatch.setattr(program, name, value)
     monkeypatch.setattr(recording, "RESULTS", tmp_path)
+    monkeypatch.setattr(paper, "CHECKPOINTS", tmp_path / "checkpoints")
     monkeypatch.setattr("sys.argv", ["benchmarks/paper.py", "protocol"])
     _, part = parts("protocol", [PENDULUM], 2, 650)
     paper.do(Part("protocol", "tiny", {**part.settings, "rpo_alpha": [0.0, 3.0]}))
