@@ -41,6 +41,17 @@ def scan_whose_carry_is_batched_late(x):
     return lax.scan(step, (0.0, 0.0, 0.0), length=5, reverse=True)
 
 
+def scan_whose_counter_is_chosen(x):
+    """What each branch, and each step of the loop within, gives is the same for all of the batch."""
+
+    def step(carry, row):
+        count, other, total = carry
+        other, _ = lax.scan(lambda inner, _: (inner + count, ()), other, length=2)
+        return (lax.cond(count > 1, lambda: count - 1, lambda: count + 2), other, total + count * row), other
+
+    return lax.scan(step, (1, 0, jnp.zeros(4)), x)
+
+
 def scan_that_carries_much(x, y):
     """More components than `vmap_components` carries as one array."""
 
@@ -113,6 +124,7 @@ FUNCTIONS = {
     "gradients": lambda x, y: jax.grad(lambda x: jnp.sum(jnp.tanh(x) * y))(x),
     "vmap": lambda x, y: jax.vmap(lambda row, other: row * other.sum())(x, y),
     "scan": lambda x, y: scan_with_a_counter(x),
+    "scan of a chosen counter": lambda x, y: scan_whose_counter_is_chosen(x),
     "scan of much": scan_that_carries_much,
     "scan of nothing": lambda x, y: scan_that_carries_nothing(x),
     "scan batched late": lambda x, y: scan_whose_carry_is_batched_late(x),

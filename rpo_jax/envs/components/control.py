@@ -12,7 +12,7 @@ from jax.extend.core import ClosedJaxpr
 
 from rpo_jax.envs.components.interpret import Rule, run
 from rpo_jax.envs.components.values import MAX_PARTS, Value, taken_apart
-from rpo_jax.envs.vmap_last.control import consts_and_carry, program_of
+from rpo_jax.envs.vmap_last.control import batched_carries, consts_and_carry, program_of
 
 MOST_ROWS = 128  # that XLA joins in one kernel of a GPU; of many more it joins parts, and may copy the result
 
@@ -26,30 +26,40 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     num_consts, num_carry = consts_and_carry(params)
     consts, start, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
     _take_apart(consts)
-    single = [value.is_single for value in start]  # whether each stays the same for all of the batch
-    found: list[bool] = []
-
-    def results_of(carry: Any, x: Any) -> list[Value]:
-        return run(params["jaxpr"], size, (*consts, *_apart(carry, start, single), *_rows(x, xs)))
-
-    def body(carry: Any, x: Any) -> Any:
-        results = results_of(carry, x)
-        return _together(results[:num_carry], single, size), [value.whole(size) for value in results[num_carry:]]
-
-    def find_singles(carry: Any, x: Any) -> None:
-        found[:] = [value.is_single for value in results_of(carry, x)]
-
     rows = [value.single() if value.is_single else value.whole(size) for value in xs]
-    one = [jax.ShapeDtypeStruct(row.shape[1:], row.dtype) for row in rows]
-    while any(single):  # a counter, say, stays the same
-        before = single
-        jax.eval_shape(find_singles, _together(start, single, size), one)
-        single = [own and after for own, after in zip(before, found, strict=False)]
-        if single == before:
-            break
     loop = {name: params[name] for name in ("length", "reverse", "unroll")}
-    end, ys = lax.scan(body, _together(start, single, size), rows, **loop)
+
+    def scan(single: Sequence[bool]) -> Any:
+        def body(carry: Any, x: Any) -> Any:
+            results = run(params["jaxpr"], size, (*consts, *_apart(carry, start, single), *_rows(x, xs)))
+            stay = [own and value.is_single for own, value in zip(single, results, strict=False)]
+            if stay != single:
+                raise _NotSingleError(stay)
+            return _together(results[:num_carry], single, size), [value.whole(size) for value in results[num_carry:]]
+
+        return lax.scan(body, _together(start, single, size), rows, **loop)
+
+    single = [not own for own in batched_carries(params, [not value.is_single for value in operands])]
+    while True:
+        try:
+            end, ys = scan(single)
+            break
+        except _NotSingleError as error:
+            single = error.single
     return [*_apart(end, start, single), *map(Value.of_whole, ys)]
+
+
+class _NotSingleError(Exception):
+    """What was taken to stay the same for all of the batch does not.
+
+    Attributes:
+        single: whether each of what is carried may stay so.
+    """
+
+    def __init__(self, single: list[bool]):
+        """Tells what may stay `single`."""
+        super().__init__()
+        self.single = single
 
 
 def _take_apart(values: Sequence[Value]) -> None:

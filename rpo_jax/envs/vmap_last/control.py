@@ -19,7 +19,8 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
     params = equation.params
     num_consts, num_carry = consts_and_carry(params)
     consts, start, xs = operands[:num_consts], operands[num_consts:][:num_carry], operands[num_consts + num_carry :]
-    carried, found = [value.batched for value in start], []  # whether each is batched: before a step, and after it
+    carried = batched_carries(params, [value.batched for value in operands])
+    found: list[bool] = []  # whether each result of a step is batched
 
     def body(carry: Any, x: Any) -> Any:
         inputs = (*consts, *map(Value, carry, carried), *map(Value, x, [value.batched for value in xs]))
@@ -27,15 +28,30 @@ def _scan(equation: Any, size: int, *operands: Value) -> list[Value]:
         found[:] = [value.batched for value in results]
         return _start(results[: len(carried)], carried, size), [value.array for value in results[len(carried) :]]
 
-    while not all(carried):  # a counter, say, stays the same for all of the batch
-        before = carried
-        inputs = *(value.batched for value in consts), *before, *(value.batched for value in xs)
-        carried = [own or after for own, after in zip(before, _are_batched(params["jaxpr"], inputs), strict=False)]
-        if carried == before:
-            break
     loop = {name: params[name] for name in ("length", "reverse", "unroll")}
     end, ys = lax.scan(body, _start(start, carried, size), [value.array for value in xs], **loop)
     return list(map(Value, [*end, *ys], [*carried, *found[len(carried) :]]))
+
+
+def batched_carries(params: dict[str, Any], operands: Sequence[bool]) -> list[bool]:
+    """Finds which of what a scan carries is batched in some step; a counter, say, stays the same for all of the batch.
+
+    Args:
+        params: parameters of the scan.
+        operands: whether each of its operands is batched.
+
+    Returns:
+        Whether each of what it carries is.
+    """
+    num_consts, num_carry = consts_and_carry(params)
+    end = num_consts + num_carry
+    carried = list(operands[num_consts:end])
+    while not all(carried):
+        results = _are_batched(params["jaxpr"], (*operands[:num_consts], *carried, *operands[end:]))
+        if (after := [own or of_step for own, of_step in zip(carried, results, strict=False)]) == carried:
+            break
+        carried = after
+    return carried
 
 
 def _are_batched(program: ClosedJaxpr, inputs: Sequence[bool]) -> list[bool]:
