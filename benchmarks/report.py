@@ -1,5 +1,6 @@
 """Writes README.md of this folder, its pictures, and parts of the README, from what scripts left in results/."""
 
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -30,8 +31,10 @@ from pages import (
     normalization,
     paper,
     paper_alpha,
+    paper_answer,
     paper_density,
     paper_failures,
+    paper_law,
     paper_noise_floor,
     paper_ppo_vs_rpo,
     paper_protocol,
@@ -119,6 +122,7 @@ SECTIONS = (
     Section("correctness", correctness.render),
     Section("known_faults", known_faults.render),
 )
+OF_LAW = "paper-noise-floor"  # after which that on the law stands, of the results of all experiments
 OF_VERSIONS = ("check", "known_faults")  # sections about versions of JAX, broken ones among them
 
 
@@ -160,10 +164,18 @@ def page(results: Path) -> str:
         for section, content in contents.items()
         if section.name.startswith(PAPER)
     }
-    rest = [paper_rest.render(done)] if done else []
     runs = [run for content in contents.values() for run in content["runs"]]
-    found = [expected.render(runs)] if expected.collect(runs) else []
-    return "\n\n".join([header.render(machines), *(_written(*item) for item in contents.items()), *found, *rest]) + "\n"
+    blocks = [
+        header.render(machines),
+        paper_answer.render(done),
+        *itertools.chain.from_iterable(
+            (_written(section, content), paper_law.render(done) if section.name == OF_LAW else "")
+            for section, content in contents.items()
+        ),
+        expected.render(runs) if expected.collect(runs) else "",
+        paper_rest.render(done) if done else "",
+    ]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _all_runs(results: Path) -> dict[str, list[Row]]:
@@ -185,7 +197,20 @@ def _written(section: Section, content: Row) -> str:
         ) from None
     except KeyError as missing:
         raise Falsified(f"section {section.name}: a sentence speaks of {missing}, which the results lack") from missing
-    return f"{text}\n\n`{content['command']}`, on {content['machine']}."
+    return f"{text}\n\n{_origin(section, content)}"
+
+
+def _origin(section: Section, content: Row) -> str:
+    """What was run, how long it took, and on what machine; sections of the paper begin with their command."""
+    if not section.name.startswith(PAPER):
+        return f"`{content['command']}`, on {content['machine']}."
+    took = {
+        str(run.get("call", run["label"])): run["summary"]["train_seconds"]
+        for run in content["runs"]
+        if "summary" in run
+    }
+    hours = f"{len(took)} calls that took {sum(took.values()) / 3600:.1f} hours; on " if took else "On "
+    return f"{hours}{content['machine']}."
 
 
 if __name__ == "__main__":

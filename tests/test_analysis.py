@@ -73,6 +73,10 @@ def test_the_interval_of_a_difference_holds_it_in_19_of_20_cases_of_few_seeds_to
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
     same = difference_of_means(np.ones(3), np.zeros(3))
     assert same.low == same.high == 1
+    equal = difference_of_means(np.full(3, 0.1), np.full(4, 0.1))  # whose means differ in the last bit
+    assert equal.low == equal.value == equal.high == 0
+    one = difference_of_means(np.array([1.0]), np.array([2.0, 2.5]))
+    assert (one.low, one.value, one.high) == (-np.inf, -1.25, np.inf)
 
 
 def test_a_sample_efficiency_curve_is_the_interquartile_mean_at_each_point() -> None:
@@ -121,6 +125,11 @@ def test_a_ratio_is_held_in_19_of_20_cases_and_unbounded_where_it_may_be_anythin
     assert (nothing.low, nothing.high) == (-np.inf, np.inf)
     same = ratio_of_differences(np.full(3, 2.0), np.zeros(3), np.full(3, 4.0), np.zeros(3))
     assert same.low == same.high == 0.5
+    none = ratio_of_differences(np.arange(3.0), np.zeros(3), np.arange(3.0), np.arange(3.0))
+    assert np.isnan(none.value)
+    assert (none.low, none.high) == (-np.inf, np.inf)
+    single = ratio_of_differences(np.arange(3.0), np.zeros(3), np.array([4.0]), np.zeros(3))
+    assert (single.low, single.value, single.high) == (-np.inf, 0.25, np.inf)
 
 
 def test_a_method_that_lost_runs_is_not_called_better() -> None:
@@ -146,6 +155,9 @@ def test_sensitivity_and_dimensionality_by_hand() -> None:
     both[1] = [[0.1, 0.2, 0.3], [0.0, 0.4, 0.9]]
     assert effective_dimensionality(both) == 2
     assert sensitivity(SCORES[:1]) == effective_dimensionality(SCORES[:1]) == 0
+    assert effective_dimensionality(SCORES - 2) == 1  # where 95% of a negative score would be more than it
+    with pytest.raises(ValueError, match="NaN"):
+        effective_dimensionality(np.where(SCORES == 1, np.nan, SCORES))
 
 
 def test_normalized_scores_have_percentiles_0_and_1() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from scipy.stats import ttest_1samp
 
 from rpo_jax.algorithm.variants import VARIANTS
@@ -28,6 +28,16 @@ def test_a_method_has_one_color_in_every_picture() -> None:
     assert colors_of(["ppo", "rpo"]) == expected
     assert colors_of(["rpo"]) == expected[1:]
     assert colors_of(["ppo", "drac", "rpo"])[::2] == expected
+
+
+def test_a_setting_of_a_method_has_a_shade_of_its_color() -> None:
+    labels = ["ppo", "rpo", "ppo, entropy 0.01", "ppo, entropy 0.05", "rpo, alpha 0.01", "mine"]
+    found = looks_of(labels)
+    assert len({to_hex(look.color) for look in found}) == len({look.marker for look in found}) == len(labels)
+    for label, look in zip(labels[2:5], found[2:5], strict=True):
+        mixed = (np.array(to_rgb(look.color)) - to_rgb(COLORS[label.partition(",")[0]])).round(3)
+        assert (mixed >= 0).all() or (mixed <= 0).all()  # with white, or with black
+    assert to_hex(found[-1].color) not in (to_hex(COLORS["ppo"]), to_hex(COLORS["rpo"]))
 
 
 @pytest.mark.parametrize("count", [2, 12, 20])

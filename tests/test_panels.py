@@ -43,6 +43,19 @@ def test_a_panel_shows_seeds_mean_and_interval() -> None:
     assert sorted(axes.lines[0].get_ydata()) == sorted(ROWS.ravel())
 
 
+def test_settings_have_seeds_of_their_own() -> None:
+    rows = ROWS.copy()
+    rows[2, 1:], rows[:, 3] = np.nan, np.nan
+    axes: Any = draw_panels([panel(rpo=Line(X, rows, "settings"))]).axes[0]
+    dots, mean = axes.lines
+    np.testing.assert_array_equal(dots.get_ydata(), rows.ravel())
+    np.testing.assert_array_equal(mean.get_ydata(), [4.0, 3.0, 4.0, np.nan])  # of three seeds, two, two and none
+    (band,) = axes.collections
+    found = interval_of_mean(rows[:, 0])
+    assert found
+    np.testing.assert_allclose([band.get_paths()[0].vertices[:, 1].min()], [found.low])
+
+
 def test_axes_are_logarithmic_where_asked_and_spare_ones_are_left() -> None:
     figure = draw_panels([panel("xy", a=Line(X + 1, ROWS + 1)), panel(a=Line(1e5 * X, ROWS))], columns=2, spare=1)
     assert (figure.axes[0].get_xscale(), figure.axes[0].get_yscale()) == ("log", "log")

@@ -205,7 +205,10 @@ def test_the_table_shows_intervals_where_there_are_seeds() -> None:
         ([1.0, None, 2.0, 3.0], "10.3, diverged: 1 of 4 runs of ppo: rpo is better here"),
         ([21.0, None, 22.0, 23.0], "-9.7, diverged: 1 of 4 runs of ppo: not decided, since ppo lost runs"),
         ([1.0, 2.0], "rpo and ppo: 3 seeds or more are needed"),
-        ([1.0, 2.0, None], "rpo and ppo, diverged: 1 of 3 runs of ppo: 3 seeds or more are needed"),
+        (
+            [1.0, 2.0, None],
+            "rpo and ppo, diverged: 1 of 3 runs of ppo: 3 seeds or more that did not diverge are needed",
+        ),
     ],
 )
 def test_a_comparison_says_what_its_numbers_decide(others: list[float], told: str) -> None:

@@ -22,23 +22,29 @@ from pages.paper_runs import (
     method_name,
     seeds_told,
 )
-from pages.published import published
+from pages.published import published, published_difference
 from recording import Row
 from rpo_jax.analysis.intervals import FEWEST, Interval
 from rpo_jax.analysis.panels import Line, Panel, draw_panels
 from rpo_jax.analysis.statistics import interquartile_mean
+from rpo_jax.analysis.verdict import judge
 
 HEADER = (*("task", "method", "seeds", "return: mean [95% interval]", "interquartile mean", "entropy", "sigma"),)
 PROTOCOL = (
     "Preset `paper`: one environment a seed, time limits as terminations unless said otherwise. The learning rate is "
     "annealed to 0 over the steps of a run, so shorter runs than the published ones are not their beginning. Sigma is "
-    "the mean over action dimensions after the last update (of other heads their scale), entropy is in nats. "
-    "Intervals by t are right for few seeds, and are given from three on; the bands of pictures, and the intervals of "
-    "probabilities, are bootstrap intervals, which are too narrow for few seeds. Of twenty comparisons without a "
-    "difference one would be decided by chance. A run that diverged has no return: it is left out of means, and "
-    "counted beside them, and a method that lost runs is not called better."
+    "the mean over action dimensions after the last update (of other heads their scale; blank where it was not "
+    "recorded), entropy is in nats. Intervals by t are right for few seeds, are given from three on, and may leave the "
+    "range of possible returns; the bands of pictures are such intervals too. Those of probabilities and over several "
+    "tasks are bootstrap intervals, which are too narrow for few seeds. The interquartile mean leaves out a quarter of "
+    "the seeds, rounded down, at either end: none of three. Of twenty comparisons without a difference one would be "
+    "decided by chance, and the same runs of PPO and RPO stand in several sections. A run that diverged has no return: "
+    "it is left out of means, and counted beside them, and a method that lost runs is not called better."
 )
-INTERVALS = "Intervals are at 95%: those of means by Student's t, those of differences, which decide, by Welch's t."
+INTERVALS = (
+    "Intervals are at 95%: those of means by Student's t, those of differences, which decide, by Welch's t. Published "
+    "values are of 8M steps and 10 seeds (mean +- standard deviation, or read off a picture) unless they say otherwise."
+)
 UNITS = {"episode_return": "return", "entropy": "entropy (nats)"}
 
 
@@ -80,7 +86,9 @@ class Comparison(NamedTuple):
                 INTERVALS,
                 self.remark,
             ),
-            bullets([*findings(groups, self.baseline), *_entropies(groups)]),
+            bullets(
+                [*findings(groups, self.baseline), *published_findings(groups, self.baseline), *_entropies(groups)]
+            ),
             picture("returns and entropies", f"paper-{self.experiment}"),
             table(
                 [*HEADER, f"less {self.baseline.upper()}'s return", "published"],
@@ -118,13 +126,14 @@ def findings(groups: dict[Group, dict[str, Runs]], baseline: str) -> Iterator[st
     for setting in dict.fromkeys(group.setting for group in groups):
         of_setting = {group: methods for group, methods in groups.items() if group.setting == setting}
         for name in dict.fromkeys(name for methods in of_setting.values() for name in methods if name != baseline):
-            both = {str(group): of for group, of in of_setting.items() if {name, baseline} <= set(of)}
+            both = {group: of for group, of in of_setting.items() if {name, baseline} <= set(of)}
             if both:
                 finding = f"**{name}** against {baseline}: {_finding(both, name, baseline)}."
-                yield " ".join(filter(None, [finding, _over_tasks(both, name, baseline)]))
+                where = f"({setting})" if setting else ""
+                yield " ".join(filter(None, [where, finding, _over_tasks(both, name, baseline)]))
 
 
-def _finding(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> str:
+def _finding(both: dict[Group, dict[str, Runs]], name: str, baseline: str) -> str:
     found: dict[str, list[str]] = {
         "better on": [],
         "worse on": [],
@@ -133,15 +142,35 @@ def _finding(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> str:
         "too few seeds to say on": [],
     }
     better, worse, lost, undecided, few = found.values()
-    for task, methods in both.items():
+    for group, methods in both.items():
         verdict = compare(methods, name, baseline)
         kind = {1: better, -1: worse}.get(verdict.better, lost if verdict.sign else undecided)
         notes = "; ".join(filter(None, [interval(verdict.difference, "+"), diverged_told(methods, name, baseline)]))
-        (kind if verdict.difference else few).append(f"{task} ({notes})" if notes else task)
+        (kind if verdict.difference else few).append(f"{group} ({notes})" if notes else str(group))
     return "; ".join(f"{words} {enumeration(tasks)}" for words, tasks in found.items() if tasks)
 
 
-def _over_tasks(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> str:
+def published_findings(groups: dict[Group, dict[str, Runs]], baseline: str) -> Iterator[str]:
+    """For each method whether what was published of its difference to the baseline lies within our intervals."""
+    for name in dict.fromkeys(name for methods in groups.values() for name in methods if name != baseline):
+        within, outside = [], []
+        for group, methods in groups.items():
+            theirs = published_difference(group.task, name, baseline, group.setting)
+            ours = compare(methods, name, baseline).difference if {name, baseline} <= set(methods) else None
+            if theirs and ours:
+                value, source = theirs
+                told = f"{'+' if value > 0 else ''}{number(value)}, {source}"
+                if ours.low <= value <= ours.high:
+                    within.append(f"{group} ({told})")
+                else:
+                    outside.append(f"{group} ({told}; ours {interval(ours, '+')})")
+        kinds = {"within our interval on": within, "outside it on": outside}
+        if within or outside:
+            found = "; ".join(f"{words} {enumeration(tasks)}" for words, tasks in kinds.items() if tasks)
+            yield f"The published difference between {name} and {baseline} is {found}."
+
+
+def _over_tasks(both: dict[Group, dict[str, Runs]], name: str, baseline: str) -> str:
     """How often the method is better over all tasks, if there are several with seeds enough."""
     pairs = [(methods[name], methods[baseline]) for methods in both.values()]
     pairs = [pair for pair in pairs if min(len(runs.returns) for runs in pair) >= FEWEST]
@@ -156,16 +185,19 @@ def _over_tasks(both: dict[str, dict[str, Runs]], name: str, baseline: str) -> s
 
 def _entropies(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
     """Whether RPO's policies end with more entropy than PPO's, as published."""
-    both = {group: methods for group, methods in groups.items() if {"ppo", "rpo"} <= set(methods)}
-    above = [
-        str(group)
-        for group, methods in both.items()
-        if np.nanmean(methods["rpo"].entropy) > np.nanmean(methods["ppo"].entropy)
-    ]
-    others = [str(group) for group in both if str(group) not in above]
-    if both:
-        told = f"The entropy of RPO ends above that of PPO in {len(above)} of {len(both)} comparisons"
-        yield f"{told}; not on {enumeration(others)}." if others else f"{told}."
+    verdicts = {
+        group: judge(methods["rpo"].entropy, methods["ppo"].entropy)
+        for group, methods in groups.items()
+        if {"ppo", "rpo"} <= set(methods)
+    }
+    if not verdicts:
+        return
+    above, undecided, below = (
+        [str(group) for group, verdict in verdicts.items() if verdict.sign == sign] for sign in (1, 0, -1)
+    )
+    kinds = {"not decided with these seeds on": undecided, "below it on": below}
+    told = [f"The entropy of RPO ends above that of PPO in {len(above)} of {len(verdicts)} comparisons"]
+    yield "; ".join([*told, *(f"{words} {enumeration(on)}" for words, on in kinds.items() if on)]) + "."
 
 
 def interval(found: Interval | None, sign: str = "") -> str:

@@ -1,26 +1,43 @@
 """RPO over the range of alpha (the paper's Fig 9)."""
 
+import itertools
 import re
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pages.markdown import paragraph
+from pages.markdown import enumeration, paragraph
 from pages.paper import Comparison
 from pages.paper_runs import Group, Runs
 from recording import Row
-from rpo_jax.analysis.intervals import FEWEST
+from rpo_jax.analysis.intervals import FEWEST, bootstrap
 from rpo_jax.analysis.panels import Line, Panel, draw_panels
 from rpo_jax.analysis.sensitivity import effective_dimensionality, normalize_scores, sensitivity
 
 PAGE = Comparison("alpha", "PPO is RPO with alpha 0. In the picture it is at the left end.")
 LEFT = 3e-4  # where alpha 0 is drawn
+UNMOVED = 0.02  # from its beginning, of sigma
 PANELS = (("returns", "return"), ("entropy", "entropy (nats)"), ("scale", "sigma (action units)"))
 
 
 def render(parts: list[Row]) -> str:
     """The section."""
-    return PAGE.render(parts, paragraph(_sensitivity(PAGE.groups(parts))))
+    groups = PAGE.groups(parts)
+    return PAGE.render(parts, paragraph(_unmoved(groups)), paragraph(_sensitivity(groups)))
+
+
+def _unmoved(groups: dict[Group, dict[str, Runs]]) -> str:
+    """Where sigma has not moved from where it began, which is 1."""
+    found = [
+        f"{group} ({enumeration(names)})"
+        for group, methods in groups.items()
+        if (names := [name for name, runs in methods.items() if np.allclose(runs.scale, 1.0, atol=UNMOVED)])
+    ]
+    return (
+        f"Sigma ended within {UNMOVED} of 1, where it begins, on {enumeration(found)}: there the policy hardly changed."
+        if found
+        else ""
+    )
 
 
 def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:
@@ -30,14 +47,20 @@ def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:
     complete = [returns for returns in of_tasks if min(map(len, returns)) >= FEWEST]
     if len(complete) < 2 or len(names) < 3:
         return ""
-    scores = normalize_scores(np.array([[x.mean() for x in returns] for returns in complete]))
+
+    def scores_of(*returns: np.ndarray) -> np.ndarray:
+        return normalize_scores(np.array([x.mean() for x in returns]).reshape(len(complete), len(names)))
+
+    every = list(itertools.chain(*complete))
+    scores = scores_of(*every)
+    resampled = bootstrap(lambda *returns: sensitivity(scores_of(*returns)), *every)
     best = names[int(scores.mean(0).argmax())]
     return (
         f"Over {len(complete)} tasks, with mean returns scaled so that 0 and 1 are the 5th and 95th percentiles over "
         f"alphas: the best alpha for all ({best}) reaches {scores.mean(0).max():.2f}, and the best of each task "
         f"{scores.max(1).mean():.2f}, of which the noise of the seeds is a part. The difference is the sensitivity, "
-        f"{sensitivity(scores):.2f}; the effective dimensionality is {effective_dimensionality(scores)} of 1 (Adkins "
-        "et al. 2024)."
+        f"{resampled.value:.2f} [{resampled.low:.2f}, {resampled.high:.2f}] (bootstrap over seeds); the effective "
+        f"dimensionality is {effective_dimensionality(scores)} of 1 (Adkins et al. 2024)."
     )
 
 
@@ -54,10 +77,11 @@ def draw(parts: list[Row]) -> Figure:
 
 
 def _line(values: list[tuple[float, np.ndarray]]) -> Line:
+    """Of each alpha its own seeds, which may be more or fewer than those of others."""
     rows = np.full((max(len(of_alpha) for _, of_alpha in values), len(values)), np.nan)
     for column, (_, of_alpha) in zip(rows.T, values, strict=True):
         column[: len(of_alpha)] = of_alpha
-    return Line(np.array([alpha for alpha, _ in values]), rows)
+    return Line(np.array([alpha for alpha, _ in values]), rows, "settings")
 
 
 def _alpha(name: str) -> float:

@@ -20,6 +20,7 @@ def render(runs: list[Row]) -> str:
     return section(
         EXPERIMENTS["density"].question,
         paragraph(
+            "`python benchmarks/paper.py density`.",
             f"The density of N(0, 1), and that of N(z, 1) with z from U(-{run['alpha']:g}, {run['alpha']:g}), as in "
             "the paper's Fig 1. The perturbed one is (F(x + alpha) - F(x - alpha)) / (2 alpha) with the normal "
             f"distribution function F; its standard deviation is sqrt(1 + alpha^2 / 3) = {std:.2f}.",

@@ -33,11 +33,18 @@ def render(parts: list[Row]) -> str:
 
 
 def rules(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
-    """For each rule the tasks on which it is worse than PPO, or than RPO with alpha 0.5."""
+    """For each rule the tasks on which it is worse than PPO, or than RPO with alpha 0.5; and whether one never is."""
+    works = {}
     for name in dict.fromkeys(name for methods in groups.values() for name in methods if name not in BOTH):
-        tasks = {group: methods for group, methods in groups.items() if {name, *BOTH} <= set(methods)}
-        verdicts = {(group, other): compare(methods, name, other) for group, methods in tasks.items() for other in BOTH}
-        if not tasks or any(verdict.difference is None for verdict in verdicts.values()):
+        verdicts = {
+            (group, other): verdict
+            for group, methods in groups.items()
+            if {name, *BOTH} <= set(methods)
+            for other in BOTH
+            if (verdict := compare(methods, name, other)).difference
+        }
+        tasks = {group: groups[group] for group, _ in verdicts}
+        if not tasks:
             continue
         worse = [f"{group} (than {other})" for (group, other), verdict in verdicts.items() if verdict.sign < 0]
         lost = [str(group) for group, methods in tasks.items() if np.isnan(methods[name].returns).any()]
@@ -47,3 +54,8 @@ def rules(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
             or "on none it is decided to be worse, and no run diverged"
         )
         yield f"**{name}** beside PPO and RPO with alpha 0.5, on {len(tasks)} tasks: {told}."
+        works[name] = not (worse or lost)
+    if good := [name for name, everywhere in works.items() if everywhere]:
+        yield f"So {enumeration(good)} did as well as the better of PPO and RPO with alpha 0.5 wherever it was run."
+    elif works:
+        yield "So none of these rules did as well everywhere as the better of PPO and RPO with alpha 0.5."

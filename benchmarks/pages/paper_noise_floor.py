@@ -1,164 +1,110 @@
-"""Is RPO a floor under the noise? Its sigma beside a law, and PPO with the same sigma beside RPO."""
+"""Is RPO anything but a floor under the noise? PPO with the same sigma, or the same entropy, beside RPO."""
 
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.typing import FillStyleType
 
-from noise_floor import predicted_sigma
-from pages.markdown import paragraph, table
-from pages.paper import Comparison
-from pages.paper_runs import counted, mean, method_name
+from pages.markdown import bullets, enumeration
+from pages.paper import Comparison, interval
+from pages.paper_law import draw_law, of_grid
+from pages.paper_runs import Group, Runs, compare, is_of_grid, method_name
 from recording import Row
+from rpo_jax.analysis.intervals import FEWEST, bootstrap
 
-FACTOR = 1.5  # within which the law is said to hold
-COLORS = {3: "#E69F00", 10: "#0072B2"}  # by epochs
-FILLS: dict[int, FillStyleType] = {3: "none", 10: "full"}
-MARKERS = "os^Dv<>"  # by task
-HEADER = (
-    "task",
-    "action dimensions",
-    "epochs",
-    "alpha",
-    "epsilon",
-    "seeds",
-    "predicted",
-    "observed",
-    "ratio [95% interval]",
-)
+BONUS = "ppo, chosen bonus"
+FLOOR = "ppo-min-std"
+ABOVE = 1.2  # times its floor: that far the sigma of a policy is well above it
 
 
 def _method(part: Row, index: int) -> str | None:
-    """Only what part B compares, by the calls of the experiment."""
-    if "law" in part["label"] or "choice" in part["label"]:
+    """Only what is compared, by the calls of the experiment."""
+    if is_of_grid(part) or "choice" in part["label"]:
         return None
-    return "ppo, entropy of RPO" if "by a bonus" in part["label"] else method_name(part, index)
+    return BONUS if "by a bonus" in part["label"] else method_name(part, index)
 
 
 PAGE = Comparison(
     "noise-floor",
     "`ppo-constant-std` holds sigma throughout at the value with which RPO ended on the same task, `ppo-min-std` has "
-    "it as a floor, and the entropy coefficient is the one of five that came closest to RPO's entropy on other seeds.",
+    "it as a floor, and the chosen bonus is the entropy coefficient, of five, that came closest to RPO's entropy on "
+    "other seeds.",
     method=_method,
     baseline="rpo",
 )
 
 
-class Observed(NamedTuple):
-    """Sigma at the end of the runs of a setting [S], and what the law expects."""
-
-    task: str
-    action_size: int
-    epochs: int
-    alpha: float
-    epsilon: float
-    sigma: np.ndarray
-
-    @property
-    def predicted(self) -> float:
-        """Of the law."""
-        return predicted_sigma(self.alpha, self.action_size, self.epsilon)
-
-    @property
-    def ratio(self) -> np.ndarray:
-        """Observed over predicted [S]."""
-        return self.sigma / self.predicted
-
-
-def observed(parts: list[Row]) -> list[Observed]:
-    """All settings of RPO with an alpha above 0, with the seeds of all parts."""
-    found: dict[tuple[str, int, int, float, float], list[float]] = {}
-    for part in parts:
-        summary = part["summary"]
-        for values, sigma in zip(summary["settings"], part["final_scale"], strict=True):
-            if summary["variant"] == "rpo" and values["rpo_alpha"] > 0 and "law" in part["label"]:
-                epochs = summary["config"]["num_epochs"]
-                task = summary["env"].partition("/")[2]
-                key = (task, part["action_size"], epochs, values["rpo_alpha"], values["clip_epsilon"])
-                found.setdefault(key, []).extend(sigma)
-    return [Observed(*key, np.array(sigma, float)) for key, sigma in found.items()]
-
-
 def render(parts: list[Row]) -> str:
     """The section."""
-    settings = observed(parts)
-    return PAGE.render(parts, *([_told(settings), _table(settings)] if settings else []))
+    groups = PAGE.groups(parts)
+    return PAGE.render(parts, bullets([*shares(groups), *_bonuses(parts, groups), *_floors(groups)]))
 
 
-def _told(settings: list[Observed]) -> str:
-    every = np.concatenate([one.ratio for one in settings])
-    ratios = every[~np.isnan(every)]
-    if not len(ratios):
-        return ""
-    lost = len(every) - len(ratios)
-    within = (ratios > 1 / FACTOR) & (ratios < FACTOR)
-    share = float(np.mean(within))
-    low, high = np.quantile(ratios, [0.25, 0.75])
-    return paragraph(
-        "The law: sigma should end at alpha sqrt(k / 3) / epsilon with k action dimensions and clipping range epsilon, "
-        "where the perturbation alone moves the logarithms of ratios by epsilon (standard deviation), so that many "
-        "ratios leave that range. It was found by fitting earlier runs, so these are its test.",
-        f"{lost} of {len(every)} runs diverged and are left out." if lost else "",
-        f"Over {len(ratios)} runs of {len(settings)} settings, observed over predicted has a median of "
-        f"{np.median(ratios):.2f} and quartiles of {low:.2f} and {high:.2f}.",
-        f"Most runs are within a factor of {FACTOR} of it ({share:.0%})."
-        if share > 0.5
-        else f"Most runs are not within a factor of {FACTOR} of it ({share:.0%} are).",
-    )
-
-
-def _table(settings: list[Observed]) -> str:
-    rows = [
-        [
-            one.task,
-            str(one.action_size),
-            str(one.epochs),
-            f"{one.alpha:g}",
-            f"{one.epsilon:g}",
-            counted(one.sigma),
-            f"{one.predicted:.3g}",
-            *_mean_and_ratio(one),
+def shares(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
+    """How much of RPO's advantage over PPO its rivals have, where it is decided."""
+    undecided = []
+    for group, methods in groups.items():
+        if not {"ppo", "rpo"} <= set(methods) or len(methods) == 2:
+            continue
+        advantage = compare(methods, "rpo", "ppo")
+        if advantage.better <= 0:
+            undecided.append(str(group))
+            continue
+        told = [
+            f"{name} {_share(methods, name)}"
+            for name, runs in methods.items()
+            if name not in ("ppo", "rpo") and len(runs.known) >= FEWEST
         ]
-        for one in settings
+        if told:
+            yield (
+                f"{group}: of RPO's advantage over PPO, {interval(advantage.difference, '+')}, its rivals have: "
+                f"{enumeration(told)} (bootstrap intervals)."
+            )
+    if undecided:
+        yield f"On {enumeration(undecided)} RPO has no decided advantage over PPO that a rival could have or lack."
+
+
+def _share(methods: dict[str, Runs], name: str) -> str:
+    def share(rival: np.ndarray, ppo: np.ndarray, rpo: np.ndarray) -> float:
+        return (rival.mean() - ppo.mean()) / (rpo.mean() - ppo.mean())
+
+    found = bootstrap(share, *(methods[one].known for one in (name, "ppo", "rpo")))
+    return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
+
+
+def _bonuses(parts: list[Row], groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
+    """Which coefficient was chosen on each task, and the entropies with it."""
+    chosen = {
+        part["summary"]["env"].rpartition("/")[2]: part["call"]["entropy_coefficient"]
+        for part in parts
+        if "by a bonus" in part["label"]
+    }
+    told = [
+        f"{chosen[group.task]:g} on {group} (entropy {np.nanmean(methods[BONUS].entropy):.2f}, RPO's "
+        f"{np.nanmean(methods['rpo'].entropy):.2f})"
+        for group, methods in groups.items()
+        if group.task in chosen and {BONUS, "rpo"} <= set(methods)
     ]
-    return table(HEADER, rows)
+    tried = next((part["call"]["entropy_coefficient"] for part in parts if "choice" in part["label"]), None)
+    if told and tried:
+        coefficients = enumeration([f"{one:g}" for one in tried])
+        yield f"Of the coefficients {coefficients} the chosen ones are {enumeration(told)}."
 
 
-def _mean_and_ratio(one: Observed) -> tuple[str, str]:
-    """The mean sigma, and that of the ratio with its interval."""
-    if np.isnan(one.sigma).all():
-        return "", ""
-    found = mean(one.ratio)
-    bounds = f" [{found.low:.2f}, {found.high:.2f}]" if found else ""
-    return f"{np.nanmean(one.sigma):.3g}", f"{np.nanmean(one.ratio):.2f}{bounds}"
+def _floors(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
+    """Where the floor is not what holds sigma up."""
+    sigmas = {
+        group: [float(np.nanmean(methods[name].scale)) for name in (FLOOR, "rpo")]
+        for group, methods in groups.items()
+        if {FLOOR, "rpo"} <= set(methods)
+    }
+    above = [f"{group} ({own:.3g}, floor {floor:.3g})" for group, (own, floor) in sigmas.items() if own > ABOVE * floor]
+    if above:
+        yield f"{FLOOR} ends well above its floor on {enumeration(above)}."
 
 
 def draw(parts: list[Row]) -> Figure:
     """Curves of the rivals; and observed sigma over predicted sigma, a mark for each task."""
-    settings = observed(parts)
-    return PAGE.draw(parts, *([partial(_draw_law, settings)] if settings else []))
-
-
-def _draw_law(settings: list[Observed], axes: Axes) -> None:
-    for task, marker in zip(dict.fromkeys(one.task for one in settings), MARKERS, strict=False):
-        for one in settings:
-            if one.task == task:
-                axes.plot(
-                    [one.predicted] * len(one.sigma),
-                    one.sigma,
-                    marker,
-                    color=COLORS[one.epochs],
-                    fillstyle=FILLS[one.epochs],
-                    markersize=5,
-                )
-        axes.plot([], [], marker, color="#777777", label=task)
-    for epochs in dict.fromkeys(one.epochs for one in settings):
-        axes.plot([], [], "o", color=COLORS[epochs], fillstyle=FILLS[epochs], label=f"{epochs} epochs")
-    ends = [min(one.predicted for one in settings), max(one.predicted for one in settings)]
-    axes.plot(ends, ends, color="black", linewidth=1, label="law")
-    axes.set(xscale="log", yscale="log", xlabel="predicted sigma (action units)", ylabel="observed (action units)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    settings = of_grid(parts)
+    return PAGE.draw(parts, *([partial(draw_law, settings)] if settings else []))

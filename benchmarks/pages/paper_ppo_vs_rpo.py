@@ -1,5 +1,6 @@
 """PPO and RPO under the published protocol, task by task and over tasks (the paper's Figs 2 to 5)."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -9,13 +10,13 @@ from matplotlib.ticker import EngFormatter
 
 from experiments import PUBLISHED
 from pages.curves import METHODS
-from pages.markdown import paragraph
-from pages.paper import PROTOCOL, Comparison
-from pages.paper_runs import Runs
+from pages.markdown import enumeration, paragraph
+from pages.paper import PROTOCOL, Comparison, interval
+from pages.paper_runs import Group, Runs, compare, seeds_told
 from recording import Row
 from rpo_jax.analysis.curves import looks_of
-from rpo_jax.analysis.intervals import FEWEST, bootstrap
-from rpo_jax.analysis.statistics import performance_profile, sample_efficiency
+from rpo_jax.analysis.intervals import FEWEST, Interval, bootstrap
+from rpo_jax.analysis.statistics import interquartile_mean, performance_profile, sample_efficiency
 
 PAGE = Comparison("ppo-vs-rpo", PROTOCOL)
 LOOKS = dict(zip(METHODS, looks_of(METHODS), strict=True))
@@ -33,7 +34,8 @@ def render(parts: list[Row]) -> str:
             f"{FEWEST} seeds or more of both methods. There returns are scaled so that 0 and 1 are the lowest and the "
             "highest return with which a run of the task ended; a run that diverged has 0. One shows the interquartile "
             "mean over all runs, the other the share of runs that end above each scaled return (Agarwal et al. 2021), "
-            "both with 95% bootstrap intervals."
+            "both with 95% bootstrap intervals.",
+            _over_tasks(tasks),
         )
         if len(tasks) > 1
         else "",
@@ -51,9 +53,56 @@ def complete(parts: list[Row]) -> Tasks:
     return [
         methods
         for group, methods in PAGE.groups(parts).items()
-        if group.timesteps // 2048 == PUBLISHED.timesteps // 2048
+        if is_published_scale(group)
         and all(name in methods and len(methods[name].returns) >= FEWEST for name in METHODS)
     ]
+
+
+def is_published_scale(group: Group) -> bool:
+    """Whether its runs are as long as the published ones."""
+    return group.timesteps // 2048 == PUBLISHED.timesteps // 2048
+
+
+def verdict_told(groups: Mapping[Group, dict[str, Runs]]) -> str:
+    """On how many tasks RPO is better, and worse: those of the published scale, and shorter ones apart."""
+    verdicts = {group: compare(of, "rpo", "ppo") for group, of in groups.items() if {"ppo", "rpo"} <= set(of)}
+    known = {group: verdict for group, verdict in verdicts.items() if verdict.difference}
+    told = []
+    for full in (True, False):
+        some = {group: verdict for group, verdict in known.items() if is_published_scale(group) == full}
+        better = [f"{group.task} ({interval(one.difference, '+')})" for group, one in some.items() if one.better > 0]
+        worse = [f"{group.task} ({interval(one.difference, '+')})" for group, one in some.items() if one.better < 0]
+        if some:
+            lengths = enumeration(list(dict.fromkeys(f"{group.timesteps / 1e6:.2g}M steps" for group in some)))
+            seeds = seeds_told({group: {name: groups[group][name] for name in METHODS} for group in some})
+            tasks = f"{len(some)} task{'s' * (len(some) > 1)} with {lengths} ({seeds})"
+            on, but = (f"{enumeration(kind)}, " * bool(kind) for kind in (better, worse))
+            told.append(f"better than PPO on {len(better)} of {tasks}, {on}and worse on {len(worse)}{but}".rstrip(", "))
+    return "; ".join(told)
+
+
+def _over_tasks(tasks: Tasks) -> str:
+    """The interquartile means at the end over all runs, and how far RPO's is above PPO's."""
+    ends = [[scaled(methods, methods[name].returns) for methods in tasks] for name in ("rpo", "ppo")]
+
+    def middle(*of_tasks: np.ndarray) -> float:
+        return interquartile_mean(np.concatenate(of_tasks))
+
+    def above(*of_tasks: np.ndarray) -> float:
+        return middle(*of_tasks[: len(tasks)]) - middle(*of_tasks[len(tasks) :])
+
+    rpo, ppo = (bootstrap(middle, *of_method) for of_method in ends)
+    difference = bootstrap(above, *ends[0], *ends[1])
+    low, high = difference.low, difference.high
+    found = "RPO's is higher" if low > 0 else "RPO's is lower" if high < 0 else "with these seeds it is not decided"
+    return (
+        f"At the end the interquartile mean is {_scaled_told(rpo)} of RPO and {_scaled_told(ppo)} of PPO, a difference "
+        f"of {_scaled_told(difference)}: {found}."
+    )
+
+
+def _scaled_told(found: Interval) -> str:
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def scaled(methods: dict[str, Runs], values: np.ndarray) -> np.ndarray:
@@ -64,11 +113,11 @@ def scaled(methods: dict[str, Runs], values: np.ndarray) -> np.ndarray:
 
 
 def _curves(methods: dict[str, Runs], name: str) -> np.ndarray:
-    """Scaled curves [S, P]; between points without a value the straight line."""
+    """Scaled curves [S, P]; between points without a value the straight line, and nothing once a run has diverged."""
     runs = methods[name]
     rows = [
-        np.interp(runs.steps, runs.steps[known], row[known])
-        for row in runs.curves["episode_return"]
+        np.interp(runs.steps, runs.steps[known], row[known], right=np.nan if np.isnan(end) else None)
+        for row, end in zip(runs.curves["episode_return"], runs.returns, strict=True)
         if (known := ~np.isnan(row)).any()
     ]
     return scaled(methods, np.stack(rows))

@@ -54,12 +54,12 @@ def differences(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
             verdict = judge(methods[name].returns, published[name].returns)
             if verdict.difference is None or advantage is None:
                 continue
-            share = abs(verdict.difference.value / advantage.value)
+            low, high = sorted(bound / advantage.value for bound in verdict.difference[1:])
             both = {"preset `paper`": methods[name], f"the {PUBLISHED_PROGRAM}": published[name]}
             lost = diverged_told(both, *both)
             told = (
                 f"{group}, {name}: the mean return of preset `paper` less that of the published program is "
-                f"{interval(verdict.difference, '+')}, {share:.0%} of what lies between RPO and PPO there"
+                f"{interval(verdict.difference, '+')}, {low:.0%} to {high:.0%} of what lies between RPO and PPO there"
                 f"{f' ({lost})' * bool(lost)}"
             )
             yield f"{told}: they differ." if verdict.sign else f"{told}: with these seeds no difference is decided."

@@ -109,6 +109,20 @@ def _joined(runs: list[Runs]) -> Runs:
     )
 
 
+def is_as_published(part: Row) -> bool:
+    """Whether its runs are RPO with the published head, protocol and rewards, whatever alpha, epsilon and epochs."""
+    if "summary" not in part or "program" in part.get("call", {}):
+        return False
+    summary, config = part["summary"], part["summary"]["config"]
+    protocol = config["num_envs"] == 1 and config["normalize_rewards"] and summary["time_limit"] == "terminate"
+    return protocol and (summary["variant"], summary["head"]) == ("rpo", "normal")
+
+
+def is_of_grid(part: Row) -> bool:
+    """Whether its runs are of the grid that tests the law of the noise floor."""
+    return "law, " in part["label"]
+
+
 def seeds_told(groups: dict[Group, dict[str, Runs]]) -> str:
     """How many seeds the methods have: "5 seeds", or "2 to 5 seeds" of parts that are not done yet."""
     counts = [len(runs.returns) for methods in groups.values() for runs in methods.values()]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pages.markdown import bullets, enumeration
+from pages.markdown import bullets, enumeration, paragraph
 from pages.paper import Comparison, interval
 from pages.paper_runs import Group, Runs, compare, diverged_told
 from recording import Row
@@ -31,7 +31,14 @@ PAGE = Comparison(
 
 def render(parts: list[Row]) -> str:
     """The section."""
-    return PAGE.render(parts, bullets(advantages(PAGE.groups(parts))))
+    groups = PAGE.groups(parts)
+    return PAGE.render(
+        parts,
+        paragraph("Terminations or bootstrapping:"),
+        bullets(advantages(groups)),
+        paragraph("Normalised or raw rewards:"),
+        bullets(of_rewards(groups)),
+    )
 
 
 def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
@@ -43,8 +50,11 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         ended, bootstrapped = (compare(of, "rpo", "ppo") for of in (methods, groups[other]))
         if ended.difference is None or bootstrapped.difference is None:
             continue
-        if _same(methods, groups[other]):
-            yield f"{group}: every run is the same with bootstrapping, since no episode reaches its time limit."
+        if is_same(methods, groups[other]):
+            yield (
+                f"{group}: every run is the same with bootstrapping, so no episode reached its time limit, and the "
+                "task says nothing of it."
+            )
             continue
         lost = {"terminations": methods, "bootstrapping": groups[other]}
         counts = [f"{count} with {name}" for name, of in lost.items() if (count := diverged_told(of, "rpo", "ppo"))]
@@ -59,19 +69,34 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
         yield (
             f"{group}: RPO's mean return less PPO's is {interval(ended.difference, '+')} with terminations and "
             f"{interval(bootstrapped.difference, '+')} with bootstrapping{f' ({enumeration(counts)})' * bool(counts)}: "
-            f"{finding}. {_gains(methods, groups[other])}"
+            f"{finding}. {_changes('Bootstrapping changes', methods, groups[other])}"
         )
 
 
-def _same(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> bool:
+def of_rewards(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
+    """For each task and treatment of time limits: RPO's advantage with either kind of rewards."""
+    for group, methods in groups.items():
+        raw = group._replace(setting=", ".join(filter(None, [group.setting, RAW])))
+        if RAW in group.setting or raw not in groups:
+            continue
+        ours, theirs = (compare(of, "rpo", "ppo").difference for of in (methods, groups[raw]))
+        if ours and theirs:
+            yield (
+                f"{group}: RPO's mean return less PPO's is {interval(ours, '+')} with normalised rewards and "
+                f"{interval(theirs, '+')} with raw ones. {_changes('Raw rewards change', methods, groups[raw])}"
+            )
+
+
+def is_same(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> bool:
+    """Whether bootstrapping has changed no run."""
     pairs = ((methods[name].returns, bootstrapped[name].returns) for name in ("ppo", "rpo"))
     return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
 
 
-def _gains(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> str:
-    """What bootstrapping adds to the return of either method."""
-    ppo, rpo = (judge(bootstrapped[name].returns, methods[name].returns).difference for name in ("ppo", "rpo"))
-    return f"Bootstrapping changes PPO's mean return by {interval(ppo, '+')} and RPO's by {interval(rpo, '+')}."
+def _changes(what: str, methods: dict[str, Runs], others: dict[str, Runs]) -> str:
+    """What something adds to the return of either method."""
+    ppo, rpo = (judge(others[name].returns, methods[name].returns).difference for name in ("ppo", "rpo"))
+    return f"{what} PPO's mean return by {interval(ppo, '+')} and RPO's by {interval(rpo, '+')}."
 
 
 def _share(methods: dict[str, Runs], bootstrapped: dict[str, Runs]) -> str:

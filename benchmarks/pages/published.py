@@ -30,5 +30,15 @@ def published(task: str, method: str, setting: str = "", sources: Collection[str
     return "; ".join(f"{number(float(row['mean']))}{_deviation(row['std'])} ({row['source']})" for row in found)
 
 
+def published_difference(task: str, method: str, other: str, setting: str = "") -> tuple[float, str] | None:
+    """The published difference of the mean returns of two methods, and its source: one that has both, tables first."""
+    found: dict[str, dict[str, float]] = {}
+    for row in sorted(_rows(), key=lambda row: "read off" in row["source"]):
+        if (row["task"], row["setting"]) == (task, setting):
+            found.setdefault(row["source"], {})[row["method"]] = float(row["mean"])
+    both = ((means, source) for source, means in found.items() if {method, other} <= set(means))
+    return next(((means[method] - means[other], source) for means, source in both), None)
+
+
 def _deviation(std: str) -> str:
     return f" +- {number(float(std))}" if std else ""

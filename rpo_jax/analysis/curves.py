@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -31,7 +32,9 @@ COLORS = {
     "ppo-constant-std": "#882255",
     "ppo-min-std": "#999933",
 }
+SHADES = ((1.0, 0.45), (0.0, 0.45), (1.0, 0.7), (0.0, 0.7))  # towards white or black, and how far
 MARKERS = "os^vDPX<>"  # of the methods in their order, so that they differ without colours
+MARKERS_OF_SHADES = "pdHh8"
 MARKS = 8  # of a mean, about
 
 
@@ -142,13 +145,35 @@ def _explain(curves: Collection[Curves]) -> str:
 
 
 def looks_of(labels: list[str]) -> list[Look]:
-    """Returns the looks of methods if `labels` name some, of which others take what is left; else those of a scale."""
+    """Returns the looks of methods if `labels` name some; else those of a scale.
+
+    A label that begins with a method and a comma, such as "rpo, alpha 0.01", has a shade of its colour; others take the
+    looks that are left.
+    """
     if not set(labels) & set(COLORS):
         colors = ["C0"] if len(labels) == 1 else colormaps["viridis"](np.linspace(0, 0.9, len(labels)))
         return [Look(color, marker) for color, marker in zip(colors, itertools.cycle(MARKERS), strict=False)]
     looks = {name: Look(color, marker) for (name, color), marker in zip(COLORS.items(), MARKERS, strict=True)}
-    left = (look for name, look in looks.items() if name not in labels)
-    return [looks.get(label) or next(left, Look("#777777", "*")) for label in labels]
+    methods = [label.partition(",")[0] for label in labels]
+    left = [look for name, look in looks.items() if name not in methods]
+    used = dict.fromkeys(methods, 0)  # shades
+    found = []
+    for label, method in zip(labels, methods, strict=True):
+        if method not in looks:
+            found.append(left.pop(0) if left else Look("#777777", "*"))
+        elif label in looks:
+            found.append(looks[label])
+        else:
+            marker = MARKERS_OF_SHADES[sum(used.values()) % len(MARKERS_OF_SHADES)]
+            found.append(Look(_shade(looks[method].color, used[method]), marker))
+            used[method] += 1
+    return found
+
+
+def _shade(color: str, index: int) -> Any:
+    """A lighter or a darker color."""
+    towards, share = SHADES[index % len(SHADES)]
+    return tuple((1 - share) * np.array(to_rgb(color)) + share * towards)
 
 
 def draw_curve(

@@ -23,12 +23,13 @@ class Line(NamedTuple):
         x: where [P].
         rows: values of S seeds [S, P], or of one line [P]; NaN where there are none.
         style: what is drawn: "seeds", each by a thin line, and their mean; the "mean" alone; the "share" of seeds of
-            which something is true, which is 1 or 0; or "points" of all seeds.
+            which something is true, which is 1 or 0; "points" of all seeds; or "settings", where each x has seeds of
+            its own: their points, their mean, and its interval.
     """
 
     x: np.ndarray
     rows: np.ndarray
-    style: Literal["seeds", "mean", "share", "points"] = "seeds"
+    style: Literal["seeds", "mean", "share", "points", "settings"] = "seeds"
 
 
 class Panel(NamedTuple):
@@ -109,9 +110,23 @@ def _draw(axes: Axes, line: Line, look: Look, label: str) -> None:
     x, rows = np.asarray(line.x), np.atleast_2d(line.rows)
     if line.style == "points":
         axes.plot(np.tile(x, len(rows)), rows.ravel(), "o", color=look.color, markersize=4, label=label, zorder=3)
+    elif line.style == "settings":
+        _draw_settings(axes, x, rows, look, label)
     else:
         bounds = bounds_of_share if line.style == "share" else bounds_of_mean
         draw_curve(axes, x, rows, look, label, line.style == "seeds", bounds)
+
+
+def _draw_settings(axes: Axes, x: np.ndarray, rows: np.ndarray, look: Look, label: str) -> None:
+    of_settings = [column[~np.isnan(column)] for column in rows.T]
+    axes.plot(np.tile(x, len(rows)), rows.ravel(), ".", color=look.color, alpha=0.4)
+    means = [values.mean() if len(values) else np.nan for values in of_settings]
+    axes.plot(
+        x, means, look.marker, linestyle="-", color=look.color, linewidth=2.2, markeredgecolor="white", label=label
+    )
+    found = [interval_of_mean(values) for values in of_settings]
+    low, high = np.array([(one.low, one.high) if one else (np.nan, np.nan) for one in found]).T
+    axes.fill_between(x, low, high, color=look.color, alpha=0.2, linewidth=0)
 
 
 def draw_returns(

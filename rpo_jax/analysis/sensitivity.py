@@ -45,13 +45,19 @@ def effective_dimensionality(scores: np.ndarray) -> int:
     """Computes how many hyperparameters have to be tuned for each environment, the others being the same for all.
 
     Args:
-        scores: normalized score of every setting [E, ...].
+        scores: normalized score of every setting [E, ...], without NaN.
 
     Returns:
-        The smallest number that reaches 95% of the mean score with all of them tuned.
+        The smallest number that reaches 95% of the mean score with all of them tuned; the whole of one below 0.
+
+    Raises:
+        ValueError: if a score is NaN.
     """
+    if np.isnan(scores).any():
+        raise ValueError("scores must not be NaN: leave out settings whose runs diverged, or give them a score")
     axes = range(1, scores.ndim)
-    wanted = KEPT * _tuned(scores, axes)
+    best = _tuned(scores, axes)
+    wanted = min(best, KEPT * best)
     subsets = itertools.chain.from_iterable(itertools.combinations(axes, size) for size in range(scores.ndim))
     return next(len(tuned) for tuned in subsets if _tuned(scores, tuned) >= wanted)
 

@@ -9,6 +9,8 @@ from rpo_jax.analysis.intervals import LEVEL, RESAMPLES, Interval, bootstrap, bo
 def interquartile_mean(scores: np.ndarray) -> float:
     """Computes the mean of the middle half of all scores (Agarwal et al. 2021, section 4.3).
 
+    A quarter of the scores, rounded down, is left out at either end: none of three, one at either end of five.
+
     Args:
         scores: scores of S seeds on T tasks [S, T], or of a single task [S], without NaN.
     """
@@ -21,7 +23,7 @@ def probability_of_improvement(scores: np.ndarray, others: np.ndarray) -> float:
     Of several tasks it is the mean (Agarwal et al. 2021, section 4.3).
 
     Args:
-        scores: scores of S seeds on T tasks [S, T], or of a single task [S].
+        scores: scores of S seeds on T tasks [S, T], or of a single task [S], without NaN.
         others: those of the other method [S', T] or [S'].
     """
     ours, theirs = scores[:, None], others[None, :]
@@ -71,11 +73,13 @@ def difference_of_means(scores: np.ndarray, others: np.ndarray, level: float = L
         level: as of `bootstrap`.
 
     Returns:
-        The mean of the first minus that of the second, and the bounds.
+        The mean of the first minus that of the second, and the bounds; -inf and inf if one has a single seed.
     """
     value = np.asarray(np.mean(scores) - np.mean(others))
+    if min(len(scores), len(others)) < 2:
+        return Interval(value, np.asarray(-np.inf), np.asarray(np.inf))
     if np.ptp(scores) == np.ptp(others) == 0:  # of which there is no t
-        return Interval(value, value, value)
+        return Interval(*[np.asarray(scores[0] - others[0])] * 3)
     low, high = ttest_ind(scores, others, equal_var=False).confidence_interval(level)
     return Interval(value, np.asarray(low), np.asarray(high))
 
@@ -106,11 +110,14 @@ def ratio_of_differences(
         level: as of `bootstrap`.
 
     Returns:
-        The ratio and its bounds; -inf and inf if the second difference may be 0.
+        The ratio, NaN if the second difference is 0, and its bounds; -inf and inf if that may be 0, or if a sample is a
+        single seed.
     """
-    above, below = np.mean(scores) - np.mean(others), np.mean(base) - np.mean(base_others)
-    ratio = np.asarray(above / below)
     samples = scores, others, base, base_others
+    above, below = np.mean(scores) - np.mean(others), np.mean(base) - np.mean(base_others)
+    ratio = np.asarray(above / below if below else np.nan)
+    if not below or min(map(len, samples)) < 2:
+        return Interval(ratio, np.asarray(-np.inf), np.asarray(np.inf))
     variances = np.array([_variance(x) for x in samples])
     terms = np.array([1.0, 1.0, ratio**2, ratio**2]) * variances
     if not terms.any():  # of which there is no t

@@ -11,8 +11,8 @@ from rpo_jax.analysis.statistics import difference_of_means
 class Verdict(NamedTuple):
     """What the seeds of two methods say.
 
-    A method is called better only if none of its own runs diverged: those of the other one, left out of the difference,
-    could only have made it look better.
+    Runs that diverged are left out of the difference. A method that lost runs so is not called better; one whose rival
+    lost runs may be, since these would have been still worse.
 
     Attributes:
         difference: of the mean scores, first minus second, over the runs that did not diverge; None if fewer than three

@@ -36,7 +36,8 @@ def _compare(summary: JsonObject, other_summary: JsonObject) -> str:
     counts = zip((name, other), verdict.diverged, (len(returns), len(others)), strict=True)
     lost = "".join(f", diverged: {count} of {runs} runs of {one}" for one, count, runs in counts if count)
     if verdict.difference is None:
-        return f"{name} and {other}{lost}: {FEWEST} seeds or more are needed to say which is better"
+        needed = "that did not diverge are" if any(verdict.diverged) else "are"
+        return f"{name} and {other}{lost}: {FEWEST} seeds or more {needed} needed to say which is better"
     found = verdict.difference
     told = f"{name} minus {other}: {found.value:,.1f}, 95% interval {found.low:,.1f} to {found.high:,.1f}{lost}"
     if verdict.better:
