@@ -410,8 +410,9 @@ def test_the_answer_follows_from_all_experiments() -> None:
 def test_the_rest_is_what_was_not_recorded() -> None:
     everything = paper_rest.render({})
     some = {"ppo-vs-rpo": [recorded(part) for part in parts("ppo-vs-rpo", ["envpool/HopperHop-v1"])][:1]}
-    assert "HopperHop-v1," in everything
-    assert "run on Pendulum-v1, WalkerRun-v1, FishSwim-v1" in " ".join(paper_rest.render(some).split())
+    missing = [text.partition("was run on ")[2].partition(". ")[0] for text in (everything, paper_rest.render(some))]
+    assert ["HopperHop-v1" in text for text in missing] == [True, False]
+    assert all("FishSwim-v1" in text for text in missing)
     done = [recorded(part) for part in parts("alpha", [PENDULUM])]
     for row in done:
         row["summary"]["train_seconds"] = 3600.0
