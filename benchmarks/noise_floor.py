@@ -19,6 +19,10 @@ CLIP_EPSILON = 0.2  # of preset `paper`
 Settings = Mapping[str, Any]
 
 
+class NotTrainedError(Exception):
+    """The runs on which a setting depends have not been recorded."""
+
+
 def predicted_sigma(alpha: float, action_size: int, clip_epsilon: float = CLIP_EPSILON) -> float:
     """Sigma at which the law expects RPO to end, in action units.
 
@@ -36,14 +40,22 @@ def suggested_range(settings: Settings) -> float:
 
 
 def log_std_of_rpo(settings: Settings) -> float:
-    """Logarithm of the sigma with which RPO ended on the same task."""
+    """Logarithm of the sigma with which RPO ended on the same task.
+
+    Raises:
+        NotTrainedError: if RPO has not been trained on it.
+    """
     return _rounded(math.log(_mean_of_rpo([row["final_scale"] for row in _ppo_and_rpo(settings)])))
 
 
 def coefficient_of_rpo(settings: Settings) -> float:
-    """The entropy coefficient, of those tried, with which PPO's entropy ended closest to RPO's."""
+    """The entropy coefficient, of those tried, with which PPO's entropy ended closest to RPO's.
+
+    Raises:
+        NotTrainedError: if RPO has not been trained on the task, or no coefficient was tried.
+    """
     wanted = _mean_of_rpo([row["summary"]["final_entropy"] for row in _ppo_and_rpo(settings)])
-    tried = [row for row in _same_task(settings) if isinstance(row["call"].get("entropy_coefficient"), list)]
+    tried = _found([row for row in _same_task(settings) if isinstance(row["call"].get("entropy_coefficient"), list)])
     ended = np.nanmean(
         np.concatenate([np.array(row["summary"]["final_entropy"], float) for row in tried], axis=1), axis=1
     )
@@ -51,7 +63,13 @@ def coefficient_of_rpo(settings: Settings) -> float:
 
 
 def _ppo_and_rpo(settings: Settings) -> list[Row]:
-    return [row for row in _same_task(settings) if row["call"].get("rpo_alpha") == [0.0, 0.5]]
+    return _found([row for row in _same_task(settings) if row["call"].get("rpo_alpha") == [0.0, 0.5]])
+
+
+def _found(rows: list[Row]) -> list[Row]:
+    if not rows:
+        raise NotTrainedError
+    return rows
 
 
 def _mean_of_rpo(values: list[Any]) -> float:

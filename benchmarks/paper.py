@@ -16,6 +16,7 @@ from rich.console import Console
 from arguments import chosen
 from density import density
 from experiments import EXPERIMENTS, PUBLISHED_PROGRAM, Part, Settings, call_of, hours_of, num_runs, parts, standing
+from noise_floor import NotTrainedError
 from recording import Row, add, records
 from rpo_jax import Checkpoints, use_cpu_cores
 from rpo_jax.errors import SettingsError
@@ -61,7 +62,7 @@ def main(
     share(wanted)
     while left := left_of(wanted):
         if not any(map(do, left)):
-            sys.exit(f"other processes are doing the {len(left)} parts that are left")
+            sys.exit(f"other processes are doing the {len(left)} parts that are left, or what they depend on")
         share(wanted)
         if only_next:
             return
@@ -94,7 +95,9 @@ def share(wanted: list[Part]) -> None:
 
 
 def do(part: Part) -> bool:
-    """Trains a part, from its checkpoint if there is one, and records it; not if another process is doing it.
+    """Trains a part, from its checkpoint if there is one, and records it.
+
+    It does not if another process is doing it, or one that it depends on.
 
     Returns:
         Whether it is recorded.
@@ -103,7 +106,7 @@ def do(part: Part) -> bool:
         with lock_folder(lock_of(part)):
             if left_of([part]):  # it may have been recorded since
                 _do(part)
-    except InUseError:
+    except (InUseError, NotTrainedError):
         return False
     except SettingsError as error:
         sys.exit(f"{part.experiment}: {error}")

@@ -211,6 +211,18 @@ def test_processes_at_once_do_different_parts(results: Path, monkeypatch: pytest
     assert not list(paper.CHECKPOINTS.rglob(".*"))
 
 
+def test_a_part_waits_for_those_that_it_depends_on(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = list(parts("noise-floor", [PENDULUM], 2, 192))
+    base, floor, bonus = (next(part for part in listed if name in part.label) for name in ("ppo, rpo", "floor", "by a"))
+    monkeypatch.setattr(paper, "standing", lambda: iter([base, floor, bonus]))
+    with (
+        lock_folder(paper.lock_of(base)),
+        pytest.raises(SystemExit, match="3 parts that are left, or what they depend"),
+    ):
+        paper.main()
+    assert not recording.records("paper-noise-floor")
+
+
 def test_rows_that_are_added_at_once_are_all_kept(results: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda label: recording.add("together", {"label": label}, "label"), range(24)))
