@@ -573,6 +573,22 @@ FRAMELESS = """\
 """
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--num-seeds", "x"], "--num-seeds: 'x' is not a whole number"),
+        (["train", "--stop-at-return", "abc"], "--stop-at-return: 'abc' cannot be its value"),
+        (["compare", "brax/reacher", "gymnax/Pendulum-v1"], "unexpected argument: gymnax/Pendulum-v1"),
+        (["resume", "runs", "--total-timesteps", "9"], "--total-timesteps; rpo-jax resume --help lists those that"),
+    ],
+)
+def test_words_of_the_parser_are_plain(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("box", [BOX, re.sub("\x1b.*?m", "", BOX), FRAMELESS])
 def test_a_complaint_of_the_parser_is_one_plain_line_on_any_terminal(box):
     assert _first_paragraph(box) == "Error parsing --seed: no number; see --help"

@@ -40,14 +40,14 @@ def echo_env(low: float = -9.0, high: float = 9.0) -> Environment:
     return vectorize(Dynamics(init, step), name="echo", observation_size=2, **toys.bounds(low, high))
 
 
-def patient_env(time_limit: int | None) -> Environment:
-    """A reward of 1 at each step, and no end."""
+def patient_env(time_limit: int | None, end: float = np.inf) -> Environment:
+    """A reward of 1 at each step, and no end before so many."""
 
     def init(key: jax.Array):
         return jnp.zeros(()), jnp.zeros(1)
 
     def step(key: jax.Array, state: Any, action: jax.Array):
-        return state, Successor(jnp.zeros(1), jnp.ones(()), jnp.zeros((), bool), jnp.zeros((), bool))
+        return state + 1, Successor(jnp.zeros(1), jnp.ones(()), jnp.zeros((), bool), state + 1 >= end)
 
     attributes = {"observation_size": 1, "time_limit": time_limit, **toys.bounds(-1.0, 1.0)}
     return vectorize(Dynamics(init, step), name="patient", **attributes)
@@ -103,15 +103,17 @@ def test_observations_are_clipped_as_in_training_and_left_alone_where_training_l
     np.testing.assert_allclose(played(plain, policy, 3), location(policy, np.asarray(OBS, np.float64))[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize(("time_limit", "expected"), [(6, 6.0), (None, 10_000.0)])
+@pytest.mark.parametrize(("time_limit", "expected"), [(6, 10_000.0), (None, 10_000.0), (10_003, 10_003.0)])
 def test_an_episode_that_goes_on_is_cut(time_limit: int | None, expected: float) -> None:
     agent = toys.tiny_agent(env=patient_env(time_limit))
     policy = Policy(toys.random_params(agent), initial_moments((1,)))
     np.testing.assert_array_equal(played(agent, policy, 3), expected)
 
 
-def test_time_limits_of_the_dynamics_end_episodes() -> None:
-    agent = toys.tiny_agent(env=toys.reaching_env(time_limit=4))
+@pytest.mark.parametrize("told", [4, 2, 9])
+def test_time_limits_of_the_dynamics_end_episodes(told: int) -> None:
+    """As in training, whatever time limit was told."""
+    agent = toys.tiny_agent(env=toys.reaching_env(time_limit=4)._replace(time_limit=told))
     policy = Policy(jax.tree.map(jnp.zeros_like, toys.random_params(agent)), initial_moments((2,)))
     # Actions of 0: x stays where it began, |x| < 1, and four rewards of -x^2 follow.
     returns = played(agent, policy, 50)
@@ -155,8 +157,8 @@ def test_a_recording_shows_every_step() -> None:
 
 
 def test_on_an_accelerator_environments_are_stepped_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = toys.new_agent(RPO, patient_env(time_limit=3))
-    other, traces = toys.new_agent(RPO, patient_env(time_limit=3)).env, []
+    agent = toys.new_agent(RPO, patient_env(3, 3))
+    other, traces = toys.new_agent(RPO, patient_env(3, 3)).env, []
 
     def step(*args: Any):
         traces.append(args)

@@ -104,7 +104,7 @@ def test_a_stopped_run_of_own_names_goes_on(whole_folder, tmp_path, capsys, monk
     assert_goes_on([*COMMAND, "--out", str(folder), *OWN], folder, whole_folder, monkeypatch)
     unknown = capsys.readouterr().err
     expected = "variant 'gaussian' and head 'logistic' and network 'one-body' and environment 'mine/slide'"
-    assert f"{expected} of {folder} is not registered; give --import own_names" in unknown
+    assert f"{expected} of {folder} are not registered; give --import own_names" in unknown
     assert "Traceback" not in unknown
 
 

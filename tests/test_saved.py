@@ -103,6 +103,20 @@ def test_a_policy_acts_on_an_environment_of_gymnasium(trained: Any, folder: str)
     np.testing.assert_array_equal(same(obs), policy(obs))
     with pytest.raises(SettingsError, match=r"has shape \[3\], and not \[2\]"):
         policy(obs[:2])
+    with pytest.raises(SettingsError, match="is an array of numbers, and not 'x'"):
+        policy("x")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_policy_acts_in_programs_of_jax_too(folder: str) -> None:
+    policy = rpo_jax.load_policy(folder, setting=1, seed=0)
+    batch = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    expected = policy(batch)
+    for program, obs in ((policy, batch), (policy, batch[0]), (jax.vmap(policy), batch)):
+        found = jax.jit(program)(jnp.asarray(obs))
+        assert isinstance(found, jax.Array)
+        np.testing.assert_allclose(found, expected if obs.ndim == 2 else expected[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(SettingsError, match=r"has shape \[3\], and not \[2\]"):
+        jax.jit(policy)(jnp.zeros(2))
 
 
 def test_a_policy_is_exported_from_python(folder: str, tmp_path: Path) -> None:
@@ -144,6 +158,17 @@ def test_a_policy_is_exported_from_python(folder: str, tmp_path: Path) -> None:
             r"take one setting, and these are several: learning_rate \[2\].*sweep and fit",
         ),
         (lambda agent, state: rpo_jax.load_run("nowhere"), "nowhere holds no run"),
+        (
+            lambda agent, state: rpo_jax.sweep(agent, wrong({"rpo_alpha": [0.1]}), rpo_jax.seeds(0, 2)),
+            r"must be of type Hyperparams, such as grid\(.*and not a dict",
+        ),
+        (lambda agent, state: rpo_jax.make_env(wrong(None)), "the name of an environment is text, .* and not None"),
+        (
+            lambda agent, state: rpo_jax.export_policy(wrong(agent), "out"),
+            "takes the folder of a run, .* and not Agent",
+        ),
+        (lambda agent, state: rpo_jax.seeds(wrong("0"), 2), "the first seed is '0'; it must be a whole number"),
+        (lambda agent, state: rpo_jax.seeds(0, wrong(2.0)), "the number of seeds is 2.0; it must be a whole number"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(trained: Any, call: Any, message: str) -> None:

@@ -1,10 +1,12 @@
 """Acting with a trained policy, in programs of JAX and outside of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rpo_jax.algorithm.agent import Agent
 from rpo_jax.algorithm.config import Scalar
@@ -23,7 +25,7 @@ def make_policy(
     run: tuple[int, ...] = (),
     observation_clip: Scalar = 10.0,
 ) -> Callable[[np.typing.ArrayLike], np.ndarray]:
-    """Makes a function that acts, for programs outside of JAX, such as a loop over an environment of Gymnasium.
+    """Makes a function that acts, such as in a loop over an environment of Gymnasium.
 
     Args:
         agent: static part of the run, from `make_agent`.
@@ -33,7 +35,7 @@ def make_policy(
 
     Returns:
         A function of observations in the environment's own units, [O] or [N, O], that returns mean actions within the
-        bounds, [A] or [N, A].
+        bounds, [A] or [N, A]: arrays of NumPy, or those of JAX under `jax.jit`, `jax.vmap` and the like.
 
     Raises:
         SettingsError: if `state` with `run` is not that of one run of this agent; the function raises it for an
@@ -43,14 +45,20 @@ def make_policy(
     act = jit(make_actor(agent, one, jax.random.key(0, impl=GENERATOR), False, observation_clip))
 
     def policy(obs: np.typing.ArrayLike) -> np.ndarray:
-        array = np.asarray(obs, np.float32)
+        to_array: Any = jnp.asarray if isinstance(obs, Tracer) else np.asarray
+        try:
+            array = to_array(obs, np.float32)
+        except (TypeError, ValueError):
+            raise SettingsError(
+                f"an observation of {agent.env.name} is an array of numbers, and not {obs!r:.60}"
+            ) from None
         if array.ndim not in (1, 2) or array.shape[-1] != agent.env.observation_size:
             raise SettingsError(
                 f"an observation of {agent.env.name} has shape [{agent.env.observation_size}], and not "
                 f"{list(array.shape)}"
             )
-        action = np.asarray(act(np.atleast_2d(array), 0))
-        return action[0] if array.ndim == 1 else action
+        action = act(array.reshape(-1, agent.env.observation_size), 0)
+        return to_array(action).reshape(*array.shape[:-1], agent.env.action_size)
 
     return policy
 

@@ -38,6 +38,10 @@ class Agent:
     config: TrainConfig
     share: Share = WHOLE
 
+    def __repr__(self) -> str:
+        """Returns what it learns, and where."""
+        return f"Agent({self.env!r}, variant={self.variant.name!r}, config={self.config!r})"
+
     def normalize(self, moments: Moments, obs: jax.Array, clip: Scalar) -> jax.Array:
         """Returns observations as the network receives them: normalised if the configuration says so.
 

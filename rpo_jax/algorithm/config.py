@@ -191,8 +191,13 @@ def check_hyperparams(hyperparams: Hyperparams) -> None:
     """Checks the numbers and NumPy arrays of `hyperparams`; JAX arrays may be traced, and are not checked.
 
     Raises:
-        SettingsError: if a value is out of range or not a number.
+        SettingsError: if they are no `Hyperparams`, or a value is out of range or not a number.
     """
+    if not isinstance(hyperparams, Hyperparams):
+        raise SettingsError(
+            f"hyperparams must be of type Hyperparams, such as grid(rpo_alpha=[0.1, 0.5]), and not a "
+            f"{type(hyperparams).__name__}"
+        )
     for field in dataclasses.fields(hyperparams):
         value = getattr(hyperparams, field.name)
         if isinstance(value, np.ndarray):

@@ -66,9 +66,9 @@ def evaluate(
         observation_clip: bound of normalised observations, as in training.
 
     Returns:
-        Undiscounted returns [num_episodes]. Episodes are truncated at the environment's time limit, or after 10,000
-        steps if it has none. A return is NaN if the simulator returned a non-finite number, which ends the episode, or
-        if an environment on the host failed; `agent.env.check()` then raises its error.
+        Undiscounted returns [num_episodes]. Episodes end where the environment ends them, or after 10,000 steps if it
+        has no longer time limit. A return is NaN if the simulator returned a non-finite number, which ends the episode,
+        or if an environment on the host failed; `agent.env.check()` then raises its error.
 
     Raises:
         SettingsError: if `key` is not a random key, `state` is not that of one run of this agent, or there are no
@@ -78,7 +78,7 @@ def evaluate(
     if num_episodes < 1:
         raise SettingsError(f"num_episodes={num_episodes} is out of range: it must be 1 or more")
     key_reset, key_noise, key_env = jax.random.split(as_keys(key), 3)
-    limit = agent.env.time_limit or MAX_EPISODE_STEPS
+    limit = max(agent.env.time_limit or 0, MAX_EPISODE_STEPS)
     act = make_actor(agent, state, key_noise, sample, observation_clip)
 
     def goes_on(carry):

@@ -21,6 +21,12 @@ from rpo_jax.settings.bounds import MAX_EPISODES, MAX_EVALUATIONS, MAX_STEPS, ch
 
 HELP = {"-h", "--help"}
 TRAINING = ("train", "compare", "search")  # the commands that take settings
+PLAIN = {  # words for those of the parser
+    r"Unrecognized options: (?=[^-])": "unexpected argument: ",
+    r"invalid literal for int\(\) with base 10: ('.*?')": r"\1 is not a whole number",
+    r"could not convert string to float: ('.*?')": r"\1 is not a number",
+    r"no type matching \S+ could be instantiated from \[(.*?)\]": r"\1 cannot be its value",
+}
 BOUNDS = {  # of options that are whole numbers
     "num_evaluations": (0, MAX_EVALUATIONS),
     "evaluation_episodes": (1, MAX_EPISODES),
@@ -107,7 +113,10 @@ def _first_paragraph(box: str) -> str:
         return not line.strip("─╰╯-")
 
     paragraph = itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines))
-    return f"{' '.join(paragraph).rstrip('.')}; see --help"
+    text = " ".join(paragraph).rstrip(".")
+    for pattern, plain in PLAIN.items():
+        text = re.sub(pattern, plain, text)
+    return f"{text}; see --help"
 
 
 def _check_names(arguments: list[str]) -> None:
@@ -127,7 +136,11 @@ def _check_names(arguments: list[str]) -> None:
                 raise SettingsError(f"--{name} is not an option: the environment comes first, as in rpo-jax train ENV")
             alias = name.replace("-", "_")
             other = ALIASES.get(alias, "").replace("_", "-")
-            near = [other] if other in known else difflib.get_close_matches(name, known, n=3) or ["help"]
+            near = [other] if other in known else difflib.get_close_matches(name, known, n=3)
+            if not near:
+                raise SettingsError(
+                    f"unknown setting --{name}; rpo-jax {arguments[0]} --help lists those that there are"
+                )
             relation = f", which is {RELATIONS[alias]}" if other in known and alias in RELATIONS else ""
             can_be_own = arguments[0] in TRAINING and other not in known and not _imports(arguments)
             own = "; --import MODULE adds those of your own methods" if can_be_own else ""

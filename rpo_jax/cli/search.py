@@ -187,6 +187,7 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     from rich.console import Console
 
     from rpo_jax.analysis.statistics import mean_of_seeds
+    from rpo_jax.analysis.verdict import judge
     from rpo_jax.runs.ownership import lock_folder
     from rpo_jax.runs.tables import folding_table, in_lines
     from rpo_jax.search import answer
@@ -209,7 +210,9 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     for sentence in answer.sentences(found):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
-    print_command(console, "to train it", _command(found, path), imports)
+    is_worse = judge(found.final[next(iter(found.final))], found.default).better < 0
+    label = "to train it all the same" if is_worse else "to train it"
+    print_command(console, label, _command(found, path), imports)
     return 0
 
 

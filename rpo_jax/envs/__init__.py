@@ -122,6 +122,8 @@ def make_env(name: str, /, *, time_limit: str = "bootstrap", **options: Any) -> 
         SettingsError: if the name, the time limit or an option is unknown, the suite is not installed, or the actions
             are discrete.
     """
+    if not isinstance(name, str):
+        raise SettingsError(f'the name of an environment is text, such as "gymnax/Pendulum-v1", and not {name!r:.60}')
     suite, _, env_id = name.partition("/")
     if time_limit not in TIME_LIMITS:
         raise unknown_name("time limit", time_limit, TIME_LIMITS)

@@ -49,7 +49,8 @@ def vectorize(
         observation_size: length of an observation, O.
         low: lower bounds of the actions [A].
         high: upper bounds of the actions [A].
-        time_limit: steps after which `dynamics` truncates an episode; None if there is no limit.
+        time_limit: steps after which `dynamics` truncates an episode; None if there is no limit. It is told to those
+            who plan with it, and truncates nothing itself.
         batching: on which axis of the arrays within `dynamics` the batch is: "last" is `vmap_last`, "first" `jax.vmap`;
             "components" is `vmap_components`, whose programs are few kernels of a GPU, and slow to compile. "last" on a
             CPU and "components" on other devices if None. The state's leaves are [..., N] in any case; only speed

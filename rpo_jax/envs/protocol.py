@@ -124,6 +124,10 @@ class Environment(NamedTuple):
     for_accelerator: "Environment | None" = None
     options: Mapping[str, Any] = MappingProxyType({})
 
+    def __repr__(self) -> str:
+        """Returns its name and sizes."""
+        return f"Environment({self.name!r}, observation_size={self.observation_size}, action_size={self.action_size})"
+
     def on(self, platform: str) -> "Environment":
         """Returns the environment as it is stepped on a platform, such as "cpu" or "gpu"."""
         return self if platform == "cpu" else self.for_accelerator or self

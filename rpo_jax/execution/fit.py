@@ -119,8 +119,9 @@ def fit(
 
     The signals SIGINT (Ctrl-C), SIGTERM and SIGHUP stop it after the current segment, as `on_progress` does if it
     returns False, and the result so far is returned. If an environment on the host fails, the result before the current
-    segment is returned. A second signal has its usual effect. Any other exception, such as one of `on_progress`, is
-    raised after a checkpoint was written.
+    segment is returned. A second signal has its usual effect. After a signal a script that trains several times goes on
+    with the next one, unless it looks at `interrupted` of the result. Any other exception, such as one of
+    `on_progress`, is raised after a checkpoint was written.
 
     Args:
         agent: from `make_agent`.

@@ -45,7 +45,8 @@ def estimate(spec: RunSpec, agent: Agent) -> DiskSpace:
     runs = num_settings(spec.hyperparams) * len(spec.seeds)
     numbers = runs * spec.config.num_updates * len(METRICS)
     policies = runs * tree_bytes(state_shapes(agent).policy) * (2 if spec.num_evaluations else 1)
-    one = snapshot_bytes(agent, runs, spec.num_evaluations, spec.evaluation_episodes)
+    evaluations = min(spec.num_evaluations, spec.config.num_updates)  # of an update one
+    one = snapshot_bytes(agent, runs, evaluations, spec.evaluation_episodes)
     # A new checkpoint is written before the oldest one is removed.
     return DiskSpace(results=CELL * numbers + policies, checkpoints=(checkpoints.LATEST + 1) * one)
 

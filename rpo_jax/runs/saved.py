@@ -88,6 +88,8 @@ def export_policy(
     Raises:
         SettingsError: if the folder cannot be read, has no such setting or seed, or cannot be written.
     """
+    if not isinstance(folder, Path | str):
+        raise SettingsError(f"export_policy takes the folder of a run, such as one of save_run, and not {folder!r:.60}")
     folder = Path(folder)
     run = load_run(folder, best)
     return programs.export(run, choose(folder, run, setting, seed, best), Path(out or folder))

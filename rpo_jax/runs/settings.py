@@ -230,8 +230,8 @@ def _check_registered(folder: Path, described: JsonObject) -> None:
     if missing:
         given = " ".join(f"--import {name}" for name in imports if re.fullmatch(r"[\w.]+", name))
         raise SettingsError(
-            f"{' and '.join(missing)} of {folder} is not registered; give "
-            f"{given or '--import MODULE, the module that registers it'}"
+            f"{' and '.join(missing)} of {folder} {'is' if len(missing) == 1 else 'are'} not registered; give "
+            f"{given or '--import MODULE, the module that registers it'} (in Python, import that module first)"
         )
 
 

@@ -40,7 +40,9 @@ def seeds(first: int, count: int) -> jax.Array:
 
 
 def check_seeds(first: int, count: int) -> None:
-    """Raises a SettingsError if `count`, the number of seeds, or a seed from `first` on is out of range."""
+    """Raises a SettingsError if `count`, the number of seeds, or a seed from `first` on cannot be used."""
+    check_whole("the first seed", first)
+    check_whole("the number of seeds", count)
     if count < 1:
         raise SettingsError(f"the number of seeds is {count}; it must be 1 or more")
     if count > MAX_SEEDS:
@@ -49,10 +51,23 @@ def check_seeds(first: int, count: int) -> None:
         raise SettingsError(f"seeds {first} ... {first + count - 1} are out of range: 0 ... {2**32 - 1}")
 
 
+def check_whole(what: str, value: Any) -> None:
+    """Checks that a value is a whole number.
+
+    Args:
+        what: what it is, such as "the number of seeds".
+        value: the value.
+
+    Raises:
+        SettingsError: if it is not.
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise SettingsError(f"{what} is {value!r}; it must be a whole number")
+
+
 def check_settings(count: int) -> None:
     """Raises a SettingsError if the number of settings, `count`, is no whole number or out of range."""
-    if not isinstance(count, int | np.integer) or isinstance(count, bool):
-        raise SettingsError(f"the number of settings is {count!r}; it must be a whole number")
+    check_whole("the number of settings", count)
     if not 1 <= count <= MAX_SETTINGS:
         raise SettingsError(f"the number of settings is {count:,}; it must be 1 ... {MAX_SETTINGS:,}")
 

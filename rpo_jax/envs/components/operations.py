@@ -101,6 +101,8 @@ def _scatter(combine: Callable[..., Any] | None) -> Rule:
     def rule(equation: Any, size: int, x: Value, indices: Value, updates: Value) -> Any:
         if indices.known is None or x.size * updates.size > MAX_PARTS**2:
             return NotImplemented
+        if combine is None and equation.params["update_jaxpr"] is not None:  # `x.at[i].apply(f)`, of no use for updates
+            return NotImplemented
         dtype, found = equation.outvars[0].aval.dtype, x.parts.copy().reshape(-1)
         for place, targets in enumerate(_targets(equation, x.shape, indices.known, updates.shape)):
             part = updates.parts.reshape(-1)[place]
