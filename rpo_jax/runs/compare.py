@@ -20,7 +20,7 @@ from rpo_jax.runs.folder import (
     resumable,
     shards_in,
 )
-from rpo_jax.runs.launch import draw, read_curves, train_in_folder
+from rpo_jax.runs.launch import draw, read_curves, title_of, train_in_folder
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.session import Session
 from rpo_jax.runs.settings import write_settings
@@ -102,11 +102,6 @@ def train_in_folders(specs: list[RunSpec], path: Path, session: Session, new: bo
 def of_variant(spec: RunSpec, curves: dict[str, Curves]) -> dict[str, Curves]:
     """Returns the `curves` of the run `spec` as they are called in the picture of a comparison."""
     return {f"{spec.variant} {label}".strip(): curve for label, curve in curves.items()}
-
-
-def title_of(spec: RunSpec) -> str:
-    """Returns the title of the picture of a comparison, of which `spec` is a run."""
-    return f"{spec.env}, {len(spec.seeds)} seeds"
 
 
 def _settings_of(part: Path) -> dict[str, bytes]:

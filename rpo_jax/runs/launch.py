@@ -137,7 +137,12 @@ def read_curves(path: Path, spec: RunSpec) -> dict[str, Curves]:
 def draw_run(spec: RunSpec, curves: dict[str, Curves], path: Path) -> None:
     """Plots the `curves` of the run `spec` into a folder `path`; a single setting is called by the method."""
     named = {label or spec.variant: curve for label, curve in curves.items()}
-    draw(named, f"{spec.variant} on {spec.env}, {len(spec.seeds)} seeds", path)
+    draw(named, f"{spec.variant} on {title_of(spec)}", path)
+
+
+def title_of(spec: RunSpec) -> str:
+    """Returns the title of the picture of a comparison, of which `spec` is a run."""
+    return f"{spec.env}, {len(spec.seeds)} seed{'s' * (len(spec.seeds) != 1)}"
 
 
 def draw(curves: dict[str, Curves], title: str, path: Path) -> None:

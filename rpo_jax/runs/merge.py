@@ -15,10 +15,10 @@ import jax
 
 from rpo_jax.errors import SettingsError
 from rpo_jax.files import DIGEST, check_no_link, digest_of, write_json
-from rpo_jax.runs.compare import of_variant, parts_of_comparison, title_of
+from rpo_jax.runs.compare import of_variant, parts_of_comparison
 from rpo_jax.runs.folder import COMPARISON, INITIAL, SETTINGS, check_free, shards_in
 from rpo_jax.runs.join import Trained, join_results
-from rpo_jax.runs.launch import draw, draw_run, read_curves
+from rpo_jax.runs.launch import draw, draw_run, read_curves, title_of
 from rpo_jax.runs.ownership import lock_folder
 from rpo_jax.runs.settings import load_spec, read_settings, read_spec, sweep_digest
 from rpo_jax.runs.summary import is_finished, read_summary, summary_of

@@ -147,7 +147,7 @@ def results_table(summaries: list[JsonObject], labels: list[list[str]]) -> Table
     evaluated = any(summary.get("final_evaluation") for summary in summaries)
     counts = list(dict.fromkeys(len(summary["final_return"][0]) for summary in summaries))
     between, spread = (["95% interval"], _interval) if min(counts) >= FEWEST else (["worst", "best"], _extremes)
-    title = f"last 5% of updates, {' or '.join(map(str, counts))} seeds"
+    title = f"last 5% of updates, {' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
     words = ("variant", "setting") if any(map(any, labels)) else ("variant",)
     table = folding_table(title, words, ["return", *between, "entropy", *(["eval"] if evaluated else [])])
     for summary, names in zip(summaries, labels, strict=True):
