@@ -137,9 +137,8 @@ class _Stages:
         """Trains the settings that are left until the end of the stage `index`, and drops the worse ones."""
         rung, scores, trained = self.plan.rungs[index], {}, []
         stage = f"stage {index + 1} of {len(self.plan.rungs)}"
-        self._say(
-            f"{stage}: {rung.num_settings} setting{'s' * (rung.num_settings != 1)} until {rung.share:.4g} of the training"
-        )
+        settings = f"{rung.num_settings} setting{'s' * (rung.num_settings != 1)}"
+        self._say(f"{stage}: {settings} until {rung.share:.4g} of the training")
         for batch in range(1 if index else self.plan.batches):
             self._say(f"batch {batch + 1} of {self.plan.batches}", self.plan.batches > 1 and not index)
             with self._alone(f"rung-{index + 1}") as folder:
