@@ -18,7 +18,7 @@ import tyro
 from mujoco_playground import dm_control_suite
 from rich.console import Console
 
-from recording import device_kind, origin, records, write
+from recording import add, device_kind, records
 from rpo_jax import Environment
 from rpo_jax.diagnosis.stepping import NUDGES, QUICK
 from rpo_jax.envs.batching import Batching
@@ -50,10 +50,9 @@ def main(
     name = "batching" if device_kind() == "cpu" else "batching_gpu"
     for label, measure in measurements(parts, envs, sizes, turns):
         if again or all(run["label"] != label for run in records(name)):
-            run = {"label": label, **origin(), **measure()}
+            run = {"label": label, **measure()}
             Console(stderr=True).print(run)
-            others = [other for other in records(name) if other["label"] != label]  # of another process among them
-            write(name, [*others, run])
+            add(name, run, "label")
 
 
 def measurements(

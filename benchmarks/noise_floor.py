@@ -19,10 +19,6 @@ CLIP_EPSILON = 0.2  # of preset `paper`
 Settings = Mapping[str, Any]
 
 
-class NotTrainedError(Exception):
-    """The runs on which a setting depends have not been recorded."""
-
-
 def predicted_sigma(alpha: float, action_size: int, clip_epsilon: float = CLIP_EPSILON) -> float:
     """Sigma at which the law expects RPO to end, in action units.
 
@@ -40,36 +36,26 @@ def suggested_range(settings: Settings) -> float:
 
 
 def log_std_of_rpo(settings: Settings) -> float:
-    """Logarithm of the sigma with which RPO ended on the same task.
-
-    Raises:
-        NotTrainedError: if RPO has not been trained on it.
-    """
+    """Logarithm of the sigma with which RPO ended on the same task."""
     return _rounded(math.log(_mean_of_rpo([row["final_scale"] for row in _ppo_and_rpo(settings)])))
 
 
 def coefficient_of_rpo(settings: Settings) -> float:
-    """The entropy coefficient, of those tried, with which PPO's entropy ended closest to RPO's.
-
-    Raises:
-        NotTrainedError: if RPO has not been trained on the task, or no coefficient was tried.
-    """
+    """The entropy coefficient, of those tried, with which PPO's entropy ended closest to RPO's."""
     wanted = _mean_of_rpo([row["summary"]["final_entropy"] for row in _ppo_and_rpo(settings)])
-    tried = _found([row for row in _same_task(settings) if isinstance(row["call"].get("entropy_coefficient"), list)])
+    tried = [row for row in _same_task(settings) if isinstance(row["call"].get("entropy_coefficient"), list)]
     ended = np.nanmean(
         np.concatenate([np.array(row["summary"]["final_entropy"], float) for row in tried], axis=1), axis=1
     )
     return tried[0]["call"]["entropy_coefficient"][int(np.nanargmin(np.abs(ended - wanted)))]
 
 
+# By a function of this module: the calls of the experiment whose results it reads.
+NEEDED = {log_std_of_rpo: ("ppo, rpo",), coefficient_of_rpo: ("ppo, rpo", "choice of a bonus")}
+
+
 def _ppo_and_rpo(settings: Settings) -> list[Row]:
-    return _found([row for row in _same_task(settings) if row["call"].get("rpo_alpha") == [0.0, 0.5]])
-
-
-def _found(rows: list[Row]) -> list[Row]:
-    if not rows:
-        raise NotTrainedError
-    return rows
+    return [row for row in _same_task(settings) if row["call"].get("rpo_alpha") == [0.0, 0.5]]
 
 
 def _mean_of_rpo(values: list[Any]) -> float:

@@ -6,6 +6,7 @@ part of the standing list, with what its checkpoint holds of it. Ctrl-C or SIGTE
 command goes on. Several processes at once do different parts. `experiments.py` has what is trained.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from rich.console import Console
 from arguments import chosen
 from density import density
 from experiments import EXPERIMENTS, PUBLISHED_PROGRAM, Part, Settings, call_of, hours_of, num_runs, parts, standing
-from noise_floor import NotTrainedError
+from noise_floor import NEEDED
 from recording import Row, add, records
 from rpo_jax import Checkpoints, use_cpu_cores
 from rpo_jax.errors import SettingsError
@@ -61,7 +62,7 @@ def main(
         return
     share(wanted)
     while left := left_of(wanted):
-        if not any(map(do, left)):
+        if not any(do(part) for part in left if not left_of(needed(part, wanted))):
             sys.exit(f"other processes are doing the {len(left)} parts that are left, or what they depend on")
         share(wanted)
         if only_next:
@@ -94,19 +95,30 @@ def share(wanted: list[Part]) -> None:
             add(f"paper-{part.experiment}", row | {"label": part.label}, "label")
 
 
-def do(part: Part) -> bool:
-    """Trains a part, from its checkpoint if there is one, and records it.
+def needed(part: Part, wanted: list[Part]) -> list[Part]:
+    """The parts whose results settings of this one are computed from."""
+    functions = [value for value in part.settings.values() if callable(value)]
+    calls = {call for function in functions for call in NEEDED.get(function, ())}
+    return [
+        other
+        for other in wanted
+        if (other.experiment, other.settings.get("env")) == (part.experiment, part.settings.get("env"))
+        and any(f", {call}," in f"{other.label}," for call in calls)
+    ]
 
-    It does not if another process is doing it, or one that it depends on.
+
+def do(part: Part) -> bool:
+    """Trains a part, from its checkpoint if there is one, and records it; not if another process is training the same.
 
     Returns:
         Whether it is recorded.
     """
     try:
         with lock_folder(lock_of(part)):
+            share([part])
             if left_of([part]):  # it may have been recorded since
                 _do(part)
-    except (InUseError, NotTrainedError):
+    except InUseError:
         return False
     except SettingsError as error:
         sys.exit(f"{part.experiment}: {error}")
@@ -114,9 +126,8 @@ def do(part: Part) -> bool:
 
 
 def lock_of(part: Part) -> Path:
-    """The folder that the process owns which does a part."""
-    folder = _folder(part)
-    return folder.with_name(f".{folder.name}")
+    """The folder that the process owns which trains this call, of whatever experiment."""
+    return CHECKPOINTS / ".locks" / hashlib.sha256(call_of(part.settings).encode()).hexdigest()[:16]
 
 
 def _folder(part: Part) -> Path:

@@ -40,7 +40,7 @@ def add(name: str, row: Row, *key: str) -> None:
         same = (index for index, old in enumerate(rows) if all(old.get(part) == row[part] for part in key))
         index = next(same, len(rows))
         rows[index : index + 1] = [row]
-        write(name, rows)
+        _write(name, rows)
 
 
 @contextlib.contextmanager
@@ -63,6 +63,11 @@ def is_recorded(name: str, key: Row) -> bool:
 
 def write(name: str, rows: list[Row]) -> None:
     """Writes `results/NAME.json` anew: these rows, under all the commands and machines that they come from."""
+    with _alone():
+        _write(name, rows)
+
+
+def _write(name: str, rows: list[Row]) -> None:
     commands, machines = (list(dict.fromkeys(row[part] for row in rows)) for part in ("command", "machine"))
     content = {"command": " && ".join(commands), "machine": "; ".join(machines), "runs": rows}
     RESULTS.mkdir(exist_ok=True)

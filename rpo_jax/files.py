@@ -31,7 +31,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise SettingsError(f"{folder} is a file, and a folder is needed; choose another --out") from None
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise SettingsError(f"{folder} is a file, and a folder is needed; choose another --out") from None
+        make_folder(folder)  # another process has removed it meanwhile
     except OSError as error:
         raise SettingsError(f"cannot create the folder {folder}: {error.strerror}; choose another --out") from None
 

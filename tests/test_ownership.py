@@ -1,5 +1,6 @@
 """A folder is written by one process at a time, and what is in it belongs together."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from rpo_jax.cli.train import default_folder
 from rpo_jax.execution.fit import Progress
 from rpo_jax.files import atomic_write
 from rpo_jax.runs.launch import run_to_folder
-from rpo_jax.runs.ownership import lock_folder
+from rpo_jax.runs.ownership import InUseError, lock_folder
 from rpo_jax.runs.session import Session
 from rpo_jax.settings.spec import make_spec
 
@@ -45,6 +47,22 @@ def test_a_folder_in_use_is_refused_and_its_owner_is_named(
         assert sorted(folder.rglob("*")) == before
     assert f"{folder} is in use by process {os.getpid()} on " in capsys.readouterr().err
     assert main([command, *arguments]) == 0
+
+
+def test_many_take_turns_with_a_folder_that_is_removed_each_time(tmp_path: Path) -> None:
+    inside, turns = [], []
+
+    def take_turns(number: int) -> None:
+        for _ in range(100):
+            with contextlib.suppress(InUseError), lock_folder(tmp_path / "folder"):
+                inside.append(number)
+                turns.append(list(inside))
+                inside.remove(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(take_turns, range(4)))
+    assert max(map(len, turns)) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_that_was_killed_owns_nothing(tmp_path: Path) -> None:

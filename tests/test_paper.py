@@ -189,7 +189,7 @@ def test_a_part_goes_on_from_its_checkpoint(results: Path, monkeypatch: pytest.M
 
 
 def test_processes_at_once_do_different_parts(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    todo = [tiny(label) for label in ("first", "second", "third")]
+    todo = [tiny(label, learning_rate=rate) for label, rate in (("first", 1e-3), ("second", 2e-3), ("third", 3e-3))]
     done = []
 
     def train(part: Part) -> None:
@@ -214,13 +214,44 @@ def test_processes_at_once_do_different_parts(results: Path, monkeypatch: pytest
 def test_a_part_waits_for_those_that_it_depends_on(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = list(parts("noise-floor", [PENDULUM], 2, 192))
     base, floor, bonus = (next(part for part in listed if name in part.label) for name in ("ppo, rpo", "floor", "by a"))
-    monkeypatch.setattr(paper, "standing", lambda: iter([base, floor, bonus]))
-    with (
-        lock_folder(paper.lock_of(base)),
-        pytest.raises(SystemExit, match="3 parts that are left, or what they depend"),
-    ):
-        paper.main()
-    assert not recording.records("paper-noise-floor")
+    (choice,) = (part for part in listed if "choice" in part.label)
+    choices = [
+        part._replace(label=f"{part.label}, {seed}", settings={**part.settings, "first_seed": seed})
+        for part, seed in ((choice, 100), (choice, 101))
+    ]
+    monkeypatch.setattr(paper, "standing", lambda: iter([floor, base, bonus, *choices]))
+    done = []
+
+    def train(part: Part) -> None:
+        done.append(part)
+        recording.add(f"paper-{part.experiment}", {"label": part.label}, "label")
+
+    monkeypatch.setattr(paper, "_do", train)
+    with lock_folder(paper.lock_of(base)):
+        with lock_folder(paper.lock_of(choices[1])), pytest.raises(SystemExit, match="4 parts that are left, or what"):
+            paper.main()
+        assert done == choices[:1]
+        with pytest.raises(SystemExit, match="3 parts that are left, or what they depend"):
+            paper.main()
+    paper.main()
+    assert done == [*choices, base, floor, bonus]
+
+
+def test_the_same_call_of_two_experiments_is_trained_by_one_process(results: Path) -> None:
+    part, other = tiny("first"), tiny("other", "entropy")
+    with lock_folder(paper.lock_of(part)):
+        assert not paper.do(other)
+    assert paper.do(part)
+    assert paper.do(other)
+    (row,) = recording.records("paper-entropy")
+    assert row["summary"] == recording.records("paper-alpha")[0]["summary"]
+
+
+def test_parts_need_those_whose_results_their_functions_read() -> None:
+    listed = [part for part in standing() if part.experiment == "noise-floor" and part.settings["env"] == PENDULUM]
+    found = {part.label.split(", ", 1)[1].split(", 1,000")[0]: len(paper.needed(part, listed)) for part in listed}
+    expected = {"RPO's sigma throughout": 1, "RPO's sigma as a floor": 1, "RPO's entropy by a bonus": 2}
+    assert {call: count for call, count in found.items() if count} == expected
 
 
 def test_rows_that_are_added_at_once_are_all_kept(results: Path) -> None:

@@ -37,7 +37,6 @@ def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
         SettingsError: if it cannot be created, or its file system has no locks and `wait` relies on them.
         KeyboardInterrupt: if a signal ended the waiting.
     """
-    make_folder(folder)
     with _open_locked(folder, wait) as file:
         for leftover in parts_of(folder):  # of a process that was killed
             with contextlib.suppress(OSError):  # a folder, say
@@ -57,9 +56,12 @@ def lock_folder(folder: Path, wait: bool = False) -> Iterator[None]:
 def _open_locked(folder: Path, wait: bool) -> TextIO:
     path = folder / LOCK
     while True:
+        make_folder(folder)
         try:
             check_no_link(path)  # for the owner is written to it
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | NO_LINK, 0o666), "r+")
+        except FileNotFoundError:  # its former owner has just removed the folder
+            continue
         except OSError as error:
             raise SettingsError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
         try:
