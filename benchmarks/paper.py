@@ -97,8 +97,8 @@ def share(wanted: list[Part]) -> None:
 
 def needed(part: Part, wanted: list[Part]) -> list[Part]:
     """The parts whose results settings of this one are computed from."""
-    functions = [value for value in part.settings.values() if callable(value)]
-    calls = {call for function in functions for call in NEEDED.get(function, ())}
+    values = list(part.settings.values())
+    calls = {call for function, calls in NEEDED.items() if function in values for call in calls}
     return [
         other
         for other in wanted

@@ -167,9 +167,12 @@ def page(results: Path) -> str:
     runs = [run for content in contents.values() for run in content["runs"]]
     blocks = [
         header.render(machines),
-        paper_answer.render(done),
+        _checked("is PPO really this bad", lambda: paper_answer.render(done)),
         *itertools.chain.from_iterable(
-            (_written(section, content), paper_law.render(done) if section.name == OF_LAW else "")
+            (
+                _written(section, content),
+                _checked("the law", lambda: paper_law.render(done)) if section.name == OF_LAW else "",
+            )
             for section, content in contents.items()
         ),
         expected.render(runs) if expected.collect(runs) else "",
@@ -188,16 +191,21 @@ def _content(results: Path, section: Section) -> Row | None:
 
 
 def _written(section: Section, content: Row) -> str:
+    text = _checked(section.name, lambda: section.render(content["runs"]))
+    return f"{text}\n\n{_origin(section, content)}"
+
+
+def _checked(name: str, render: Callable[[], str]) -> str:
+    """What `render` returns; an error of it names the section."""
     try:
-        text = section.render(content["runs"])
+        return render()
     except Falsified as falsified:
         raise Falsified(
-            f"section {section.name}: the results contradict {str(falsified)!r}; change the sentence in "
+            f"section {name}: the results contradict {str(falsified)!r}; change the sentence in "
             "benchmarks/pages/ to what they say now"
         ) from None
     except KeyError as missing:
-        raise Falsified(f"section {section.name}: a sentence speaks of {missing}, which the results lack") from missing
-    return f"{text}\n\n{_origin(section, content)}"
+        raise Falsified(f"section {name}: a sentence speaks of {missing}, which the results lack") from missing
 
 
 def _origin(section: Section, content: Row) -> str:

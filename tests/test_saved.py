@@ -115,6 +115,9 @@ def test_a_policy_acts_in_programs_of_jax_too(folder: str) -> None:
         found = jax.jit(program)(jnp.asarray(obs))
         assert isinstance(found, jax.Array)
         np.testing.assert_allclose(found, expected if obs.ndim == 2 else expected[0], rtol=1e-5, atol=1e-6)
+    known, numbers = batch[0], batch[0].tolist()
+    np.testing.assert_allclose(jax.jit(lambda x: x + policy(known))(1.0), 1 + expected[0], rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(lambda x: policy([x, *numbers[1:]]))(numbers[0]), expected[0], rtol=1e-5)
     with pytest.raises(SettingsError, match=r"has shape \[3\], and not \[2\]"):
         jax.jit(policy)(jnp.zeros(2))
 

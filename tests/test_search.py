@@ -477,6 +477,16 @@ def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys)
     assert line in capsys.readouterr().out
 
 
+def test_what_is_worse_than_the_preset_is_not_recommended(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rpo_jax.analysis import verdict
+
+    monkeypatch.setattr(verdict, "judge", lambda *of: verdict.Verdict(None, (0, 0), -1, -1))
+    assert main([*COMMAND, "--over", "learning_rate", "--out", str(tmp_path / "found")]) == 0
+    assert "to train it all the same: rpo-jax " in capsys.readouterr().out
+
+
 def test_the_command_shares_a_search(tmp_path: Path, capsys) -> None:
     command = [*COMMAND, "--over", "learning_rate", "--out", str(tmp_path / "found")]
     for shard in ("2/2", "1/2"):  # the second one finds all trained

@@ -55,7 +55,8 @@ def worst_and_best(values: Sequence[float]) -> str:
 
 def number(value: float) -> str:
     """A return, with a decimal where it is small, and two near 0."""
-    return f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 1 else 2}f}"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 1 else 2
+    return f"{round(value, digits) + 0.0:,.{digits}f}"  # 0 has no sign
 
 
 def listed(values: Iterable[float]) -> str:

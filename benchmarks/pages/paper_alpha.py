@@ -31,13 +31,14 @@ def _unmoved(groups: dict[Group, dict[str, Runs]]) -> str:
     found = [
         f"{group} ({enumeration(names)})"
         for group, methods in groups.items()
-        if (names := [name for name, runs in methods.items() if np.allclose(runs.scale, 1.0, atol=UNMOVED)])
+        if (names := [name for name, runs in methods.items() if _is_unmoved(runs.scale)])
     ]
-    return (
-        f"Sigma ended within {UNMOVED} of 1, where it begins, on {enumeration(found)}: there the policy hardly changed."
-        if found
-        else ""
-    )
+    return f"Sigma ended within {UNMOVED} of 1, where it begins, in every run on {enumeration(found)}." if found else ""
+
+
+def _is_unmoved(scale: np.ndarray) -> bool:
+    known = scale[~np.isnan(scale)]
+    return len(known) > 0 and bool(np.allclose(known, 1.0, rtol=0, atol=UNMOVED))
 
 
 def _sensitivity(groups: dict[Group, dict[str, Runs]]) -> str:

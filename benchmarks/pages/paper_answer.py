@@ -13,6 +13,7 @@ from recording import Row
 Results = Mapping[str, list[Row]]  # what was recorded, by experiment
 NEEDED = ("ppo-vs-rpo", "time-limits", "noise-floor", "failures")
 PENDULUM = "Pendulum-v1"
+SOLVED = -200  # mean return on Pendulum
 
 
 def render(done: Results) -> str:
@@ -32,17 +33,18 @@ def render(done: Results) -> str:
 
 def _short(done: Results) -> str:
     groups = paper_ppo_vs_rpo.PAGE.groups(done["ppo-vs-rpo"])
-    others = {group: compare(methods, "rpo", "ppo") for group, methods in groups.items()}
-    pendulum = [others.pop(group) for group in groups if group.task == PENDULUM]
+    verdicts = {group: compare(methods, "rpo", "ppo") for group, methods in groups.items()}
+    known = {group: verdict for group, verdict in verdicts.items() if verdict.difference}
+    pendulum = [known.pop(group) for group in list(known) if group.task == PENDULUM]
     return claim(
         "On Pendulum under the published protocol it is; on most other tasks no difference to RPO is decided.",
-        all(one.better > 0 for one in pendulum) and sum(not one.better for one in others.values()) > len(others) / 2,
+        [one.better for one in pendulum] == [1] and sum(not one.sign for one in known.values()) > len(known) / 2,
     )
 
 
 def _published(done: Results) -> str:
-    groups = paper_ppo_vs_rpo.PAGE.groups(done["ppo-vs-rpo"])
-    return f"Under the published protocol RPO is {paper_ppo_vs_rpo.verdict_told(groups)}."
+    told = paper_ppo_vs_rpo.verdict_told(paper_ppo_vs_rpo.PAGE.groups(done["ppo-vs-rpo"]))
+    return f"Under the published protocol RPO is {told}."
 
 
 def _causes(done: Results) -> Iterator[str]:
@@ -50,43 +52,52 @@ def _causes(done: Results) -> Iterator[str]:
     groups = paper_time_limits.PAGE.groups(done["time-limits"])
     by_setting = {group.setting: methods for group, methods in groups.items() if group.task == PENDULUM}
     if {"", BOOTSTRAP, RAW} <= set(by_setting):
-        ppo, right, raw = (float(by_setting[setting]["ppo"].known.mean()) for setting in ("", BOOTSTRAP, RAW))
-        raw_rpo = float(by_setting[RAW]["rpo"].known.mean())
+        ppo, right, raw = (by_setting[setting]["ppo"].known.mean() for setting in ("", BOOTSTRAP, RAW))
+        rpo, raw_rpo = (by_setting[setting]["rpo"].known.mean() for setting in ("", RAW))
         yield claim(
-            f"On Pendulum PPO's failure takes both time limits that count as terminations and normalised rewards: its "
-            f"mean return is {ppo:,.0f} with both, {right:,.0f} with bootstrapping, and {raw:,.0f} with raw rewards, "
-            f"where RPO's falls to {raw_rpo:,.0f}.",
-            ppo < raw < right and compare(by_setting[RAW], "rpo", "ppo").sign == 0,
+            f"On Pendulum this takes time limits that count as terminations: PPO's mean return is {ppo:,.0f} with "
+            f"them, and {right:,.0f} with bootstrapping. It takes normalised rewards too: with terminations and raw "
+            f"rewards RPO does no better than PPO ({raw_rpo:,.0f} and {raw:,.0f}).",
+            ppo < SOLVED < min(right, rpo) and raw_rpo < SOLVED and not compare(by_setting[RAW], "rpo", "ppo").sign,
         )
-    gains = [
-        f"{group} ({interval(gain, '+')}, where RPO's advantage is {interval(advantage, '+')})"
-        for group, methods in groups.items()
-        if group.task != PENDULUM
-        and not group.setting
-        and (other := groups.get(group._replace(setting=BOOTSTRAP)))
-        and not is_same(methods, other)
-        and (advantage := compare(methods, "rpo", "ppo").difference)
-        and (gain := compare({"ended": methods["ppo"], BOOTSTRAP: other["ppo"]}, BOOTSTRAP, "ended").difference)
-    ]
-    if gains:
-        yield f"Elsewhere bootstrapping at time limits changes PPO's mean return on {enumeration(gains)}."
+    changed, unchanged = [], []
+    for group, methods in groups.items():
+        other = groups.get(group._replace(setting=BOOTSTRAP))
+        if group.task == PENDULUM or group.setting or other is None or is_same(methods, other):
+            continue
+        gain = compare({"ended": methods["ppo"], BOOTSTRAP: other["ppo"]}, BOOTSTRAP, "ended")
+        advantage = compare(methods, "rpo", "ppo").difference
+        if gain.sign and advantage:
+            told = f"{interval(gain.difference, '+')}, where RPO's advantage is {interval(advantage, '+')}"
+            changed.append(f"{group} ({told})")
+        elif gain.difference:
+            unchanged.append(str(group))
+    kinds = {"changes PPO's mean return on": changed, "is not decided to change it on": unchanged}
+    if told := "; ".join(f"{words} {enumeration(on)}" for words, on in kinds.items() if on):
+        yield f"Elsewhere bootstrapping at time limits {told}."
 
 
 def _rivals(done: Results) -> Iterator[str]:
-    """Whether PPO with RPO's noise is RPO."""
+    """Whether PPO with RPO's noise is RPO: where PPO itself is not, and elsewhere."""
     groups = paper_noise_floor.PAGE.groups(done["noise-floor"])
-    names = dict.fromkeys(name for methods in groups.values() for name in methods if name not in ("ppo", "rpo"))
-    decided = [
-        f"{name} on {group}"
+    verdicts = {
+        (group, name): verdict
         for group, methods in groups.items()
-        for name in names
-        if {name, "rpo"} <= set(methods) and compare(methods, name, "rpo").sign
-    ]
-    told = f"Of PPO with RPO's sigma, with it as a floor, or with a bonus for its entropy ({enumeration(list(names))})"
-    if names and not decided:
-        yield f"{told} none is decided to differ from RPO, on {len(groups)} tasks."
-    elif names:
-        yield f"{told} these differ from RPO: {enumeration(decided)}."
+        for name in methods
+        if name != "rpo" and "rpo" in methods and (verdict := compare(methods, name, "rpo")).difference
+    }
+    rivals = {key: verdict for key, verdict in verdicts.items() if key[1] != "ppo"}
+    apart = [str(group) for (group, name), verdict in verdicts.items() if name == "ppo" and verdict.sign]
+    differ = [f"{name} on {group}" for (group, name), verdict in rivals.items() if verdict.sign]
+    if rivals:
+        names = enumeration(list(dict.fromkeys(f"`{name}`" for _, name in rivals)))
+        count = len({group for group, _ in rivals})
+        decided = f"are {enumeration(differ)}" if differ else "is none"
+        itself = f"on {enumeration(apart)}" if apart else "on none of them"
+        yield (
+            f"PPO with RPO's sigma, with it as a floor, or with a bonus that brings it near RPO's entropy ({names}), "
+            f"on {count} task{'s' * (count != 1)}: decided to differ from RPO {decided}; PPO itself differs {itself}."
+        )
 
 
 def _worse(done: Results) -> Iterator[str]:

@@ -108,11 +108,12 @@ def _of_grid_told(grid: list[Observed]) -> Iterator[str]:
     lost = len(every) - len(ratios)
     low, high = np.quantile(ratios, [0.25, 0.75])
     found = [one for one in (mean(one.ratio) for one in grid) if one]
+    holding = [one for one in found if one.low <= 1 <= one.high]
     told = [
         f"{lost} of {len(every)} runs diverged and are left out." if lost else "",
         f"Over {len(ratios)} runs of {len(grid)} settings, observed over predicted has a median of "
-        f"{np.median(ratios):.2f} and quartiles of {low:.2f} and {high:.2f}; {_within(ratios)}, and the interval of "
-        f"the ratio holds 1 in {sum(one.low <= 1 <= one.high for one in found)} of {len(found)} settings.",
+        f"{np.median(ratios):.2f} and quartiles of {low:.2f} and {high:.2f}; {_within(ratios)}.",
+        f"The interval of the ratio holds 1 in {len(holding)} of {len(found)} settings." if found else "",
     ]
     yield " ".join(filter(None, told))
     yield from _exponents(grid)

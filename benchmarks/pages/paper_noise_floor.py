@@ -1,5 +1,6 @@
 """Is RPO anything but a floor under the noise? PPO with the same sigma, or the same entropy, beside RPO."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -38,7 +39,7 @@ PAGE = Comparison(
 def render(parts: list[Row]) -> str:
     """The section."""
     groups = PAGE.groups(parts)
-    return PAGE.render(parts, bullets([*shares(groups), *_bonuses(parts, groups), *_floors(groups)]))
+    return PAGE.render(parts, bullets([*shares(groups), *_bonuses(parts, groups), *_floors(parts, groups)]))
 
 
 def shares(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
@@ -76,15 +77,16 @@ def _share(methods: dict[str, Runs], name: str) -> str:
 def _bonuses(parts: list[Row], groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
     """Which coefficient was chosen on each task, and the entropies with it."""
     chosen = {
-        part["summary"]["env"].rpartition("/")[2]: part["call"]["entropy_coefficient"]
+        group: part["call"]["entropy_coefficient"]
         for part in parts
         if "by a bonus" in part["label"]
+        for group in PAGE.groups([part])
     }
     told = [
-        f"{chosen[group.task]:g} on {group} (entropy {np.nanmean(methods[BONUS].entropy):.2f}, RPO's "
+        f"{chosen[group]:g} on {group} (entropy {np.nanmean(methods[BONUS].entropy):.2f}, RPO's "
         f"{np.nanmean(methods['rpo'].entropy):.2f})"
         for group, methods in groups.items()
-        if group.task in chosen and {BONUS, "rpo"} <= set(methods)
+        if group in chosen and "rpo" in methods and len(methods[BONUS].known) and len(methods["rpo"].known)
     ]
     tried = next((part["call"]["entropy_coefficient"] for part in parts if "choice" in part["label"]), None)
     if told and tried:
@@ -92,14 +94,19 @@ def _bonuses(parts: list[Row], groups: dict[Group, dict[str, Runs]]) -> Iterator
         yield f"Of the coefficients {coefficients} the chosen ones are {enumeration(told)}."
 
 
-def _floors(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
+def _floors(parts: list[Row], groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
     """Where the floor is not what holds sigma up."""
-    sigmas = {
-        group: [float(np.nanmean(methods[name].scale)) for name in (FLOOR, "rpo")]
-        for group, methods in groups.items()
-        if {FLOOR, "rpo"} <= set(methods)
+    floors = {
+        group: math.exp(part["call"]["min_log_std"])
+        for part in parts
+        if "as a floor" in part["label"]
+        for group in PAGE.groups([part])
     }
-    above = [f"{group} ({own:.3g}, floor {floor:.3g})" for group, (own, floor) in sigmas.items() if own > ABOVE * floor]
+    above = [
+        f"{group} ({sigma:.3g}, floor {floor:.3g})"
+        for group, floor in floors.items()
+        if (sigma := float(np.nanmean(groups[group][FLOOR].scale))) > ABOVE * floor
+    ]
     if above:
         yield f"{FLOOR} ends well above its floor on {enumeration(above)}."
 

@@ -12,7 +12,7 @@ from experiments import PUBLISHED
 from pages.curves import METHODS
 from pages.markdown import enumeration, paragraph
 from pages.paper import PROTOCOL, Comparison, interval
-from pages.paper_runs import Group, Runs, compare, seeds_told
+from pages.paper_runs import Group, Runs, compare, diverged_told, is_published_scale, seeds_told
 from recording import Row
 from rpo_jax.analysis.curves import looks_of
 from rpo_jax.analysis.intervals import FEWEST, Interval, bootstrap
@@ -58,11 +58,6 @@ def complete(parts: list[Row]) -> Tasks:
     ]
 
 
-def is_published_scale(group: Group) -> bool:
-    """Whether its runs are as long as the published ones."""
-    return group.timesteps // 2048 == PUBLISHED.timesteps // 2048
-
-
 def verdict_told(groups: Mapping[Group, dict[str, Runs]]) -> str:
     """On how many tasks RPO is better, and worse: those of the published scale, and shorter ones apart."""
     verdicts = {group: compare(of, "rpo", "ppo") for group, of in groups.items() if {"ppo", "rpo"} <= set(of)}
@@ -72,13 +67,19 @@ def verdict_told(groups: Mapping[Group, dict[str, Runs]]) -> str:
         some = {group: verdict for group, verdict in known.items() if is_published_scale(group) == full}
         better = [f"{group.task} ({interval(one.difference, '+')})" for group, one in some.items() if one.better > 0]
         worse = [f"{group.task} ({interval(one.difference, '+')})" for group, one in some.items() if one.better < 0]
+        lost = [
+            f"{group.task} ({diverged_told(groups[group], 'rpo', 'ppo')})"
+            for group, one in some.items()
+            if sum(one.diverged)
+        ]
         if some:
             lengths = enumeration(list(dict.fromkeys(f"{group.timesteps / 1e6:.2g}M steps" for group in some)))
             seeds = seeds_told({group: {name: groups[group][name] for name in METHODS} for group in some})
             tasks = f"{len(some)} task{'s' * (len(some) > 1)} with {lengths} ({seeds})"
-            on, but = (f"{enumeration(kind)}, " * bool(kind) for kind in (better, worse))
-            told.append(f"better than PPO on {len(better)} of {tasks}, {on}and worse on {len(worse)}{but}".rstrip(", "))
-    return "; ".join(told)
+            on, but = f"{enumeration(better)}, " * bool(better), f", {enumeration(worse)}" * bool(worse)
+            verdict = f"better than PPO on {len(better)} of {tasks}, {on}and worse on {len(worse)}{but}"
+            told.append("; ".join(filter(None, [verdict, f"runs were lost on {enumeration(lost)}" * bool(lost)])))
+    return "; ".join(told) or "not decided to be better or worse anywhere, for want of seeds"
 
 
 def _over_tasks(tasks: Tasks) -> str:
@@ -93,11 +94,9 @@ def _over_tasks(tasks: Tasks) -> str:
 
     rpo, ppo = (bootstrap(middle, *of_method) for of_method in ends)
     difference = bootstrap(above, *ends[0], *ends[1])
-    low, high = difference.low, difference.high
-    found = "RPO's is higher" if low > 0 else "RPO's is lower" if high < 0 else "with these seeds it is not decided"
     return (
         f"At the end the interquartile mean is {_scaled_told(rpo)} of RPO and {_scaled_told(ppo)} of PPO, a difference "
-        f"of {_scaled_told(difference)}: {found}."
+        f"of {_scaled_told(difference)}, by intervals that are too narrow for so few seeds of a task."
     )
 
 
@@ -117,8 +116,9 @@ def _curves(methods: dict[str, Runs], name: str) -> np.ndarray:
     runs = methods[name]
     rows = [
         np.interp(runs.steps, runs.steps[known], row[known], right=np.nan if np.isnan(end) else None)
-        for row, end in zip(runs.curves["episode_return"], runs.returns, strict=True)
         if (known := ~np.isnan(row)).any()
+        else row
+        for row, end in zip(runs.curves["episode_return"], runs.returns, strict=True)
     ]
     return scaled(methods, np.stack(rows))
 

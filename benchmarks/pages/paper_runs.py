@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments import PUBLISHED
 from recording import Row
 from rpo_jax.analysis.intervals import FEWEST, Interval, bootstrap
 from rpo_jax.analysis.statistics import mean_of_seeds, probability_of_improvement
@@ -116,6 +117,11 @@ def is_as_published(part: Row) -> bool:
     summary, config = part["summary"], part["summary"]["config"]
     protocol = config["num_envs"] == 1 and config["normalize_rewards"] and summary["time_limit"] == "terminate"
     return protocol and (summary["variant"], summary["head"]) == ("rpo", "normal")
+
+
+def is_published_scale(group: Group) -> bool:
+    """Whether its runs are as long as the published ones."""
+    return group.timesteps // 2048 == PUBLISHED.timesteps // 2048
 
 
 def is_of_grid(part: Row) -> bool:

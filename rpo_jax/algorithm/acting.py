@@ -45,7 +45,7 @@ def make_policy(
     act = jit(make_actor(agent, one, jax.random.key(0, impl=GENERATOR), False, observation_clip))
 
     def policy(obs: np.typing.ArrayLike) -> np.ndarray:
-        to_array: Any = jnp.asarray if isinstance(obs, Tracer) else np.asarray
+        to_array: Any = jnp.asarray if any(isinstance(x, Tracer) for x in jax.tree.leaves(obs)) else np.asarray
         try:
             array = to_array(obs, np.float32)
         except (TypeError, ValueError):
@@ -57,8 +57,8 @@ def make_policy(
                 f"an observation of {agent.env.name} has shape [{agent.env.observation_size}], and not "
                 f"{list(array.shape)}"
             )
-        action = act(array.reshape(-1, agent.env.observation_size), 0)
-        return to_array(action).reshape(*array.shape[:-1], agent.env.action_size)
+        action = act(array.reshape(-1, agent.env.observation_size), 0).reshape(*array.shape[:-1], agent.env.action_size)
+        return action if isinstance(action, Tracer) else np.asarray(action)  # pyright: ignore[reportReturnType]
 
     return policy
 

@@ -66,9 +66,9 @@ def evaluate(
         observation_clip: bound of normalised observations, as in training.
 
     Returns:
-        Undiscounted returns [num_episodes]. Episodes end where the environment ends them, or after 10,000 steps if it
-        has no longer time limit. A return is NaN if the simulator returned a non-finite number, which ends the episode,
-        or if an environment on the host failed; `agent.env.check()` then raises its error.
+        Undiscounted returns [num_episodes]. Episodes end where the environment ends them, or after 10,000 steps, or its
+        time limit if that is longer. A return is NaN if the simulator returned a non-finite number, which ends the
+        episode, or if an environment on the host failed; `agent.env.check()` then raises its error.
 
     Raises:
         SettingsError: if `key` is not a random key, `state` is not that of one run of this agent, or there are no
