@@ -62,7 +62,7 @@ def main(
         return
     share(wanted)
     while left := left_of(wanted):
-        if not any(do(part) for part in left if not left_of(needed(part, wanted))):
+        if not any(do(part) for part in left if not needed(part, left)):
             sys.exit(f"other processes are doing the {len(left)} parts that are left, or what they depend on")
         share(wanted)
         if only_next:
@@ -95,13 +95,13 @@ def share(wanted: list[Part]) -> None:
             add(f"paper-{part.experiment}", row | {"label": part.label}, "label")
 
 
-def needed(part: Part, wanted: list[Part]) -> list[Part]:
-    """The parts whose results settings of this one are computed from."""
+def needed(part: Part, some: list[Part]) -> list[Part]:
+    """Those of some parts whose results settings of this one are computed from."""
     values = list(part.settings.values())
     calls = {call for function, calls in NEEDED.items() if function in values for call in calls}
     return [
         other
-        for other in wanted
+        for other in some
         if (other.experiment, other.settings.get("env")) == (part.experiment, part.settings.get("env"))
         and any(f", {call}," in f"{other.label}," for call in calls)
     ]

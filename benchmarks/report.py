@@ -68,11 +68,13 @@ class Section(NamedTuple):
         name: of its results.
         render: writes it.
         draw: its picture, which is named after its results.
+        following: writes a section that stands after it, of what the paper's experiments have recorded; "" if nothing.
     """
 
     name: str
     render: Callable[[list[Row]], str]
     draw: Callable[[list[Row]], Figure] | None = None
+    following: Callable[[dict[str, list[Row]]], str] = lambda done: ""
 
 
 PAPER = "paper-"  # begins the names of results of the paper's experiments
@@ -112,7 +114,7 @@ SECTIONS = (
     Section("paper-time-limits", paper_time_limits.render, paper_time_limits.PAGE.draw),
     *(_COMPARED[name] for name in ("entropy", "distributions", "augmentation")),
     Section("paper-alpha", paper_alpha.render, paper_alpha.draw),
-    Section("paper-noise-floor", paper_noise_floor.render, paper_noise_floor.draw),
+    Section("paper-noise-floor", paper_noise_floor.render, paper_noise_floor.draw, paper_law.render),
     Section("paper-failures", paper_failures.render, paper_failures.PAGE.draw),
     Section("envpool_speed", envpool_speed.render),
     Section("playground_gpu", playground_gpu.render, playground_gpu.draw),
@@ -122,7 +124,6 @@ SECTIONS = (
     Section("correctness", correctness.render),
     Section("known_faults", known_faults.render),
 )
-OF_LAW = "paper-noise-floor"  # after which that on the law stands, of the results of all experiments
 OF_VERSIONS = ("check", "known_faults")  # sections about versions of JAX, broken ones among them
 
 
@@ -167,12 +168,9 @@ def page(results: Path) -> str:
     runs = [run for content in contents.values() for run in content["runs"]]
     blocks = [
         header.render(machines),
-        _checked("is PPO really this bad", lambda: paper_answer.render(done)),
+        _checked("is PPO really this bad", partial(paper_answer.render, done)),
         *itertools.chain.from_iterable(
-            (
-                _written(section, content),
-                _checked("the law", lambda: paper_law.render(done)) if section.name == OF_LAW else "",
-            )
+            (_written(section, content), _checked(f"after {section.name}", partial(section.following, done)))
             for section, content in contents.items()
         ),
         expected.render(runs) if expected.collect(runs) else "",
@@ -191,7 +189,7 @@ def _content(results: Path, section: Section) -> Row | None:
 
 
 def _written(section: Section, content: Row) -> str:
-    text = _checked(section.name, lambda: section.render(content["runs"]))
+    text = _checked(section.name, partial(section.render, content["runs"]))
     return f"{text}\n\n{_origin(section, content)}"
 
 

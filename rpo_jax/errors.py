@@ -37,6 +37,11 @@ class LostProcessError(RuntimeError):
     """Raised in the other processes of a job when one has ended without a word: nothing can be exchanged any more."""
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a `count` with its `noun`, as in "1 seed" or "3 seeds"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def one_line(text: object, most: int) -> str:
     """Makes one line of text that others may have written: without control characters, which terminals obey.
 

@@ -480,9 +480,9 @@ def test_the_command_searches_and_its_setting_is_trained(tmp_path: Path, capsys)
 def test_what_is_worse_than_the_preset_is_not_recommended(
     tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rpo_jax.analysis import verdict
+    from rpo_jax.search import answer
 
-    monkeypatch.setattr(verdict, "judge", lambda *of: verdict.Verdict(None, (0, 0), -1, -1))
+    monkeypatch.setattr(answer, "verdict_of", lambda found: answer.Verdict(None, (0, 0), -1, -1))
     assert main([*COMMAND, "--over", "learning_rate", "--out", str(tmp_path / "found")]) == 0
     assert "to train it all the same: rpo-jax " in capsys.readouterr().out
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from experiments import EXPERIMENTS
 from pages.markdown import bullets, enumeration, number, paragraph, picture, section, table
 from pages.paper_runs import (
+    PENDULUM,
     Group,
     Method,
     Runs,
@@ -162,7 +163,7 @@ def published_findings(groups: dict[Group, dict[str, Runs]], baseline: str) -> I
         for group, methods in groups.items():
             theirs = published_difference(group.task, name, baseline, group.setting)
             ours = compare(methods, name, baseline).difference if {name, baseline} <= set(methods) else None
-            if theirs and ours and (is_published_scale(group) or group.task == "Pendulum-v1"):
+            if theirs and ours and (is_published_scale(group) or group.task == PENDULUM):
                 width = 0.0 if np.isnan(theirs.error) else T_OF_PUBLISHED * theirs.error
                 overlap = ours.low <= theirs.value + width and theirs.value - width <= ours.high
                 both = f"{interval(ours, '+')}, published {'+' if theirs.value > 0 else ''}{number(theirs.value)}"

@@ -6,14 +6,14 @@ from pages import paper_noise_floor, paper_ppo_vs_rpo, paper_time_limits
 from pages.findings import claim
 from pages.markdown import bullets, enumeration, paragraph, section
 from pages.paper import interval
-from pages.paper_runs import collect, compare, is_as_published, is_of_grid
-from pages.paper_time_limits import BOOTSTRAP, RAW, is_same
+from pages.paper_runs import PENDULUM, collect, compare, is_as_published, is_of_grid
+from pages.paper_time_limits import BOOTSTRAP, RAW, is_same, on_pendulum
+from pages.pendulum_paper import SOLVED
 from recording import Row
+from rpo_jax.errors import counted
 
 Results = Mapping[str, list[Row]]  # what was recorded, by experiment
 NEEDED = ("ppo-vs-rpo", "time-limits", "noise-floor", "failures")
-PENDULUM = "Pendulum-v1"
-SOLVED = -200  # mean return on Pendulum
 
 
 def render(done: Results) -> str:
@@ -50,7 +50,7 @@ def _published(done: Results) -> str:
 def _causes(done: Results) -> Iterator[str]:
     """What makes PPO fail on Pendulum, and what time limits do elsewhere."""
     groups = paper_time_limits.PAGE.groups(done["time-limits"])
-    by_setting = {group.setting: methods for group, methods in groups.items() if group.task == PENDULUM}
+    by_setting = on_pendulum(groups)
     if {"", BOOTSTRAP, RAW} <= set(by_setting):
         ppo, right, raw = (by_setting[setting]["ppo"].known.mean() for setting in ("", BOOTSTRAP, RAW))
         rpo, raw_rpo = (by_setting[setting]["rpo"].known.mean() for setting in ("", RAW))
@@ -91,12 +91,12 @@ def _rivals(done: Results) -> Iterator[str]:
     differ = [f"{name} on {group}" for (group, name), verdict in rivals.items() if verdict.sign]
     if rivals:
         names = enumeration(list(dict.fromkeys(f"`{name}`" for _, name in rivals)))
-        count = len({group for group, _ in rivals})
+        tasks = counted(len({group for group, _ in rivals}), "task")
         decided = f"are {enumeration(differ)}" if differ else "is none"
         itself = f"on {enumeration(apart)}" if apart else "on none of them"
         yield (
             f"PPO with RPO's sigma, with it as a floor, or with a bonus that brings it near RPO's entropy ({names}), "
-            f"on {count} task{'s' * (count != 1)}: decided to differ from RPO {decided}; PPO itself differs {itself}."
+            f"on {tasks}: decided to differ from RPO {decided}; PPO itself differs {itself}."
         )
 
 

@@ -9,6 +9,7 @@ from pages.markdown import bullets, enumeration
 from pages.paper import Comparison
 from pages.paper_runs import Group, Runs, compare, method_name
 from recording import Row
+from rpo_jax.errors import counted
 
 BY_LAW = "rpo-range, alpha by the law"
 BOTH = ("ppo", "rpo")
@@ -53,7 +54,7 @@ def rules(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
             "; ".join(f"{words} {enumeration(on)}" for words, on in faults.items() if on)
             or "on none it is decided to be worse, and no run diverged"
         )
-        where = f"on {len(tasks)} task{'s' * (len(tasks) != 1)} with seeds enough of all three"
+        where = f"on {counted(len(tasks), 'task')} with seeds enough of all three"
         yield f"**{name}** beside PPO and RPO with alpha 0.5, {where}: {told}."
         works[name] = not (worse or lost)
     if good := [name for name, nowhere in works.items() if nowhere]:

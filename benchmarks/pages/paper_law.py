@@ -10,7 +10,7 @@ from matplotlib.typing import FillStyleType
 
 from noise_floor import predicted_sigma
 from pages.markdown import bullets, paragraph, section, table
-from pages.paper_runs import counted, is_as_published, is_of_grid, mean
+from pages.paper_runs import counted, is_as_published, is_of_grid, mean, task_of
 from recording import Row
 
 FACTOR = 1.5  # within which the law is said to hold
@@ -58,12 +58,11 @@ def observed(parts: Iterable[Row]) -> list[Observed]:
         summary = part["summary"]
         for values, sigmas in zip(summary["settings"], part.get("final_scale", []), strict=False):
             if values["rpo_alpha"] > 0:
-                config, (suite, _, task) = summary["config"], summary["env"].partition("/")
                 key = (
-                    summary["env"] if suite == "brax" else task,
+                    task_of(summary),
                     summary["total_timesteps"],
                     part["action_size"],
-                    config["num_epochs"],
+                    summary["config"]["num_epochs"],
                     values["rpo_alpha"],
                     values["clip_epsilon"],
                 )

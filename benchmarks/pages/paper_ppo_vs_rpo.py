@@ -17,6 +17,7 @@ from recording import Row
 from rpo_jax.analysis.curves import looks_of
 from rpo_jax.analysis.intervals import FEWEST, Interval, bootstrap
 from rpo_jax.analysis.statistics import interquartile_mean, performance_profile, sample_efficiency
+from rpo_jax.errors import counted
 
 PAGE = Comparison("ppo-vs-rpo", PROTOCOL)
 LOOKS = dict(zip(METHODS, looks_of(METHODS), strict=True))
@@ -75,7 +76,7 @@ def verdict_told(groups: Mapping[Group, dict[str, Runs]]) -> str:
         if some:
             lengths = enumeration(list(dict.fromkeys(f"{group.timesteps / 1e6:.2g}M steps" for group in some)))
             seeds = seeds_told({group: {name: groups[group][name] for name in METHODS} for group in some})
-            tasks = f"{len(some)} task{'s' * (len(some) > 1)} with {lengths} ({seeds})"
+            tasks = f"{counted(len(some), 'task')} with {lengths} ({seeds})"
             on, but = f"{enumeration(better)}, " * bool(better), f", {enumeration(worse)}" * bool(worse)
             verdict = f"better than PPO on {len(better)} of {tasks}, {on}and worse on {len(worse)}{but}"
             told.append("; ".join(filter(None, [verdict, f"runs were lost on {enumeration(lost)}" * bool(lost)])))

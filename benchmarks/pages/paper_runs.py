@@ -7,10 +7,12 @@ import numpy as np
 
 from experiments import PUBLISHED
 from recording import Row
+from rpo_jax import errors
 from rpo_jax.analysis.intervals import FEWEST, Interval, bootstrap
 from rpo_jax.analysis.statistics import mean_of_seeds, probability_of_improvement
 from rpo_jax.analysis.verdict import Verdict, judge
 
+PENDULUM = "Pendulum-v1"
 # (part, index of a setting) -> name of the method, or None where the runs are left out.
 Method = Callable[[Row, int], str | None]
 
@@ -75,9 +77,7 @@ def collect(
     found: dict[Group, dict[str, dict[int, Runs]]] = {}
     for part in parts:
         summary = part["summary"]
-        suite, _, task = summary["env"].partition("/")
-        task = summary["env"] if suite == "brax" else task
-        group = Group(task, summary["total_timesteps"], setting(part))
+        group = Group(task_of(summary), summary["total_timesteps"], setting(part))
         for index in range(len(summary["settings"])):
             if (name := method(part, index)) is not None:
                 runs = found.setdefault(group, {}).setdefault(name, {})
@@ -86,6 +86,12 @@ def collect(
         group: {name: _joined([runs[seed] for seed in sorted(runs)]) for name, runs in methods.items()}
         for group, methods in found.items()
     }
+
+
+def task_of(summary: Row) -> str:
+    """The name of the task, with the suite where that is not the one of the paper's tasks."""
+    suite, _, task = summary["env"].partition("/")
+    return summary["env"] if suite == "brax" else task
 
 
 def _run(part: Row, index: int, seed: int) -> Runs:
@@ -133,7 +139,7 @@ def seeds_told(groups: dict[Group, dict[str, Runs]]) -> str:
     """How many seeds the methods have: "5 seeds", or "2 to 5 seeds" of parts that are not done yet."""
     counts = [len(runs.returns) for methods in groups.values() for runs in methods.values()]
     least, most = min(counts), max(counts)
-    seeds = f"{most} seed{'s' * (most != 1)}"
+    seeds = errors.counted(most, "seed")
     return seeds if least == most else f"{least} to {seeds}"
 
 

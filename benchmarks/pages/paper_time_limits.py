@@ -6,7 +6,7 @@ import numpy as np
 
 from pages.markdown import bullets, enumeration, paragraph
 from pages.paper import Comparison, interval
-from pages.paper_runs import Group, Runs, compare, diverged_told
+from pages.paper_runs import PENDULUM, Group, Runs, compare, diverged_told
 from recording import Row
 from rpo_jax.analysis.statistics import ratio_of_differences
 from rpo_jax.analysis.verdict import judge
@@ -71,6 +71,11 @@ def advantages(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:
             f"{interval(bootstrapped.difference, '+')} with bootstrapping{f' ({enumeration(counts)})' * bool(counts)}: "
             f"{finding}. {_changes('Bootstrapping changes', methods, groups[other])}"
         )
+
+
+def on_pendulum(groups: dict[Group, dict[str, Runs]]) -> dict[str, dict[str, Runs]]:
+    """The runs on Pendulum, by setting."""
+    return {group.setting: methods for group, methods in groups.items() if group.task == PENDULUM}
 
 
 def of_rewards(groups: dict[Group, dict[str, Runs]]) -> Iterator[str]:

@@ -8,8 +8,8 @@ import numpy as np
 from pages import features, paper_ppo_vs_rpo, paper_time_limits
 from pages.findings import claim
 from pages.markdown import alternatives, paragraph, table
-from pages.paper_answer import SOLVED
 from pages.paper_runs import compare
+from pages.pendulum_paper import SOLVED
 from recording import Row
 
 Results = Mapping[str, list[Row]]  # the runs of each file of results, by its name
@@ -50,12 +50,9 @@ def _time_limits(results: Results) -> str:
         for limit in ("terminate", "bootstrap")
         for method in ("ppo", "rpo")
     )
-    by_setting = {
-        group.setting: methods
-        for group, methods in paper_time_limits.PAGE.groups(results["paper-time-limits"]).items()
-        if group.task == "Pendulum-v1"
-    }
-    raw_ppo, raw_rpo = (by_setting[paper_time_limits.RAW][name].known.mean() for name in ("ppo", "rpo"))
+    groups = paper_time_limits.PAGE.groups(results["paper-time-limits"])
+    raw = paper_time_limits.on_pendulum(groups)[paper_time_limits.RAW]
+    raw_ppo, raw_rpo = (raw[name].known.mean() for name in ("ppo", "rpo"))
     return claim(
         f"On Pendulum PPO fails ({ppo:,.0f}, where RPO reaches {rpo:,.0f}; {seeds} seeds) if a time limit counts as "
         f"termination, as in the published code; with the value bootstrapped there both solve it ({right_ppo:,.0f} "
@@ -63,9 +60,7 @@ def _time_limits(results: Results) -> str:
         f"([table]({PAGE}#does-ppo-fail-on-pendulum)). With raw rewards and terminations RPO has no advantage: it "
         f"reaches {raw_rpo:,.0f}, and PPO {raw_ppo:,.0f} "
         f"([table]({PAGE}#how-much-of-rpos-advantage-comes-from-time-limits-that-count-as-terminations)).",
-        ppo < SOLVED < min(rpo, right_ppo, right_rpo)
-        and raw_rpo < SOLVED
-        and not compare(by_setting[paper_time_limits.RAW], "rpo", "ppo").sign,
+        ppo < SOLVED < min(rpo, right_ppo, right_rpo) and raw_rpo < SOLVED and not compare(raw, "rpo", "ppo").sign,
     )
 
 

@@ -8,6 +8,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rpo_jax.algorithm.config import field_names
+from rpo_jax.errors import counted
 
 if TYPE_CHECKING:
     from rpo_jax.runs.session import Session
@@ -76,7 +77,7 @@ def _sizes(spec: "RunSpec", folder: Path, runs_at_once: int | None) -> list[str]
     if evaluation:
         check_evaluation(agent, runs.count, evaluation.num_episodes, jax.devices())
     spread, program = fit_in_memory(agent, runs.count, None, runs_at_once, partial(compile_segment, runs))
-    devices = f"{len(spread.devices)} device{'s' if len(spread.devices) > 1 else ''}"
+    devices = counted(len(spread.devices), "device")
     return [
         f"runs: {runs.count:,} (settings x seeds), {spread.num_runs:,} at once on {devices}",
         f"updates of each run: {config.num_updates:,} of {config.round_timesteps:,} steps, in minibatches of "

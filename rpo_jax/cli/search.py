@@ -11,7 +11,7 @@ from rpo_jax.cli.process import set_up_jax
 from rpo_jax.cli.report import print_command, print_resume
 from rpo_jax.cli.shards import parse_shard
 from rpo_jax.cli.train import default_folder, open_session, spec_arguments
-from rpo_jax.errors import SettingsError, unknown_name
+from rpo_jax.errors import SettingsError, counted, unknown_name
 
 if TYPE_CHECKING:
     from rpo_jax.algorithm.variants import Variant
@@ -177,7 +177,7 @@ def _estimate(plan: "Plan", total_timesteps: int, parts: int) -> list[str]:
         programs += f"; the first of {plan.batches} batches is drawn, Optuna proposes the others"
     return [
         f"settings x {plan.num_seeds} seeds, and the share of the training: {stages}{programs}",
-        f"then {plan.finalists} finalist{'s' * (plan.finalists > 1)} and the preset's settings x {plan.final_seeds} "
+        f"then {counted(plan.finalists, 'finalist')} and the preset's settings x {plan.final_seeds} "
         f"fresh seeds; {steps:,.0f} environment steps in all, as many as {plan.share_of_training:,.1f} whole runs",
     ]
 
@@ -187,7 +187,6 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     from rich.console import Console
 
     from rpo_jax.analysis.statistics import mean_of_seeds
-    from rpo_jax.analysis.verdict import judge
     from rpo_jax.runs.ownership import lock_folder
     from rpo_jax.runs.tables import folding_table, in_lines
     from rpo_jax.search import answer
@@ -210,8 +209,7 @@ def _report(found: "Found | None", path: Path, imports: tuple[str, ...]) -> int:
     for sentence in answer.sentences(found):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
-    is_worse = judge(found.final[next(iter(found.final))], found.default).better < 0
-    label = "to train it all the same" if is_worse else "to train it"
+    label = "to train it all the same" if answer.verdict_of(found).better < 0 else "to train it"
     print_command(console, label, _command(found, path), imports)
     return 0
 

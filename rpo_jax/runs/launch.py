@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rpo_jax.algorithm.types import Policy
 from rpo_jax.analysis.curves import Curves, curves_of, draw_curves
-from rpo_jax.errors import SettingsError, SimulatorError
+from rpo_jax.errors import SettingsError, SimulatorError, counted
 from rpo_jax.execution.fit import Fit, fitted
 from rpo_jax.execution.memory import mebibytes
 from rpo_jax.files import atomic_write
@@ -142,7 +142,7 @@ def draw_run(spec: RunSpec, curves: dict[str, Curves], path: Path) -> None:
 
 def title_of(spec: RunSpec) -> str:
     """Returns the title of the picture of a comparison, of which `spec` is a run."""
-    return f"{spec.env}, {len(spec.seeds)} seed{'s' * (len(spec.seeds) != 1)}"
+    return f"{spec.env}, {counted(len(spec.seeds), 'seed')}"
 
 
 def draw(curves: dict[str, Curves], title: str, path: Path) -> None:

@@ -179,12 +179,17 @@ def sentences(found: Found) -> list[str]:
     told = [
         f"found: {label_of(found, best)}",
         f"on {found.plan.final_seeds} fresh seeds it reaches {_told(own)}, and preset {preset} {_told(other)}",
-        _compare(judge(found.final[best], found.default)),
+        _compare(verdict_of(found)),
     ]
     lost = sum(1 for one in found.diverged.values() if one)
     if lost:
         told.append(f"{lost} of {len(found.diverged)} settings diverged with one seed or more; they are ranked last")
     return [*told, *_influence(found)]
+
+
+def verdict_of(found: Found) -> Verdict:
+    """Returns how the setting that was `found` compares with the preset's settings, on the same fresh seeds."""
+    return judge(found.final[next(iter(found.final))], found.default)
 
 
 def _compare(verdict: Verdict) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rpo_jax.errors import SettingsError
+from rpo_jax.errors import SettingsError, counted
 from rpo_jax.execution.signals import stop_requests
 from rpo_jax.files import read_json
 from rpo_jax.runs.folder import SEARCH, SETTINGS, resumable
@@ -137,8 +137,7 @@ class _Stages:
         """Trains the settings that are left until the end of the stage `index`, and drops the worse ones."""
         rung, scores, trained = self.plan.rungs[index], {}, []
         stage = f"stage {index + 1} of {len(self.plan.rungs)}"
-        settings = f"{rung.num_settings} setting{'s' * (rung.num_settings != 1)}"
-        self._say(f"{stage}: {settings} until {rung.share:.4g} of the training")
+        self._say(f"{stage}: {counted(rung.num_settings, 'setting')} until {rung.share:.4g} of the training")
         for batch in range(1 if index else self.plan.batches):
             self._say(f"batch {batch + 1} of {self.plan.batches}", self.plan.batches > 1 and not index)
             with self._alone(f"rung-{index + 1}") as folder:
@@ -160,8 +159,8 @@ class _Stages:
     def train_finalists(self) -> tuple[dict[Candidate, np.ndarray], np.ndarray]:
         """Trains the finalists and the preset's settings on fresh seeds; returns what each got [seeds]."""
         seeds = self.plan.fresh_seeds
-        count = len(self.alive)
-        self._say(f"{count} finalist{'s' * (count != 1)} and the preset's settings, on {len(seeds)} fresh seeds")
+        finalists = counted(len(self.alive), "finalist")
+        self._say(f"{finalists} and the preset's settings, on {len(seeds)} fresh seeds")
         with self._alone(FINAL) as folder:
             pieces = self._pieces(folder, seeds)
             for piece in pieces:
