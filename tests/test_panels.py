@@ -53,7 +53,9 @@ def test_settings_have_seeds_of_their_own() -> None:
     (band,) = axes.collections
     found = interval_of_mean(rows[:, 0])
     assert found
-    np.testing.assert_allclose([band.get_paths()[0].vertices[:, 1].min()], [found.low])
+    corners = np.concatenate([path.vertices for path in band.get_paths()])
+    np.testing.assert_allclose([corners[:, 1].min(), corners[:, 1].max()], [found.low, found.high])
+    assert set(corners[:, 0]) == {0.0}  # two seeds have no interval
 
 
 def test_axes_are_logarithmic_where_asked_and_spare_ones_are_left() -> None:
